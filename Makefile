@@ -1,0 +1,57 @@
+# Every target makes what it needs: on a machine that has only Python, `make demo` and `make test` just work.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench matrix docs format clean
+
+help:  ## Show the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+demo: $(VENV)/demo.stamp  ## The main job on real input: a shop with 24 tenants, on embedded SQLite
+	@$(BIN)/python -m examples.shop
+
+test: $(VENV)/dev.stamp  ## The whole suite; says what it had to skip and how to start it
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/dev.stamp  ## Lint, format, types in two checkers, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy tenantjobs adapters/tenantjobs_*
+	$(BIN)/mypy examples/shop
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: $(VENV)/dev.stamp  ## Measure, and print ratios
+	@$(BIN)/python -m tests.benchmarks
+
+matrix: $(VENV)/dev.stamp  ## The suite on the oldest and the newest supported libraries
+	@$(BIN)/python -m tests.matrix
+
+docs: $(VENV)/dev.stamp  ## Check that every code block and link of the documentation works
+	@$(BIN)/python -m pytest tests/docs -q
+
+format: $(VENV)/dev.stamp  ## Rewrite the sources as the linter wants them
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## Remove what the other targets made
+	rm -rf $(VENV) .venvs build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/pip.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit("tenantjobs needs Python 3.11 or newer; set PYTHON=..." if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	@touch $@
+
+$(VENV)/demo.stamp: $(VENV)/pip.stamp pyproject.toml
+	@echo "installing what the demo needs ..."
+	@$(BIN)/python -m pip install --quiet --editable ".[cli,db,sqlalchemy,postgres]" --group demo
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/pip.stamp pyproject.toml
+	@echo "installing what the tests need ..."
+	@$(BIN)/python -m pip install --quiet --editable ".[all]" --group dev
+	@touch $@ $(VENV)/demo.stamp
