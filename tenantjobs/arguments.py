@@ -1,0 +1,202 @@
+"""The arguments of a job on their way: frozen at the call, sealed as JSON text, thawed in the worker."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from inspect import Parameter, Signature
+from typing import Any
+
+import msgspec
+
+from tenantjobs import identity
+from tenantjobs.codec.classes import NO_TYPES, types_of
+from tenantjobs.codec.reader import Reader, references
+from tenantjobs.codec.scalars import Tree
+from tenantjobs.codec.writer import Writer
+from tenantjobs.errors import ArgumentError
+from tenantjobs.identity import GlobalId
+
+__all__ = ["Frozen", "Thawed", "Tree", "decode", "encode", "freeze", "references", "thaw", "types_of"]
+
+_BY_KEYWORD = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+_BY_POSITION = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+_COLLECTS = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+_PLAIN = frozenset({str, bool, type(None)})
+
+
+def freeze(
+    signature: Signature,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    job: str,
+    types: Mapping[str, type] = NO_TYPES,
+) -> Frozen:
+    """The arguments of a call, copied now.
+
+    ``TypeError`` if they do not fit the signature, ``SerializationError`` for a value that cannot travel; it names the
+    job, the place (``items[3].price``) and the type. The same call gives the same text, by position or by keyword.
+    ``types`` are classes that the worker will know by the job's annotations, see ``types_of``.
+    """
+    args, kwargs = _bound(signature, args, kwargs, job)
+    text = _plain_text(args, kwargs)
+    if text is not None:
+        return Frozen(text)
+    writer = Writer(types)
+    trees = [writer.tree(value, f"job {job}: argument {name}") for name, value in _named(signature, args)]
+    keywords = {name: writer.tree(value, f"job {job}: argument {name}") for name, value in kwargs.items()}
+    writer.tree(list(keywords), f"job {job}: the names of the arguments")
+    return Frozen((trees, keywords), writer)
+
+
+class Frozen:
+    """The arguments of one call, as they were at the call."""
+
+    __slots__ = ("_content", "_writer")
+
+    def __init__(self, content: bytes | tuple[list[Tree], dict[str, Tree]], writer: Writer | None = None) -> None:
+        self._content = content
+        self._writer = writer
+
+    @property
+    def references(self) -> list[object]:
+        """The records among the arguments, however deep."""
+        return [] if self._writer is None else self._writer.records
+
+    @property
+    def pending(self) -> bool:
+        """Whether a record among them still waits for its key."""
+        return self._writer is not None and bool(self._writer.pending)
+
+    def seal(self) -> bytes:
+        """The JSON text that travels; ``SerializationError`` if a pending record has no key even now."""
+        if self._writer is not None:
+            self._writer.resolve()
+        if not isinstance(self._content, bytes):
+            self._content = msgspec.json.encode(self._content)
+        return self._content
+
+
+def thaw(data: bytes | memoryview | msgspec.Raw, types: Mapping[str, type] = NO_TYPES) -> Thawed:
+    """What ``Frozen.seal`` has made, read again. ``ArgumentError`` for anything else, here or in ``fill``.
+
+    A class is one of ``types`` or of a module that is imported already; nothing is ever imported.
+    """
+    try:
+        args, kwargs = _message.decode(data)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ArgumentError(f"the arguments cannot be read: {error}") from error
+    return Thawed(args, kwargs, types)
+
+
+class Thawed:
+    """The arguments of a job as they came off the queue; records are filled in when they have been located."""
+
+    __slots__ = ("_args", "_kwargs", "_types", "references")
+
+    def __init__(self, args: list[object], kwargs: dict[str, object], types: Mapping[str, type]) -> None:
+        self._args = args
+        self._kwargs = kwargs
+        self._types = types
+        #: The names of all records among the arguments, each once.
+        self.references = references([args, *kwargs.values()], "an argument")
+
+    def fill(self, records: Mapping[GlobalId, object]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Positional and keyword arguments, made anew each time; ``ArgumentError`` for what cannot be rebuilt here."""
+        reader = Reader(self._types, records)
+        args = tuple(reader.value(tree, f"positional argument {number}") for number, tree in enumerate(self._args, 1))
+        return args, {name: reader.value(tree, f"argument {name}") for name, tree in self._kwargs.items()}
+
+
+def encode(value: object, *, what: str = "the value") -> Tree:
+    """One value as a JSON tree, by the rules of arguments. ``SerializationError``, also for a record without a key."""
+    writer = Writer()
+    tree = writer.tree(value, what)
+    writer.resolve()
+    return tree
+
+
+def decode(
+    tree: object,
+    types: Mapping[str, type] = NO_TYPES,
+    *,
+    locate: Callable[[GlobalId], object] = identity.locate,
+    what: str = "the value",
+) -> Any:
+    """The value of a tree, its records located. ``ArgumentError`` if it cannot be read, and what ``locate`` raises.
+
+    Where locating must be awaited: await all of ``references(tree)`` first, and pass a dictionary's ``__getitem__``.
+    """
+    records = {gid: locate(gid) for gid in references(tree, what)}
+    return Reader(types, records).value(tree, what)
+
+
+_message = msgspec.json.Decoder(tuple[list[Any], dict[str, Any]])
+
+
+def _bound(
+    signature: Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any], job: str
+) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    """The call as ``bind`` normalises it: by position what can be, the rest by keyword."""
+    simple = _simply_bound(signature, args, kwargs)
+    if simple is not None:
+        return simple
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"job {job}: {error}") from None
+    return bound.args, bound.kwargs
+
+
+def _simply_bound(
+    signature: Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], Mapping[str, Any]] | None:
+    """What ``bind`` would find, in a fraction of its time; None for the calls that are not so simple."""
+    by_position = list(args)
+    by_keyword = {}
+    for position, (name, parameter) in enumerate(signature.parameters.items()):
+        kind = parameter.kind
+        if position < len(args):
+            if kind not in _BY_POSITION:
+                return None
+        elif name in kwargs:
+            if kind is Parameter.POSITIONAL_OR_KEYWORD and position == len(by_position):
+                by_position.append(kwargs[name])
+            elif kind in _BY_KEYWORD:
+                by_keyword[name] = kwargs[name]
+            else:
+                return None
+        elif parameter.default is Parameter.empty and kind not in _COLLECTS:
+            return None
+    every_one = len(args) <= len(signature.parameters)
+    if every_one and len(by_position) + len(by_keyword) == len(args) + len(kwargs):
+        return tuple(by_position), by_keyword
+    else:
+        return None
+
+
+def _plain_text(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes | None:
+    """The text of arguments that are JSON scalars already, None if there are others."""
+    if all(map(_is_plain, args)) and all(map(_is_plain, kwargs.values())):
+        try:
+            return msgspec.json.encode((args, kwargs))
+        except UnicodeEncodeError:  # the walk will say where
+            return None
+    else:
+        return None
+
+
+def _is_plain(value: Any) -> bool:
+    kind = type(value)
+    return kind in _PLAIN or (kind is int and -(2**63) <= value < 2**63) or (kind is float and math.isfinite(value))
+
+
+def _named(signature: Signature, args: tuple[Any, ...]) -> Iterator[tuple[str, object]]:
+    """The positional arguments with the names of their parameters."""
+    names = [parameter.name for parameter in signature.parameters.values() if parameter.kind in _BY_POSITION]
+    collects = next(
+        (name for name, parameter in signature.parameters.items() if parameter.kind is _COLLECTS[0]), "args"
+    )
+    for index, value in enumerate(args):
+        yield names[index] if index < len(names) else f"{collects}[{index - len(names)}]", value

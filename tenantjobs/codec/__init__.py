@@ -1,0 +1,3 @@
+"""Values and their JSON trees: what ``tenantjobs.arguments`` is made of."""
+
+from __future__ import annotations

@@ -1,0 +1,209 @@
+"""The layers, lowest first: defaults, file, environment, ``configure()``, command line, ``override()``."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import reduce
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from tenantjobs.config import environ, file
+from tenantjobs.config.conversion import convert
+from tenantjobs.config.entry_points import adapter_class, installed, unknown_adapter
+from tenantjobs.config.file import File
+from tenantjobs.config.layer import Layer, Written, layer
+from tenantjobs.config.mistakes import Misconfigured, Mistakes, meant
+from tenantjobs.config.settings import OBJECTS, DrainSettings, Origin, Settings
+
+DRAIN = "drain"
+
+_lock = threading.Lock()
+_configured = Layer()
+_command_line = Layer()
+_overrides: list[Layer] = []
+_chosen_file: Path | None = None
+_callbacks: list[Callable[[], object]] = []
+
+
+def configure(**values: Any) -> None:
+    """Set options and sections in code: ``configure(adapter="db", db={"engine": engine}, tenant=Account)``.
+
+    May be called again: what is not named again stays, and sections are merged key by key. ``ConfigurationError``
+    lists every unknown name and wrong type, and nothing is changed then.
+    """
+    global _configured
+    upper = _in_code("configure({}=...)", values)
+    with _lock:
+        _configured = _configured.under(upper)
+    _tell()
+
+
+def command_line(*, file: str | os.PathLike[str] | None = None, **values: Any) -> None:
+    """Set what the command line says; ``file`` is read instead of searching for one."""
+    global _command_line, _chosen_file
+    upper = _in_code("--{}", values)
+    with _lock:
+        _command_line = _command_line.under(upper)
+        _chosen_file = _chosen_file if file is None else Path(file)
+    _tell()
+
+
+@contextmanager
+def override(**values: Any) -> Iterator[None]:
+    """Put ``values`` over all other layers, in all threads, until the block is left. Blocks may be nested."""
+    top = _in_code("override({}=...)", values)
+    with _lock:
+        _overrides.append(top)
+    try:
+        _tell()
+        yield
+    finally:
+        with _lock:
+            # By identity: two blocks may say the same.
+            _overrides[:] = [other for other in _overrides if other is not top]
+        _tell()
+
+
+def on_change(callback: Callable[[], object]) -> None:
+    """Call ``callback`` after every change of a layer."""
+    _callbacks.append(callback)
+
+
+def load() -> Settings:
+    """The settings that all layers together make; ``ConfigurationError`` lists every mistake in any of them."""
+    settings, mistakes = _resolve()
+    if mistakes:
+        # Adapters are imported for this only now: they know what else is wrong.
+        _check_contents(settings, mistakes)
+    mistakes.check()
+    return settings
+
+
+def resolve() -> tuple[Settings, tuple[str, ...]]:
+    """The settings as far as they are right, and every mistake, those in the sections of all adapters included."""
+    settings, mistakes = _resolve()
+    _check_contents(settings, mistakes)
+    return settings, mistakes.found()
+
+
+def nothing_configured() -> str:
+    """What to tell who enqueues although no adapter is configured."""
+    found = _found_file(_chosen_file, Mistakes())
+    where = (
+        f"{file.displayed(found.path)} does not name one"
+        if found is not None
+        else f"there is no {file.NAME}, nor a {file.PYPROJECT} with [tool.tenantjobs], in {Path.cwd()} or above it"
+    )
+    return (
+        f"no adapter is configured, so there is no queue to enqueue to: {where}. "
+        f'Write adapter = "db" into {file.NAME} (`tenantjobs init` makes one), set TENANTJOBS_ADAPTER, or call '
+        f'tenantjobs.configure(adapter="db", ...); in tests, use tenantjobs.testing.override(adapter="test")'
+    )
+
+
+def _resolve() -> tuple[Settings, Mistakes]:
+    mistakes = Mistakes()
+    with _lock:
+        chosen = _chosen_file
+        in_code = [_configured, _command_line, *_overrides]
+    found = _found_file(chosen, mistakes)
+    written = Layer() if found is None else _in_file(found, mistakes)
+
+    def sections() -> set[str]:
+        return {DRAIN, *installed()}.union(written.sections, *(upper.sections for upper in in_code))
+
+    variables = environ.read(os.environ, sections, mistakes)
+    return _settings(reduce(Layer.under, [written, variables, *in_code]), found, mistakes), mistakes
+
+
+def _tell() -> None:
+    for callback in list(_callbacks):
+        callback()
+
+
+def _in_code(place: str, values: dict[str, Any]) -> Layer:
+    mistakes = Mistakes()
+    found = layer(values, lambda key, *_: Origin(place.format(key)), mistakes)
+    mistakes.check()
+    return found
+
+
+def _found_file(chosen: Path | None, mistakes: Mistakes) -> File | None:
+    try:
+        if chosen is not None:
+            return file.read(chosen.absolute())
+        if named := os.environ.get(environ.FILE):
+            return file.read(Path(named).absolute(), named_by=environ.FILE)
+        return file.find(Path.cwd())
+    except Misconfigured as error:
+        mistakes.take(error)
+        return None
+
+
+def _in_file(found: File, mistakes: Mistakes) -> Layer:
+    values = dict(found.values)
+    for key in OBJECTS:
+        if values.pop(key, None) is not None:
+            mistakes.add(found.origin(key), f"a file cannot say this; call tenantjobs.configure({key}=...)")
+    directory = str(found.path.parent)
+    for name, section in values.items():
+        if isinstance(section, dict):
+            values[name] = {key: file.beside(directory, value) for key, value in section.items()}
+    return layer(values, found.origin, mistakes)
+
+
+def _settings(written: Layer, found: File | None, mistakes: Mistakes) -> Settings:
+    options = {name: value for name, (value, _) in written.options.items() if value is not msgspec.UNSET}
+    origins = {name: origin for name, (_, origin) in written.options.items()}
+    sections: dict[str, MappingProxyType[str, Any]] = {}
+    for name, keys in written.sections.items():
+        sections[name] = MappingProxyType({key: value for key, (value, _) in keys.items()})
+        origins.update({f"{name}.{key}": origin for key, (_, origin) in keys.items()})
+    _check_adapter(options.get("adapter"), origins.get("adapter"), mistakes)
+    _check_sections(written, found, mistakes)
+    return Settings(
+        **options,
+        drain=_drain(written.sections.get(DRAIN), mistakes),
+        sections=MappingProxyType(sections),
+        origins=MappingProxyType(origins),
+        file=None if found is None else str(found.path),
+    )
+
+
+def _check_adapter(name: object, origin: Origin | None, mistakes: Mistakes) -> None:
+    if isinstance(name, str) and name not in installed():
+        mistakes.add(origin, f"adapter: {unknown_adapter(name)}")
+
+
+def _check_sections(written: Layer, found: File | None, mistakes: Mistakes) -> None:
+    for name, keys in written.sections.items():
+        if name != DRAIN and name not in installed():
+            origins = [origin for _, origin in keys.values()] or [found.origin(name) if found else Origin(name)]
+            mistakes.add(origins[0], f"unknown section [{name}]{meant(name, {DRAIN, *installed()})}")
+
+
+def _check_contents(settings: Settings, mistakes: Mistakes) -> None:
+    for name, values in settings.sections.items():
+        if name in installed():
+            try:
+                struct = adapter_class(name).Settings
+            except Exception as error:  # whatever importing it raises; the other mistakes are told all the same
+                mistakes.add(f"[{name}]", str(error))
+            else:
+                origins = {key: settings.origins[f"{name}.{key}"] for key in values}
+                convert(struct, values, origins, mistakes, table=name)
+
+
+def _drain(keys: Mapping[str, Written] | None, mistakes: Mistakes) -> DrainSettings | None:
+    if keys is None:
+        return None
+    values = {key: value for key, (value, _) in keys.items()}
+    origins = {key: origin for key, (_, origin) in keys.items()}
+    _check_adapter(values.get("adapter"), origins.get("adapter"), mistakes)
+    return convert(DrainSettings, values, origins, mistakes, table=DRAIN)

@@ -1,0 +1,121 @@
+"""Every error of tenantjobs, under one root.
+
+TenantjobsError
+├── ConfigurationError
+├── TenancyError
+│   ├── TenantMissing
+│   ├── CrossTenantSwitch
+│   ├── WrongTenant
+│   ├── TenantGone
+│   └── TenantUnavailable
+├── EnqueueError
+│   ├── SerializationError
+│   ├── UnsupportedCapability
+│   └── DuplicateJob
+├── ArgumentError
+│   ├── RecordGone
+│   └── RecordUnavailable
+├── EnvelopeError                  quarantined: out of reach of any handler
+│   ├── BadSignature
+│   ├── UnknownJob
+│   └── UnknownVersion
+├── JobTimeout                     also a TimeoutError
+└── StepError
+
+Interruption and LeaseLost stand outside the tree, under BaseException: they are not failures of the
+job, so neither a handler nor a broad ``except Exception`` in user code may decide about them.
+"""
+
+from __future__ import annotations
+
+
+class TenantjobsError(Exception):
+    """Root of everything that tenantjobs raises for users to catch."""
+
+
+class ConfigurationError(TenantjobsError):
+    """The configuration or a declaration is wrong; the message lists every mistake and the nearest valid name."""
+
+
+class TenancyError(TenantjobsError):
+    """Something would have run, read or travelled outside the tenant that it belongs to."""
+
+
+class TenantMissing(TenancyError):
+    """A tenant is required here and there is none."""
+
+
+class CrossTenantSwitch(TenancyError):
+    """Inside one tenant's scope, another tenant was set without ``Current.switch``."""
+
+
+class WrongTenant(TenancyError):
+    """A record belongs to another tenant than the current one."""
+
+
+class TenantGone(TenancyError):
+    """The tenant does not exist any more: waiting will not help."""
+
+
+class TenantUnavailable(TenancyError):
+    """The tenant could not be looked up now: the store did not answer."""
+
+
+class EnqueueError(TenantjobsError):
+    """A job was not enqueued, and nothing of it was stored."""
+
+
+class SerializationError(EnqueueError):
+    """An argument cannot travel; the message names it and its type."""
+
+
+class UnsupportedCapability(EnqueueError):
+    """The adapter cannot do what was asked for, and does not pretend to."""
+
+
+class DuplicateJob(EnqueueError):
+    """A job with the same unique key is already there."""
+
+
+class ArgumentError(TenantjobsError):
+    """The arguments of a job could not be loaded."""
+
+
+class RecordGone(ArgumentError):
+    """The record does not exist any more: waiting will not help."""
+
+
+class RecordUnavailable(ArgumentError):
+    """The record could not be looked up now: the store did not answer."""
+
+
+class EnvelopeError(TenantjobsError):
+    """What came off the queue is not an envelope that this process may run."""
+
+
+class BadSignature(EnvelopeError):
+    """The envelope was not signed by us, or was changed on its way."""
+
+
+class UnknownJob(EnvelopeError):
+    """No job of this name is registered; a module named in a message is never imported."""
+
+
+class UnknownVersion(EnvelopeError):
+    """The envelope was written by a version that this one does not know."""
+
+
+class JobTimeout(TenantjobsError, TimeoutError):
+    """The job ran longer than its ``timeout``."""
+
+
+class StepError(TenantjobsError):
+    """A step was declared or used wrongly."""
+
+
+class Interruption(BaseException):
+    """The worker stops before the job is done: roll back, charge no attempt, run it again elsewhere."""
+
+
+class LeaseLost(BaseException):
+    """Another worker owns this job by now: roll back and leave every trace to the other one."""
