@@ -1,0 +1,154 @@
+"""The contract of a queue: one duty, declared capabilities, and optional duties as protocols of their own.
+
+The other half of the contract is one sentence: your native worker calls ``tenantjobs.perform(data)`` with
+exactly what was enqueued (``envelope.encode()``).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+
+import msgspec
+
+from tenantjobs import config, runtime
+from tenantjobs.envelope import Envelope
+from tenantjobs.errors import ConfigurationError, UnsupportedCapability
+
+if TYPE_CHECKING:
+    from tenantjobs.idempotency import Ledger
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a queue can do. What it has not declared is refused at the call, never silently ignored."""
+
+    delay: bool = False
+    priority: bool = False
+    queues: bool = True
+    bulk: bool = False
+    cancel: bool = False
+    transactional: bool = False
+
+
+class Adapter(Protocol):
+    """What every queue has."""
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def enqueue(self, envelope: Envelope) -> None: ...
+    def enqueue_all(self, envelopes: Sequence[Envelope]) -> None: ...
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class JoinsTransaction(Protocol):
+    """A queue that lives in the application's database: its jobs commit with the application's rows."""
+
+    def joins(self, engine: object) -> bool:
+        """True if ``engine`` is the very engine that this queue was configured with."""
+        ...
+
+    def enqueue_within(self, connection: object, envelopes: Sequence[Envelope]) -> None:
+        """Write the jobs by one statement on ``connection``; its owner commits."""
+        ...
+
+
+@runtime_checkable
+class Cancels(Protocol):
+    """A queue that can take a job back before it runs."""
+
+    def cancel(self, job_id: str) -> bool: ...
+
+
+@runtime_checkable
+class Drains(Protocol):
+    """A queue that can perform everything that is due in this process, for tests."""
+
+    def drain(self) -> int: ...
+
+
+class WorkOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a worker runs; times are seconds."""
+
+    queues: tuple[str, ...] = ("*",)
+    threads: int = 3
+    drain: bool = False
+    shutdown_timeout: float = 5.0
+    polling_interval: float = 0.1
+
+
+@runtime_checkable
+class Works(Protocol):
+    """A queue whose workers ``tenantjobs work`` starts."""
+
+    def work(self, options: WorkOptions) -> int:
+        """Run until stopped, or until drained; the exit code of the process."""
+        ...
+
+
+@runtime_checkable
+class HasLedger(Protocol):
+    """A queue that brings the ledger of idempotency keys along."""
+
+    @property
+    def ledger(self) -> Ledger: ...
+
+
+class AdapterClass(Protocol):
+    """What an entry point of the group ``tenantjobs.adapters`` names."""
+
+    Settings: ClassVar[type[msgspec.Struct]]
+
+    def __call__(self, settings: Any, /) -> Adapter: ...
+
+
+_lock = threading.RLock()
+_built: dict[str, Adapter] = {}
+
+
+def configured() -> Adapter:
+    """The adapter that the configuration names, built on first use."""
+    settings = runtime.settings()
+    if settings.adapter is None:
+        raise ConfigurationError(config.nothing_configured())
+    return built(settings.adapter)
+
+
+def built(name: str) -> Adapter:
+    """The adapter called ``name``, with the settings of its section."""
+    with _lock:
+        adapter = _built.get(name)
+        if adapter is None:
+            adapter_class = load(name)
+            section = config.section(runtime.settings(), name, adapter_class.Settings)
+            adapter = _built[name] = adapter_class(section)
+        return adapter
+
+
+def load(name: str) -> AdapterClass:
+    """The class behind an entry point; ConfigurationError with the nearest name if there is none."""
+    found: AdapterClass = config.adapter_class(name)
+    return found
+
+
+def require(adapter: Adapter, capability: str, asked: str) -> None:
+    """Refuse ``asked`` unless the adapter has declared ``capability``."""
+    if not getattr(adapter.capabilities, capability):
+        raise UnsupportedCapability(
+            f"{type(adapter).__name__} cannot do {asked}: it does not declare {capability!r}. "
+            f"Leave the option out, or choose an adapter that can."
+        )
+
+
+def forget() -> None:
+    """Close what was built; the next use reads the configuration anew."""
+    with _lock:
+        adapters = list(_built.values())
+        _built.clear()
+    for adapter in adapters:
+        adapter.close()
+
+
+runtime.on_change(forget)

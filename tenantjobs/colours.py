@@ -1,0 +1,125 @@
+"""The two colours of a job. The way of a job is written once, as a coroutine that asks one of these for its I/O.
+
+With ``Blocking`` nothing in that coroutine ever suspends, so ``drive`` runs it without a loop.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from importlib import import_module
+from inspect import isasyncgen, isawaitable, iscoroutine
+from typing import Any, TypeVar
+
+from tenantjobs import current, identity, transaction
+from tenantjobs.definition import Definition
+from tenantjobs.errors import ConfigurationError
+
+T = TypeVar("T")
+
+MISMATCH = "a synchronous job was given an async hook, guard or handler: make the job async def, or the other one def"
+
+
+class Blocking:
+    """How a synchronous job does its I/O: at once, in this thread."""
+
+    async def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return await self.settle(function(*args, **kwargs))
+
+    async def settle(self, value: Any) -> Any:
+        if isawaitable(value):
+            if iscoroutine(value):
+                value.close()
+            raise ConfigurationError(MISMATCH)
+        return value
+
+    async def blocking(self, function: Callable[..., T], *args: Any) -> T:
+        return function(*args)
+
+    async def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)  # noqa: ASYNC251  # no loop runs this coroutine
+
+    async def locate(self, reference: identity.GlobalId) -> object:
+        return identity.locate(reference)
+
+    async def locate_tenant(self) -> None:
+        current.locate_tenant()
+
+    def around(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[Any]:
+        generator = function(*args, **kwargs)
+        if isasyncgen(generator):
+            raise ConfigurationError(MISMATCH)
+        return _entered(contextmanager(lambda: generator)())
+
+    @asynccontextmanager
+    async def session(self, job: Definition) -> AsyncIterator[Any]:
+        work = transaction.work()
+        if work is None or not job.session:
+            yield None
+        else:
+            with work.session() as session:
+                yield session
+
+
+class Awaiting:
+    """How an async job does its I/O: with await, and in a thread where the other side can only block."""
+
+    async def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return await self.settle(function(*args, **kwargs))
+
+    async def settle(self, value: Any) -> Any:
+        return await value if isawaitable(value) else value
+
+    async def blocking(self, function: Callable[..., T], *args: Any) -> T:
+        result: T = await asyncio().to_thread(function, *args)
+        return result
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio().sleep(seconds)
+
+    async def locate(self, reference: identity.GlobalId) -> object:
+        return await identity.alocate(reference)
+
+    async def locate_tenant(self) -> None:
+        await current.alocate_tenant()
+
+    def around(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[Any]:
+        generator = function(*args, **kwargs)
+        if isasyncgen(generator):
+            return asynccontextmanager(lambda: generator)()
+        return _entered(contextmanager(lambda: generator)())
+
+    @asynccontextmanager
+    async def session(self, job: Definition) -> AsyncIterator[Any]:
+        work = transaction.work()
+        if work is None or not job.session:
+            yield None
+        else:
+            async with work.asession() as session:
+                yield session
+
+
+Colour = Blocking | Awaiting
+
+
+@asynccontextmanager
+async def _entered(manager: Any) -> AsyncIterator[Any]:
+    with manager as value:
+        yield value
+
+
+def drive(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends, without a loop."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    coroutine.close()
+    raise RuntimeError("a synchronous job awaited something: its hooks, guards and handlers must be synchronous")
+
+
+def asyncio() -> Any:
+    """The module; whoever runs an event loop has loaded it, and nobody else has to pay for it."""
+    return import_module("asyncio")

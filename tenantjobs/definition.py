@@ -1,0 +1,168 @@
+"""What a job is, whichever way it was written: its name, its options, its policies, and how it is called."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_type_hints
+
+from tenantjobs import runtime
+from tenantjobs.arguments import types_of
+from tenantjobs.errors import ConfigurationError
+from tenantjobs.idempotency import idempotent
+from tenantjobs.policies import ErrorPolicy, Policy, nearest
+
+Tenancy = Literal["required", "optional", "observe", "none"]
+P = TypeVar("P", bound=Policy)
+
+
+class Definition:
+    """A job that the registry knows by name.
+
+    ``function`` takes what ``leading()`` gives (the job object, for a ``Job`` class) and then the arguments.
+    ``source`` is what the user wrote: the function, the class or the method.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        source: Any,
+        function: Callable[..., Any],
+        parameters: Callable[..., Any],
+        leading: Callable[[], tuple[Any, ...]] = tuple,
+        levels: Callable[[], Sequence[Sequence[Policy]]],
+        aliases: Iterable[str] = (),
+        queue: str = "default",
+        priority: int = 0,
+        tenancy: Tenancy | None = None,
+        session: bool = True,
+        enqueue_after_commit: bool = True,
+        choose_queue: Callable[..., str] | None = None,
+    ) -> None:
+        _check(name, queue, priority, tenancy)
+        self.name = name
+        self.source = source
+        self.function = function
+        self.leading = leading
+        self.aliases = tuple(aliases)
+        self.queue = queue
+        self.priority = priority
+        self.session = session
+        self.enqueue_after_commit = enqueue_after_commit
+        self.choose_queue = choose_queue
+        self._tenancy: Tenancy | None = tenancy
+        self._parameters = parameters
+        self._levels = levels
+        self._by_kind: dict[type[Policy], tuple[Any, ...]] = {}
+
+    @property
+    def tenancy(self) -> Tenancy:
+        """What the job declares, else what the configuration says for all jobs."""
+        if self._tenancy is not None:
+            return self._tenancy
+        configured = runtime.settings().tenancy
+        if configured == "none":
+            return "optional"  # a single-tenant application has no tenant to require: its jobs keep the scope there is
+        return configured
+
+    @cached_property
+    def is_async(self) -> bool:
+        return inspect.iscoroutinefunction(inspect.unwrap(self._parameters))
+
+    @cached_property
+    def signature(self) -> inspect.Signature:
+        """The parameters that a caller passes; a method's record is the first of them."""
+        signature = inspect.signature(self._parameters)
+        skipped = len(self.leading())
+        return signature.replace(parameters=list(signature.parameters.values())[skipped:])
+
+    @cached_property
+    def types(self) -> dict[str, type]:
+        """The enums, dataclasses and structs that the annotations name: what arguments may be rebuilt as."""
+        try:
+            hints = get_type_hints(self._parameters)
+        except Exception:  # a name that exists for type checkers only; such arguments are found by module then
+            hints = {}
+        return dict(types_of(hints))
+
+    @cached_property
+    def levels(self) -> tuple[tuple[Policy, ...], ...]:
+        """The declared policies, from the subclass upwards."""
+        return tuple(tuple(level) for level in self._levels())
+
+    def handler(self, error: BaseException) -> ErrorPolicy | None:
+        """The declaration that decides about ``error``."""
+        return nearest(self.levels, error)
+
+    def policies(self, kind: type[P]) -> tuple[P, ...]:
+        """The policies of one kind, those of the base class first."""
+        found = self._by_kind.get(kind)
+        if found is None:
+            found = tuple(policy for level in reversed(self.levels) for policy in level if isinstance(policy, kind))
+            self._by_kind[kind] = found
+        return found
+
+    @cached_property
+    def idempotent(self) -> idempotent | None:
+        found = self.policies(idempotent)
+        return found[-1] if found else None
+
+    def __repr__(self) -> str:
+        return f"<job {self.name}>"
+
+
+registry: dict[str, Definition] = {}
+
+
+def register(definition: Definition) -> Definition:
+    """Make the job known by its name and aliases. Two different jobs of one name are a ConfigurationError."""
+    for name in (definition.name, *definition.aliases):
+        other = registry.get(name)
+        if other is not None and _place(other) != _place(definition):
+            raise ConfigurationError(
+                f"two jobs are called {name!r}: {_place(other)} and {_place(definition)}: give one another name="
+            )
+    for name in (definition.name, *definition.aliases):
+        registry[name] = definition
+    return definition
+
+
+def lookup(name: str) -> Definition | None:
+    """The job of that name or alias. Only what has been imported is known; nothing is imported here."""
+    return registry.get(name)
+
+
+def nearest_names(name: str) -> list[str]:
+    """Registered names that look like ``name``, for an error message."""
+    return difflib.get_close_matches(name, registry, n=3, cutoff=0.5)
+
+
+def default_name(thing: Any) -> str:
+    """``module.qualified_name``; a script that is run as ``__main__`` is known by its file, as its workers know it."""
+    module = thing.__module__
+    if module == "__main__":
+        main = sys.modules["__main__"]
+        spec = getattr(main, "__spec__", None)
+        module = spec.name if spec is not None else Path(getattr(main, "__file__", "__main__")).stem
+    return f"{module}.{thing.__qualname__}"
+
+
+def _place(definition: Definition) -> str:
+    parameters = inspect.unwrap(definition._parameters)
+    return f"{parameters.__module__}.{parameters.__qualname__}"
+
+
+def _check(name: object, queue: object, priority: object, tenancy: object) -> None:
+    if not isinstance(name, str) or not name:
+        raise ConfigurationError(f"a job's name is a text that is not empty, not {name!r}")
+    if not isinstance(queue, str) or not queue:
+        raise ConfigurationError(f"job {name}: queue is a text that is not empty, not {queue!r}")
+    if isinstance(priority, bool) or not isinstance(priority, int):
+        raise ConfigurationError(f"job {name}: priority is a whole number, lower runs sooner, not {priority!r}")
+    if tenancy not in (None, "required", "optional", "observe", "none"):
+        raise ConfigurationError(f"job {name}: tenancy is 'required', 'optional', 'observe' or 'none', not {tenancy!r}")

@@ -1,0 +1,125 @@
+"""What travels through a queue: one job, its context and its arguments, frozen and versioned."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from datetime import datetime
+from functools import cached_property
+from typing import Annotated
+
+import msgspec
+
+from tenantjobs.errors import EnvelopeError, UnknownVersion
+from tenantjobs.snapshot import Snapshot
+
+VERSION = 1
+
+Name = Annotated[str, msgspec.Meta(min_length=1)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, dict=True):
+    """One job on its way. ``context`` and ``arguments`` are JSON that stays byte for byte the same through retries."""
+
+    # A factory, because omit_defaults leaves a plain default out of the message.
+    version: int = msgspec.field(name="v", default_factory=lambda: VERSION)
+    id: Name
+    name: Name
+    queue: Name = "default"
+    priority: int = 0
+    context: msgspec.Raw
+    arguments: msgspec.Raw
+    enqueued_at: Moment
+    due_at: Moment | None = None
+    attempt: Count = 0
+    counters: dict[str, Count] = {}
+    keys: dict[str, str] = {}
+
+    @cached_property
+    def snapshot(self) -> Snapshot:
+        """The scope in which the job was enqueued; ``EnvelopeError`` if the context is not one."""
+        return Snapshot.decode(self.context)
+
+    @property
+    def tenant_id(self) -> str | None:
+        """The tenant of that scope, None if there was none."""
+        return self.snapshot.tenant_id
+
+    def encode(self) -> bytes:
+        """The JSON text of the envelope."""
+        return _encoder.encode(self)
+
+    @classmethod
+    def decode(cls, data: bytes | str | memoryview) -> Envelope:
+        """The envelope that ``data`` is the text of.
+
+        ``UnknownVersion`` if another version wrote it, ``EnvelopeError`` for anything else that is not an envelope.
+        """
+        try:
+            # A view may change under the context and the arguments, which are kept as slices of the text.
+            text = bytes(data) if isinstance(data, memoryview) else data
+            version = _versioned.decode(text).version
+            if version != VERSION:
+                raise UnknownVersion(
+                    f"the envelope has version {version}, and this worker knows version {VERSION}: deploy the workers "
+                    "before what enqueues for them, then release it from quarantine"
+                )
+            envelope = _decoder.decode(text)
+            envelope.snapshot  # noqa: B018  # read now: nobody may run a job whose tenant cannot be read
+            return envelope
+        except (ValueError, TypeError, RecursionError) as error:
+            raise EnvelopeError(f"this is not an envelope: {error}; it starts with {_start(data)}") from error
+
+
+def new_id() -> str:
+    """A new job id: a UUIDv7, greater than every one before it in this process."""
+    return _ids.next()
+
+
+class _Versioned(msgspec.Struct):
+    version: int = msgspec.field(name="v")
+
+
+class _Ids:
+    """UUIDs of version 7 that only grow, also within one millisecond and when the clock is set back."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._millisecond = 0
+        self._tail = 0
+
+    def next(self) -> str:
+        with self._lock:
+            now = time.time_ns() // 1_000_000
+            if now > self._millisecond:
+                self._millisecond = now
+                self._tail = int.from_bytes(os.urandom(9))  # 72 of the 74 bits: room to count upwards in
+            else:
+                self._tail += 1
+            millisecond, tail = self._millisecond, self._tail
+        number = millisecond << 80 | 7 << 76 | tail >> 62 << 64 | 2 << 62 | tail & (1 << 62) - 1
+        text = number.to_bytes(16, "big").hex()
+        return text[:8] + "-" + text[8:12] + "-" + text[12:16] + "-" + text[16:20] + "-" + text[20:]
+
+
+def _renew_ids() -> None:
+    """A forked child starts over: it would count on from its parent's number, perhaps with the lock held for ever."""
+    global _ids
+    _ids = _Ids()
+
+
+def _start(data: object) -> str:
+    start = data[:60] if isinstance(data, (bytes, str, memoryview)) else data
+    return repr(bytes(start) if isinstance(start, memoryview) else start)[:80]
+
+
+_ids = _Ids()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_ids)
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Envelope)
+_versioned = msgspec.json.Decoder(_Versioned)

@@ -1,0 +1,46 @@
+"""What a caller keeps of a job that was enqueued."""
+
+from __future__ import annotations
+
+from tenantjobs import adapter
+from tenantjobs.adapter import Adapter, Cancels
+from tenantjobs.errors import UnsupportedCapability
+
+
+class Handle:
+    """A job on its way: its id, whether it has been enqueued, and the way to take it back.
+
+    ``enqueued`` is True once the queue has it, False if it was dropped or refused (then ``enqueue_error`` may say
+    why), and None while the transaction that it waits for is open.
+    """
+
+    __slots__ = ("_adapter", "cancelled", "enqueue_error", "enqueued", "job_id", "name")
+
+    def __init__(self, job_id: str, name: str, adapter: Adapter) -> None:
+        self.job_id = job_id
+        self.name = name
+        self.enqueued: bool | None = None
+        self.enqueue_error: Exception | None = None
+        self.cancelled = False
+        self._adapter = adapter
+
+    def cancel(self) -> bool:
+        """Take the job back if it has not started: True if it will not run.
+
+        While its transaction is open this always works; later, ``UnsupportedCapability`` from a queue that cannot.
+        """
+        if self.enqueued is None:
+            self.cancelled = True
+            self.enqueued = False
+            return True
+        if not self.enqueued:
+            return True
+        adapter.require(self._adapter, "cancel", f"cancelling job {self.job_id}")
+        if not isinstance(self._adapter, Cancels):
+            raise UnsupportedCapability(f"{type(self._adapter).__name__} declares 'cancel' but has no cancel()")
+        self.cancelled = self._adapter.cancel(self.job_id)
+        return self.cancelled
+
+    def __repr__(self) -> str:
+        state = {True: "enqueued", False: "not enqueued", None: "waits for the commit"}[self.enqueued]
+        return f"<Handle {self.name} {self.job_id} {state}>"

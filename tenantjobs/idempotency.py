@@ -1,0 +1,75 @@
+"""An effect that happens once, whatever the queue does: keys in a ledger whose row commits with the work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Literal, Protocol
+
+import msgspec
+
+from tenantjobs.errors import ConfigurationError
+from tenantjobs.policies import Policy
+
+OnRunning = Literal["skip", "wait", "retry"]
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A key that is being worked on; ``token`` tells this holder from a later one."""
+
+    tenant: str
+    key: str
+    token: str
+
+
+class Ledger(Protocol):
+    """Where keys are kept: in the database of the work where it can be, so that both commit together."""
+
+    def acquire(
+        self, tenant: str, key: str, owner: str, lease: float, ttl: float | None
+    ) -> Claim | Literal["done", "running"]:
+        """Take the key, in a short transaction of its own.
+
+        The same ``owner`` (the id of a job) takes its own running key over with a new token: its earlier
+        attempt is dead, or will be refused. A lease that has run out is free for anybody.
+        """
+        ...
+
+    def complete(self, claim: Claim, connection: object | None) -> None:
+        """Mark the key as done, in the transaction of ``connection`` where it joins; LeaseLost if it is not ours."""
+        ...
+
+    def release(self, claim: Claim) -> None:
+        """Free the key after a failure."""
+        ...
+
+    def joins(self, connection: object) -> bool: ...
+
+
+class idempotent(Policy):
+    """Have the effect of the job once for each ``key`` and tenant.
+
+    ``key`` takes the parameters of what it decorates (a function its arguments, a method its record first, a ``Job``
+    class the job first); without one, the job's name and arguments are the key. It is computed at enqueue and
+    sealed. The ledger row commits with the job's own session: a worker killed after the work and before the
+    commit has done neither, one killed after the commit has done both. ``ttl`` (seconds or timedelta) forgets a key
+    after a while. ``on_running`` says what happens while another job holds the key: ``"retry"`` comes back later,
+    ``"wait"`` waits here, ``"skip"`` gives up. ``lease`` (seconds) is how long a dead holder keeps the key from others.
+    """
+
+    def __init__(
+        self,
+        key: Callable[..., object] | None = None,
+        *,
+        ttl: float | timedelta | None = None,
+        on_running: OnRunning = "retry",
+        lease: float | timedelta = 900.0,
+    ) -> None:
+        if key is not None and not callable(key):
+            raise ConfigurationError(f"idempotent(key={key!r}): a callable of the job's own parameters is wanted")
+        if on_running not in ("skip", "wait", "retry"):
+            raise ConfigurationError(f"idempotent(on_running={on_running!r}): 'skip', 'wait' or 'retry' is wanted")
+        self.key = key
+        self.ttl = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
+        self.on_running = on_running
+        self.lease = lease.total_seconds() if isinstance(lease, timedelta) else float(lease)

@@ -1,0 +1,42 @@
+"""The adapter without a queue: a job is performed at once, in the process that enqueues it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from tenantjobs.adapter import Capabilities
+from tenantjobs.envelope import Envelope
+from tenantjobs.execution import execute
+from tenantjobs.outcome import Failed, Quarantined, Retried
+
+
+class InlineAdapter:
+    """Performs at the call, or right after the commit, through the same dump and load as every queue.
+
+    A retry follows at once: there is nobody to wait for. What the job raises in the end reaches the caller.
+    """
+
+    class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+        """The section ``[inline]`` has no settings."""
+
+    # Order and queues are those of the calls, so priorities and names are kept trivially; there is no later.
+    capabilities = Capabilities(priority=True, queues=True, bulk=True)
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or self.Settings()
+
+    def enqueue(self, envelope: Envelope) -> None:
+        outcome = execute(envelope.encode())
+        while isinstance(outcome, Retried):
+            outcome = execute(outcome.envelope.encode())
+        if isinstance(outcome, Failed | Quarantined):
+            raise outcome.error
+
+    def enqueue_all(self, envelopes: Sequence[Envelope]) -> None:
+        for envelope in envelopes:
+            self.enqueue(envelope)
+
+    def close(self) -> None:
+        pass

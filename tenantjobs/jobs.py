@@ -1,0 +1,250 @@
+"""The two ways to write a job, ``Job`` classes and ``@job`` functions, and the verbs that both have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, overload
+
+from tenantjobs import enqueuing, performing
+from tenantjobs.definition import Definition, Tenancy, default_name, register
+from tenantjobs.enqueuing import NO_OPTIONS, Call, Options
+from tenantjobs.errors import ConfigurationError
+from tenantjobs.handle import Handle
+from tenantjobs.policies import Policy, attach, own
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+NOT_YET = ("timeout", "transactional")
+
+
+class Performs(Protocol[P, R_co]):
+    """A class whose ``perform`` has these parameters: it gives the verbs of ``Job`` their exact types."""
+
+    def perform(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+
+class Job:
+    """Base of jobs written as classes: declare options as attributes and write ``perform``.
+
+    Each attempt gets an instance of its own. ``queue``, ``priority`` (lower runs sooner), ``tenancy``, ``session`` and
+    ``enqueue_after_commit`` are inherited; ``name`` and ``aliases`` belong to the class that declares them.
+    """
+
+    queue: ClassVar[str] = "default"
+    priority: ClassVar[int] = 0
+    tenancy: ClassVar[Tenancy | None] = None
+    session: ClassVar[bool] = True
+    enqueue_after_commit: ClassVar[bool] = True
+    name: ClassVar[str]
+    aliases: ClassVar[tuple[str, ...]] = ()
+
+    __definition__: ClassVar[Definition]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for option in NOT_YET:
+            if option in cls.__dict__:
+                raise ConfigurationError(f"job {cls.__qualname__}: {option} is not supported yet; leave it out")
+        if cls.perform is not Job.perform:
+            cls.name = cls.__dict__.get("name") or default_name(cls)
+            cls.__definition__ = register(_definition_of_class(cls))
+
+    def perform(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002  # any signature may override this one
+        """The work itself."""
+        raise ConfigurationError(f"{type(self).__qualname__} has no perform(): write what the job does there")
+
+    @classmethod
+    def call(cls: type[Performs[P, Any]], *args: P.args, **kwargs: P.kwargs) -> Call:
+        """The job with these arguments, for ``perform_all_later``."""
+        return Call(definition_of(cls), args, kwargs)
+
+    @classmethod
+    def perform_later(cls: type[Performs[P, Any]], *args: P.args, **kwargs: P.kwargs) -> Handle:
+        """Enqueue the job; inside a transaction it leaves with the commit."""
+        return enqueuing.enqueue(Call(definition_of(cls), args, kwargs))
+
+    @classmethod
+    async def aperform_later(cls: type[Performs[P, Any]], *args: P.args, **kwargs: P.kwargs) -> Handle:
+        """Enqueue the job without blocking the event loop."""
+        return await enqueuing.aenqueue(Call(definition_of(cls), args, kwargs))
+
+    @classmethod
+    def perform_now(cls: type[Performs[P, R]], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Perform the job here: hooks, guards and ``discard_on``; any other error is raised, nothing is retried."""
+        result: R = performing.perform_now(Call(definition_of(cls), args, kwargs))
+        return result
+
+    @classmethod
+    def set(
+        cls: type[Performs[P, R]],
+        *,
+        wait: float | timedelta | None = None,
+        wait_until: datetime | None = None,
+        queue: str | None = None,
+        priority: int | None = None,
+    ) -> Configured[P, R]:
+        """The job with options for one call: when, on which queue, how urgent (lower runs sooner)."""
+        chosen = enqueuing.options(wait=wait, wait_until=wait_until, queue=queue, priority=priority)
+        return Configured(definition_of(cls), chosen)
+
+
+class JobFunction(Generic[P, R]):
+    """A function that is also a job. Called bare, it is just the function."""
+
+    def __init__(self, function: Callable[P, R], definition: Callable[[JobFunction[P, R]], Definition]) -> None:
+        self.__wrapped__ = function
+        self.__name__ = getattr(function, "__name__", "job")
+        self.__qualname__ = getattr(function, "__qualname__", self.__name__)
+        self.__doc__ = function.__doc__
+        self.__module__ = function.__module__
+        self.__definition__ = register(definition(self))
+
+    @property
+    def name(self) -> str:
+        """The stable name under which the job travels."""
+        return self.__definition__.name
+
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.__wrapped__(*args, **kwargs)
+
+    def call(self, /, *args: P.args, **kwargs: P.kwargs) -> Call:
+        """The job with these arguments, for ``perform_all_later``."""
+        return Call(self.__definition__, args, kwargs)
+
+    def perform_later(self, /, *args: P.args, **kwargs: P.kwargs) -> Handle:
+        """Enqueue the job; inside a transaction it leaves with the commit."""
+        return enqueuing.enqueue(Call(self.__definition__, args, kwargs))
+
+    async def aperform_later(self, /, *args: P.args, **kwargs: P.kwargs) -> Handle:
+        """Enqueue the job without blocking the event loop."""
+        return await enqueuing.aenqueue(Call(self.__definition__, args, kwargs))
+
+    def perform_now(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Perform the job here: hooks, guards and ``discard_on``; any other error is raised, nothing is retried."""
+        result: R = performing.perform_now(Call(self.__definition__, args, kwargs))
+        return result
+
+    def set(
+        self,
+        /,
+        *,
+        wait: float | timedelta | None = None,
+        wait_until: datetime | None = None,
+        queue: str | None = None,
+        priority: int | None = None,
+    ) -> Configured[P, R]:
+        """The job with options for one call: when, on which queue, how urgent (lower runs sooner)."""
+        chosen = enqueuing.options(wait=wait, wait_until=wait_until, queue=queue, priority=priority)
+        return Configured(self.__definition__, chosen)
+
+    def __repr__(self) -> str:
+        return f"<job {self.name}>"
+
+
+class Configured(Generic[P, R]):
+    """A job with the options of ``set(...)``."""
+
+    __slots__ = ("_definition", "_options")
+
+    def __init__(self, definition: Definition, options: Options = NO_OPTIONS) -> None:
+        self._definition = definition
+        self._options = options
+
+    def call(self, /, *args: P.args, **kwargs: P.kwargs) -> Call:
+        """The job with these arguments and options, for ``perform_all_later``."""
+        return Call(self._definition, args, kwargs, self._options)
+
+    def perform_later(self, /, *args: P.args, **kwargs: P.kwargs) -> Handle:
+        """Enqueue the job with these options."""
+        return enqueuing.enqueue(self.call(*args, **kwargs))
+
+    async def aperform_later(self, /, *args: P.args, **kwargs: P.kwargs) -> Handle:
+        """Enqueue the job with these options, without blocking the event loop."""
+        return await enqueuing.aenqueue(self.call(*args, **kwargs))
+
+
+@overload
+def job(function: Callable[P, R], /) -> JobFunction[P, R]: ...
+
+
+@overload
+def job(
+    *,
+    name: str | None = None,
+    aliases: Iterable[str] = (),
+    queue: str = "default",
+    priority: int = 0,
+    tenancy: Tenancy | None = None,
+    session: bool = True,
+    enqueue_after_commit: bool = True,
+    choose_queue: Callable[..., str] | None = None,
+    policies: Sequence[Policy] = (),
+) -> Callable[[Callable[P, R]], JobFunction[P, R]]: ...
+
+
+def job(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    policies: Sequence[Policy] = (),
+    **options: Any,
+) -> Any:
+    """Make a function, sync or async, a job. ``policies`` may also be stacked as decorators."""
+
+    def decorate(function: Callable[..., Any]) -> JobFunction[..., Any]:
+        if isinstance(function, classmethod | staticmethod) or not callable(function):
+            raise ConfigurationError(f"@job decorates functions, not {function!r}; for methods there is @later")
+        attach(function, policies)
+        return JobFunction(
+            function,
+            lambda made: Definition(
+                name=name or default_name(function),
+                source=made,
+                function=function,
+                parameters=function,
+                levels=lambda: [(*own(function), *own(made))],
+                **options,
+            ),
+        )
+
+    return decorate if function is None else decorate(function)
+
+
+def perform_all_later(calls: Iterable[Call]) -> list[Handle]:
+    """Enqueue many jobs, of any kind, in one round trip where the adapter can; a handle for each, in order."""
+    return enqueuing.enqueue_all(list(calls))
+
+
+async def aperform_all_later(calls: Iterable[Call]) -> list[Handle]:
+    """The same, without blocking the event loop."""
+    return await enqueuing.aenqueue_all(list(calls))
+
+
+def definition_of(target: Any) -> Definition:
+    """The definition behind a job class, a job function or a ``_later`` method."""
+    found = getattr(target, "__definition__", None)
+    if not isinstance(found, Definition):
+        raise ConfigurationError(f"{target!r} is no job: decorate a function with @job, or subclass Job")
+    return found
+
+
+def _definition_of_class(cls: type[Job]) -> Definition:
+    return Definition(
+        name=cls.name,
+        source=cls,
+        function=lambda job, *args, **kwargs: job.perform(*args, **kwargs),
+        parameters=cls.perform,
+        leading=lambda: (cls(),),
+        levels=lambda: [own(base) for base in cls.__mro__],
+        aliases=cls.__dict__.get("aliases", ()),
+        queue=cls.queue,
+        priority=cls.priority,
+        tenancy=cls.tenancy,
+        session=cls.session,
+        enqueue_after_commit=cls.enqueue_after_commit,
+        choose_queue=getattr(cls, "choose_queue", None),
+    )

@@ -1,0 +1,72 @@
+"""``perform_now``: the job here and at once, in the scope and the session of the caller."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from typing import Any
+
+from tenantjobs.arguments import freeze
+from tenantjobs.colours import Awaiting, Blocking, Colour, drive
+from tenantjobs.current import Current
+from tenantjobs.enqueuing import Call, keys, require_scope
+from tenantjobs.errors import DuplicateJob
+from tenantjobs.execution import run
+from tenantjobs.idempotency import idempotent
+from tenantjobs.job import running
+from tenantjobs.keyed import Complete, behind_key
+from tenantjobs.outcome import Finished
+from tenantjobs.policies import discard_on
+from tenantjobs.verdict import give_up
+
+
+def perform_now(call: Call) -> Any:
+    """Run hooks, guards and ``discard_on``, without a queue; any other error is raised, nothing is retried.
+
+    Gives what the job returned, or None if it was skipped or discarded. For an async job: the coroutine to await.
+    """
+    call.definition.signature.bind(*call.args, **call.kwargs)
+    if call.definition.is_async:
+        return _perform(call, Awaiting())
+    return drive(_perform(call, Blocking()))
+
+
+async def _perform(call: Call, io: Colour) -> Any:
+    job = call.definition
+    scope = Current.system(f"job {job.name}") if job.tenancy == "none" else nullcontext()
+    with scope, running(None):
+        if Current.scope == "unset":
+            require_scope(job, "performed")
+        try:
+            return (await _behind_its_key(call, io)).value
+        except Exception as error:
+            policy = job.handler(error)
+            if not isinstance(policy, discard_on):
+                raise
+            await give_up(job, io, error, policy)
+            return None
+
+
+async def _behind_its_key(call: Call, io: Colour) -> Finished:
+    job = call.definition
+    policy = job.idempotent
+    if policy is None:
+        return await run(job, call.args, call.kwargs, io)
+
+    async def work(complete: Complete) -> Finished:
+        finished = await run(job, call.args, call.kwargs, io)
+        await io.blocking(complete, None)
+        return finished
+
+    key = _key(call, policy)
+    owner = f"now:{id(call)}:{time.monotonic_ns()}"
+    finished = await behind_key(job, policy, io, tenant=Current.tenant_id or "", key=key, owner=owner, work=work)
+    if finished == "running":
+        raise DuplicateJob(f"job {job.name}: another run is at work on its key {key!r}; try again when it has ended")
+    return finished
+
+
+def _key(call: Call, policy: idempotent) -> str:
+    job = call.definition
+    arguments = b"" if policy.key else freeze(job.signature, call.args, call.kwargs, job=job.name).seal()
+    return keys(call, arguments)["idempotent"]

@@ -1,0 +1,35 @@
+"""What tests of an application need: perform what was enqueued, swap the configuration, ask what is waiting."""
+
+from __future__ import annotations
+
+from tenantjobs import adapter, runtime
+from tenantjobs.adapter import Drains
+from tenantjobs.errors import ConfigurationError
+from tenantjobs.runtime import override
+from tenantjobs.testing.assertions import assert_enqueued_jobs, assert_enqueued_with, assert_no_enqueued_jobs
+from tenantjobs.testing.memory import EnqueuedJob, MemoryAdapter, enqueued_jobs
+
+__all__ = [
+    "EnqueuedJob",
+    "MemoryAdapter",
+    "assert_enqueued_jobs",
+    "assert_enqueued_with",
+    "assert_no_enqueued_jobs",
+    "drain",
+    "enqueued_jobs",
+    "override",
+]
+
+
+def drain() -> int:
+    """Perform everything that is due in the configured adapter, here, until nothing is; the number of attempts.
+
+    Every job goes through the real dump and load. What is scheduled for later stays.
+    """
+    configured = adapter.configured()
+    if not isinstance(configured, Drains):
+        raise ConfigurationError(
+            f"the adapter {runtime.settings().adapter!r} cannot be drained in this process: its own workers perform "
+            f"its jobs. Use adapter 'test' or 'db' in tests"
+        )
+    return configured.drain()

@@ -1,0 +1,121 @@
+"""The adapter for unit tests: jobs wait in a list of this process, as the bytes that any queue would store."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from tenantjobs import adapter, definition
+from tenantjobs.adapter import Capabilities
+from tenantjobs.arguments import thaw
+from tenantjobs.envelope import Envelope
+from tenantjobs.errors import ArgumentError, ConfigurationError
+from tenantjobs.execution import execute
+from tenantjobs.outcome import Failed, Quarantined, Retried
+
+
+class EnqueuedJob(msgspec.Struct, frozen=True):
+    """A job that waits. ``args`` and ``kwargs`` are as they travel: a record is its ``GlobalId``."""
+
+    id: str
+    name: str
+    queue: str
+    priority: int
+    tenant_id: str | None
+    due_at: datetime | None
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class MemoryAdapter:
+    """Keeps jobs until ``testing.drain()`` performs them; entry point ``test``."""
+
+    class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+        """The section ``[test]`` has no settings."""
+
+    capabilities = Capabilities(delay=True, priority=True, queues=True, bulk=True, cancel=True)
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or self.Settings()
+        self._lock = threading.Lock()
+        self._waiting: list[bytes] = []
+
+    def enqueue(self, envelope: Envelope) -> None:
+        self.enqueue_all([envelope])
+
+    def enqueue_all(self, envelopes: Sequence[Envelope]) -> None:
+        with self._lock:
+            self._waiting.extend(envelope.encode() for envelope in envelopes)
+
+    def cancel(self, job_id: str) -> bool:
+        with self._lock:
+            kept = [data for data in self._waiting if Envelope.decode(data).id != job_id]
+            found = len(kept) < len(self._waiting)
+            self._waiting = kept
+        return found
+
+    def drain(self) -> int:
+        """Perform what is due. What a failed job raised is raised here, after the others have had their turn."""
+        performed, failures = 0, list[BaseException]()
+        while (data := self._take_due()) is not None:
+            performed += 1
+            outcome = execute(data)
+            if isinstance(outcome, Retried):
+                self.enqueue(outcome.again())
+            elif isinstance(outcome, Failed | Quarantined):
+                failures.append(outcome.error)
+        if failures:
+            raise failures[0]
+        return performed
+
+    def waiting(self) -> list[EnqueuedJob]:
+        with self._lock:
+            return [_view(Envelope.decode(data)) for data in self._waiting]
+
+    def close(self) -> None:
+        with self._lock:
+            self._waiting.clear()
+
+    def _take_due(self) -> bytes | None:
+        now = datetime.now(UTC)
+        with self._lock:
+            due = [
+                (envelope.priority, position)
+                for position, envelope in enumerate(map(Envelope.decode, self._waiting))
+                if envelope.due_at is None or envelope.due_at <= now
+            ]
+            return self._waiting.pop(min(due)[1]) if due else None
+
+
+def enqueued_jobs() -> list[EnqueuedJob]:
+    """What waits in the adapter ``test``, in the order of enqueuing."""
+    configured = adapter.configured()
+    if not isinstance(configured, MemoryAdapter):
+        raise ConfigurationError(
+            f"enqueued_jobs() looks into the adapter 'test', and {type(configured).__name__} is configured: "
+            f"wrap the test in testing.override(adapter='test')"
+        )
+    return configured.waiting()
+
+
+def _view(envelope: Envelope) -> EnqueuedJob:
+    job = definition.lookup(envelope.name)
+    try:
+        thawed = thaw(bytes(envelope.arguments), job.types if job is not None else {})
+        args, kwargs = thawed.fill({reference: reference for reference in thawed.references})
+    except ArgumentError:
+        args, kwargs = (), {}
+    return EnqueuedJob(
+        id=envelope.id,
+        name=envelope.name,
+        queue=envelope.queue,
+        priority=envelope.priority,
+        tenant_id=envelope.tenant_id,
+        due_at=envelope.due_at,
+        args=args,
+        kwargs=kwargs,
+    )

@@ -1,0 +1,127 @@
+"""What open database transactions mean for jobs: two ports that the user's data layer fills.
+
+``Transactions`` holds jobs until the commit, ``Work`` gives each attempt a session. ``tenantjobs_sqlalchemy``
+registers both; without one there are no transactions to wait for, and jobs leave at the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import Protocol, TypeVar
+
+from tenantjobs.adapter import Adapter
+from tenantjobs.envelope import Envelope
+
+T = TypeVar("T")
+
+
+class Held(Protocol):
+    """One job that waits for a commit."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def job_id(self) -> str: ...
+    @property
+    def cancelled(self) -> bool:
+        """True once its handle has taken it back: it must not be written."""
+        ...
+
+    def seal(self) -> Envelope:
+        """The envelope; to be called after the last flush, when the keys of pending records are known."""
+        ...
+
+    def sent(self) -> None: ...
+    def dropped(self, reason: str) -> None: ...
+    def failed(self, error: Exception) -> None: ...
+
+
+class Transactions(Protocol):
+    """The open transactions of this context."""
+
+    def hold(self, held: Sequence[Held], adapter: Adapter) -> bool:
+        """True if an open transaction has taken the jobs; False if there is none and the caller sends them now."""
+        ...
+
+    def on_commit(self, callback: Callable[[], object]) -> bool:
+        """True if the callback waits for a commit; False if there is no open transaction."""
+        ...
+
+
+class Scope(Protocol):
+    """The session of one attempt."""
+
+    def run(self, function: Callable[[object], T]) -> T:
+        """Call ``function`` with the connection of this session, inside its transaction."""
+        ...
+
+
+class AsyncScope(Protocol):
+    """The asynchronous session of one attempt."""
+
+    async def run(self, function: Callable[[object], T]) -> T: ...
+
+
+class Work(Protocol):
+    """Opens the session of an attempt: committed on a clean exit, rolled back on any BaseException, always closed."""
+
+    def session(self) -> AbstractContextManager[Scope]: ...
+    def asession(self) -> AbstractAsyncContextManager[AsyncScope]: ...
+
+
+_transactions: Transactions | None = None
+_work: Work | None = None
+
+
+def register(transactions: Transactions) -> None:
+    """Make ``transactions`` the place that jobs and callbacks ask before they leave."""
+    global _transactions
+    _transactions = transactions
+
+
+def register_work(work: Work) -> None:
+    """Make ``work`` the giver of sessions for jobs."""
+    global _work
+    _work = work
+
+
+def work() -> Work | None:
+    """The giver of sessions, if a data layer is installed."""
+    return _work
+
+
+def hold(held: Sequence[Held], adapter: Adapter) -> bool:
+    """Give ``held`` to the open transaction of this context, if there is one."""
+    return _transactions is not None and _transactions.hold(held, adapter)
+
+
+def on_commit(callback: Callable[[], object]) -> None:
+    """Call ``callback`` after the open transaction of this context has committed, or now if there is none.
+
+    A rollback drops it. What it raises is logged and reaches nobody: the data is committed already.
+    """
+    if _transactions is None or not _transactions.on_commit(callback):
+        callback()
+
+
+def send(held: Sequence[Held], adapter: Adapter) -> None:
+    """Hand the jobs to the adapter, and tell each of them how it went. Never raises for the adapter's sake."""
+    ready: list[tuple[Held, Envelope]] = []
+    for job in held:
+        if job.cancelled:
+            continue
+        try:
+            ready.append((job, job.seal()))
+        except Exception as error:
+            job.failed(error)
+    if not ready:
+        return
+    try:
+        adapter.enqueue_all([envelope for _, envelope in ready])
+    except Exception as error:
+        for job, _ in ready:
+            job.failed(error)
+    else:
+        for job, _ in ready:
+            job.sent()

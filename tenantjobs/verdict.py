@@ -1,0 +1,67 @@
+"""What is decided about an error, as the job declares it: again, given up, or failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from tenantjobs.colours import Colour
+from tenantjobs.definition import Definition
+from tenantjobs.envelope import Envelope
+from tenantjobs.job import current_job
+from tenantjobs.outcome import Discarded, Failed, Outcome, Retried
+from tenantjobs.policies import ErrorPolicy, after_discard, discard_on, required_positionals, retry_on
+
+
+async def verdict(envelope: Envelope, job: Definition, io: Colour, error: BaseException) -> Outcome:
+    """What the declarations say about ``error``. Handlers run with the tenant's id, in a session of their own."""
+    policy = job.handler(error)
+    try:
+        if isinstance(policy, retry_on):
+            executions = envelope.counters.get(policy.key, 0) + 1
+            if not policy.exhausted(executions):
+                return _retried(envelope, policy, executions, error)
+            if policy.then is not None:
+                await _in_session(job, io, error, policy)
+                return Discarded(f"out of attempts after {executions}", error)
+        elif isinstance(policy, discard_on):
+            await _in_session(job, io, error, policy)
+            return Discarded("its declaration discards this error", error)
+        await _in_session(job, io, error, None)
+    except Exception as failure:
+        # A handler that fails must not hide what it was called for.
+        if failure.__cause__ is None and failure is not error:
+            failure.__cause__ = error
+        error = failure
+    return Failed(error, envelope)
+
+
+def _retried(envelope: Envelope, policy: retry_on, executions: int, error: BaseException) -> Retried:
+    again = msgspec.structs.replace(
+        envelope,
+        counters={**envelope.counters, policy.key: executions},
+        queue=envelope.queue if policy.queue is None else policy.queue,
+        priority=envelope.priority if policy.priority is None else policy.priority,
+    )
+    return Retried(again, datetime.now(UTC) + timedelta(seconds=policy.delay(executions, error)), error)
+
+
+async def give_up(job: Definition, io: Colour, error: BaseException, policy: ErrorPolicy | None) -> None:
+    """Call ``then`` and the ``after_discard`` hooks with the job and the error."""
+    subject = (job.leading() or (current_job(),))[0]
+    if policy is not None and policy.then is not None:
+        await io.call(policy.then, *_handler_arguments(policy.then, subject, error))
+    for hook in job.policies(after_discard):
+        await io.call(hook.function, subject, error)
+
+
+async def _in_session(job: Definition, io: Colour, error: BaseException, policy: ErrorPolicy | None) -> None:
+    if job.policies(after_discard) or (policy is not None and policy.then is not None):
+        async with io.session(job):
+            await give_up(job, io, error, policy)
+
+
+def _handler_arguments(handler: Callable[..., object], subject: object, error: BaseException) -> tuple[object, ...]:
+    return (subject, error) if required_positionals(handler) != 1 else (error,)

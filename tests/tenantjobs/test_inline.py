@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tenantjobs import Current, discard_on, job, perform_all_later, retry_on
+
+pytestmark = pytest.mark.usefixtures("inline", "acme")
+
+
+def test_a_job_is_performed_at_the_call_with_its_tenant() -> None:
+    seen: list[Any] = []
+
+    @job
+    def note(value: tuple[int, ...]) -> None:
+        seen.append((Current.tenant_id, value))
+
+    handle = note.perform_later((1, 2))
+
+    assert handle.enqueued is True
+    assert seen == [("acme", (1, 2))]
+
+
+def test_arguments_go_through_the_same_dump_and_load_as_on_any_queue() -> None:
+    seen: list[Any] = []
+    values = [1]
+
+    @job
+    def note(given: list[int]) -> None:
+        given.append(2)
+        seen.append(given)
+
+    note.perform_later(values)
+
+    assert (values, seen) == ([1], [[1, 2]])
+
+
+def test_retries_follow_at_once_and_the_last_error_reaches_the_caller() -> None:
+    attempts: list[int] = []
+
+    @job(policies=[retry_on(ValueError, wait=3600, attempts=3)])
+    def fails() -> None:
+        attempts.append(1)
+        raise ValueError("boom")
+
+    with pytest.raises(ValueError, match="boom"):
+        fails.perform_later()
+
+    assert len(attempts) == 3
+
+
+def test_a_discarded_job_raises_nothing() -> None:
+    @job(policies=[discard_on(ValueError)])
+    def fails() -> None:
+        raise ValueError
+
+    assert [handle.enqueued for handle in perform_all_later([fails.call(), fails.call()])] == [True, True]

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tenantjobs.errors import ConfigurationError, EnvelopeError
+from tenantjobs.policies import attach, discard_on, guard, nearest, own, retry_on
+
+
+class Base(Exception):
+    pass
+
+
+class Middle(Base):
+    pass
+
+
+class Leaf(Middle):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("wait", "expected"),
+    [
+        (2, [2, 2, 2]),
+        (timedelta(minutes=1), [60, 60, 60]),
+        ("polynomially_longer", [3, 18, 83, 258]),
+        ("exponentially_longer", [3, 6, 12, 24]),
+        ([1, timedelta(seconds=5)], [1, 5, 5, 5]),
+        (lambda executions: executions * 10, [10, 20, 30]),
+        (lambda executions, error: len(str(error)) + executions, [5, 6, 7]),
+        (lambda executions, error=None: executions, [1, 2, 3]),
+        (lambda executions: None, [0, 0]),
+        (0, [0, 0]),
+    ],
+)
+def test_each_kind_of_wait_gives_its_documented_seconds(wait: Any, expected: list[float]) -> None:
+    policy = retry_on(Base, wait=wait, jitter=0)
+
+    assert expected == [policy.delay(executions, Base("boom")) for executions in range(1, len(expected) + 1)]
+
+
+def test_jitter_adds_at_most_its_share_to_a_constant() -> None:
+    policy = retry_on(Base, wait=100)
+
+    waits = [policy.delay(1, Base()) for _ in range(200)]
+
+    assert all(100 <= wait < 115 for wait in waits)
+    assert len(set(waits)) > 1
+
+
+def test_jitter_never_applies_to_the_two_seconds_of_a_polynomial() -> None:
+    policy = retry_on(Base, wait="polynomially_longer", jitter=1.0)
+
+    assert all(3 <= policy.delay(1, Base()) < 4 for _ in range(100))
+
+
+@pytest.mark.parametrize("wait", ["linearly", [], True, None, object(), [1, "x"]])
+def test_a_wait_of_no_known_kind_is_refused_when_it_is_declared(wait: Any) -> None:
+    with pytest.raises(ConfigurationError, match="wait="):
+        retry_on(Base, wait=wait)
+
+
+@pytest.mark.parametrize("attempts", [0, -1, True, "forever", 2.5])
+def test_attempts_below_one_are_refused_when_they_are_declared(attempts: Any) -> None:
+    with pytest.raises(ConfigurationError, match="attempts="):
+        retry_on(Base, attempts=attempts)
+
+
+def test_attempts_count_the_first_run() -> None:
+    policy = retry_on(Base, attempts=3)
+
+    assert [policy.exhausted(executions) for executions in (1, 2, 3)] == [False, False, True]
+
+
+def test_unlimited_attempts_never_run_out() -> None:
+    assert not retry_on(Base, attempts="unlimited").exhausted(10_000)
+
+
+def test_the_class_nearest_in_the_mro_of_the_error_wins_whatever_the_order() -> None:
+    far, near = retry_on(Base), discard_on(Middle)
+
+    assert near is nearest([(far, near)], Leaf())
+    assert near is nearest([(near, far)], Leaf())
+
+
+def test_a_subclass_wins_over_its_base_at_the_same_distance() -> None:
+    of_the_base, of_the_subclass = retry_on(Middle), discard_on(Middle)
+
+    assert of_the_subclass is nearest([(of_the_subclass,), (of_the_base,)], Middle())
+
+
+def test_a_nearer_class_of_the_base_wins_over_a_farther_one_of_the_subclass() -> None:
+    of_the_base, of_the_subclass = discard_on(Leaf), retry_on(Base)
+
+    assert of_the_base is nearest([(of_the_subclass,), (of_the_base,)], Leaf())
+
+
+def test_a_predicate_wins_over_a_class() -> None:
+    by_class, by_predicate = discard_on(Base), retry_on(lambda error: "busy" in str(error))
+
+    assert by_predicate is nearest([(by_class, by_predicate)], Base("busy"))
+    assert by_class is nearest([(by_class, by_predicate)], Base("gone"))
+
+
+def test_causes_are_tried_when_the_error_itself_is_not_declared() -> None:
+    policy = discard_on(Leaf)
+    error = ValueError("outer")
+    error.__cause__ = Leaf()
+    error.__cause__.__cause__ = error
+
+    assert policy is nearest([(policy,)], error)
+
+
+def test_an_error_that_nobody_declared_has_no_handler() -> None:
+    assert nearest([(discard_on(Leaf),)], Middle()) is None
+
+
+def test_the_same_class_twice_on_one_job_is_refused() -> None:
+    def target() -> None: ...
+
+    with pytest.raises(ConfigurationError, match=r"target declares .*Base twice"):
+        attach(target, [retry_on(Base, Leaf), discard_on(Base)])
+
+
+def test_what_is_no_policy_is_refused() -> None:
+    def target() -> None: ...
+
+    with pytest.raises(ConfigurationError, match="not a policy"):
+        attach(target, [Base])  # type: ignore[list-item]  # the mistake under test
+
+
+def test_a_policy_keeps_what_it_decorates() -> None:
+    policy = guard(lambda: True)
+
+    @policy
+    def target() -> int:
+        return 1
+
+    assert target() == 1
+    assert own(target) == (policy,)
+
+
+@pytest.mark.parametrize("arguments", [(), ("text",), (int,), (EnvelopeError,)])
+def test_what_is_no_error_cannot_be_declared(arguments: tuple[Any, ...]) -> None:
+    with pytest.raises(ConfigurationError):
+        retry_on(*arguments)
+
+
+def test_the_key_of_a_declaration_does_not_depend_on_the_order_of_its_classes() -> None:
+    assert retry_on(Base, Leaf).key == retry_on(Leaf, Base).key
+    assert retry_on(Base).key != retry_on(Leaf).key
+    assert retry_on(Base, key="mine").key == "mine"

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from tenantjobs import adapter, job, on_commit, perform_all_later, testing, transaction
+from tenantjobs.adapter import Adapter
+from tenantjobs.envelope import Envelope
+from tenantjobs.testing import enqueued_jobs
+from tenantjobs.transaction import Held
+
+pytestmark = pytest.mark.usefixtures("memory", "acme")
+
+
+class OpenTransaction:
+    """A transaction that is always open, until ``commit`` or ``rollback``."""
+
+    def __init__(self) -> None:
+        self.held: list[Held] = []
+        self.callbacks: list[Callable[[], object]] = []
+
+    def hold(self, held: Sequence[Held], adapter: Adapter) -> bool:
+        self.held.extend(held)
+        return True
+
+    def on_commit(self, callback: Callable[[], object]) -> bool:
+        self.callbacks.append(callback)
+        return True
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> OpenTransaction:
+    source = OpenTransaction()
+    monkeypatch.setattr(transaction, "_transactions", source)
+    return source
+
+
+@job
+def note(value: Any) -> None: ...
+
+
+@job(enqueue_after_commit=False)
+def urgent(value: Any) -> None: ...
+
+
+def test_a_job_waits_for_the_open_transaction(opened: OpenTransaction) -> None:
+    handle = note.perform_later(1)
+
+    assert handle.enqueued is None
+    assert enqueued_jobs() == []
+
+    transaction.send(opened.held, adapter.configured())
+
+    assert handle.enqueued is True
+    assert [waiting.id for waiting in enqueued_jobs()] == [handle.job_id]
+
+
+def test_the_arguments_are_those_of_the_call_not_of_the_commit(opened: OpenTransaction) -> None:
+    values = [1, 2]
+    note.perform_later(values)
+    values.append(3)
+    transaction.send(opened.held, adapter.configured())
+
+    assert enqueued_jobs()[0].args == ([1, 2],)
+
+
+def test_a_job_that_opts_out_leaves_at_once(opened: OpenTransaction) -> None:
+    handles = perform_all_later([note.call(1), urgent.call(2)])
+
+    assert [handle.enqueued for handle in handles] == [None, True]
+    assert [waiting.name for waiting in enqueued_jobs()] == [urgent.name]
+
+
+def test_a_job_that_is_cancelled_while_it_waits_never_leaves(opened: OpenTransaction) -> None:
+    handle = note.perform_later(1)
+
+    assert handle.cancel() is True
+
+    transaction.send(opened.held, adapter.configured())
+
+    assert enqueued_jobs() == []
+    assert handle.enqueued is False
+
+
+def test_a_queue_that_is_down_after_the_commit_is_told_by_the_handle(opened: OpenTransaction) -> None:
+    handle = note.perform_later(1)
+
+    class Down:
+        def enqueue_all(self, envelopes: Sequence[Envelope]) -> None:
+            raise ConnectionError("down")
+
+    transaction.send(opened.held, Down())  # type: ignore[arg-type]  # only the method that is called
+
+    assert handle.enqueued is False
+    assert str(handle.enqueue_error) == "down"
+
+
+def test_a_job_that_cannot_be_sealed_does_not_take_the_others_along(opened: OpenTransaction) -> None:
+    first, second = note.perform_later(1), note.perform_later(2)
+    broken = ValueError("no key")
+
+    def refuse() -> Envelope:
+        raise broken
+
+    opened.held[0] = _Unsealable(opened.held[0], refuse)
+    transaction.send(opened.held, adapter.configured())
+
+    assert (first.enqueued, first.enqueue_error) == (False, broken)
+    assert second.enqueued is True
+
+
+def test_without_a_transaction_a_callback_runs_at_once() -> None:
+    seen: list[str] = []
+    on_commit(lambda: seen.append("now"))
+
+    assert seen == ["now"]
+
+
+def test_a_callback_waits_for_the_commit(opened: OpenTransaction) -> None:
+    seen: list[str] = []
+    on_commit(lambda: seen.append("later"))
+
+    assert seen == []
+
+    for callback in opened.callbacks:
+        callback()
+
+    assert seen == ["later"]
+
+
+def test_drain_performs_nothing_that_still_waits_for_a_commit(opened: OpenTransaction) -> None:
+    note.perform_later(1)
+
+    assert testing.drain() == 0
+
+
+class _Unsealable:
+    def __init__(self, held: Held, seal: Callable[[], Envelope]) -> None:
+        self._held = held
+        self.seal = seal
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._held, name)

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tenantjobs import Current, Job, job, testing
+from tenantjobs.errors import ConfigurationError
+from tenantjobs.testing import assert_enqueued_jobs, assert_enqueued_with, assert_no_enqueued_jobs
+
+pytestmark = pytest.mark.usefixtures("tenantjobs_test")
+
+
+@pytest.fixture(autouse=True)
+def acme() -> object:
+    with Current.set(tenant_id="acme"):
+        yield
+
+
+@job(queue="mailers")
+def welcome(user_id: int) -> None: ...
+
+
+class Export(Job):
+    def perform(self, path: str) -> None: ...
+
+
+def test_an_enqueued_job_is_found_by_what_is_said_of_it() -> None:
+    moment = datetime.now(UTC) + timedelta(hours=1)
+    handle = welcome.set(wait_until=moment).perform_later(7)
+    Export.perform_later("/tmp/x")
+
+    found = assert_enqueued_with(job=welcome, args=(7,), queue="mailers", at=moment, tenant="acme")
+
+    assert found.id == handle.job_id
+    assert assert_enqueued_with(job=Export).args == ("/tmp/x",)
+    assert_enqueued_jobs(2)
+
+
+def test_a_failure_shows_what_was_enqueued_instead() -> None:
+    welcome.perform_later(7)
+
+    with pytest.raises(AssertionError, match=r"args=\(8,\)[\s\S]*welcome\(7,\) queue=mailers tenant=acme"):
+        assert_enqueued_with(job=welcome, args=(8,))
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [{"queue": "low"}, {"tenant": "globex"}, {"job": Export}, {"at": datetime.now(UTC)}],
+)
+def test_each_part_of_the_description_counts(wanted: dict[str, object]) -> None:
+    welcome.perform_later(7)
+
+    with pytest.raises(AssertionError):
+        assert_enqueued_with(**wanted)  # type: ignore[arg-type]  # one of several kinds
+
+
+def test_a_wrong_number_shows_what_waits() -> None:
+    welcome.perform_later(7)
+
+    with pytest.raises(AssertionError, match=r"2 enqueued jobs were expected, and 1 wait[\s\S]*welcome"):
+        assert_enqueued_jobs(2)
+    with pytest.raises(AssertionError):
+        assert_no_enqueued_jobs()
+
+
+def test_what_is_no_job_gives_a_clear_error() -> None:
+    with pytest.raises(ConfigurationError, match="is no job"):
+        assert_enqueued_with(job=print)
+
+
+def test_the_assertions_say_so_on_another_adapter() -> None:
+    with testing.override(adapter="inline"), pytest.raises(ConfigurationError, match="adapter='test'"):
+        assert_no_enqueued_jobs()
