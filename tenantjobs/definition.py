@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal, TypeVar, get_type_hints
 
 from tenantjobs import runtime
 from tenantjobs.arguments import types_of
+from tenantjobs.codec.classes import module_name
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.idempotency import idempotent
 from tenantjobs.policies import ErrorPolicy, Policy, nearest
@@ -144,12 +143,7 @@ def nearest_names(name: str) -> list[str]:
 
 def default_name(thing: Any) -> str:
     """``module.qualified_name``; a script that is run as ``__main__`` is known by its file, as its workers know it."""
-    module = thing.__module__
-    if module == "__main__":
-        main = sys.modules["__main__"]
-        spec = getattr(main, "__spec__", None)
-        module = spec.name if spec is not None else Path(getattr(main, "__file__", "__main__")).stem
-    return f"{module}.{thing.__qualname__}"
+    return f"{module_name(thing.__module__)}.{thing.__qualname__}"
 
 
 def _place(definition: Definition) -> str:

@@ -176,7 +176,7 @@ async def _locate_tenant(envelope: Envelope, job: Definition, io: Colour) -> Non
 
 
 async def _load(envelope: Envelope, job: Definition, io: Colour) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    thawed = thaw(bytes(envelope.arguments), job.types)
+    thawed = thaw(envelope.arguments, job.types)
     records = {}
     for reference in thawed.references:
         record = await io.locate(reference)

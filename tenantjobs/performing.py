@@ -68,5 +68,7 @@ async def _behind_its_key(call: Call, io: Colour) -> Finished:
 
 def _key(call: Call, policy: idempotent) -> str:
     job = call.definition
-    arguments = b"" if policy.key else freeze(job.signature, call.args, call.kwargs, job=job.name).seal()
+    arguments = (
+        b"" if policy.key else freeze(job.signature, call.args, call.kwargs, job=job.name, types=job.types).seal()
+    )
     return keys(call, arguments)["idempotent"]

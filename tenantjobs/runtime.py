@@ -46,7 +46,7 @@ def load_app() -> Settings:
             if error.name is None or not f"{before.app}.".startswith(f"{error.name}."):
                 raise
             raise ConfigurationError(
-                f"{before.origins.get('app')}: app: there is no module {error.name!r} to import {before.app!r} from; "
+                f"{before.origins['app']}: app = {before.app!r} cannot be imported: there is no module {error.name!r}; "
                 f"run from the folder that has it, or put that folder on PYTHONPATH"
             ) from error
     return settings()

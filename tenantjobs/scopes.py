@@ -143,7 +143,10 @@ def in_force() -> Frame:
 
 def _on(base: Frame, scope: Scope) -> Frame:
     """The frame of a scope that is entered in ``base``."""
-    scopes = (*_bounded(base.scopes), scope)
+    around = base.scopes
+    if len(around) > 1 and around[1].state == "left":
+        around = _bounded(around)
+    scopes = (*around, scope)
     if scope.whole:
         return Frame(scopes, scope.reach or _UNSET, scope.values, scope.snapshot, base.last_void)
     else:

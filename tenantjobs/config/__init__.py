@@ -5,7 +5,7 @@ Defaults < file < ``TENANTJOBS_*`` < ``configure()`` < command line < ``override
 
 from __future__ import annotations
 
-from tenantjobs.config.conversion import section, shown
+from tenantjobs.config.conversion import presentable, section, shown
 from tenantjobs.config.entry_points import adapter_class, entry_point, installed
 from tenantjobs.config.layers import (
     command_line,
@@ -33,6 +33,7 @@ __all__ = [
     "nothing_configured",
     "on_change",
     "override",
+    "presentable",
     "resolve",
     "section",
     "shown",

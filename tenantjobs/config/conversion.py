@@ -14,7 +14,6 @@ from tenantjobs.config.mistakes import Mistakes, meant, nearest
 from tenantjobs.config.settings import Origin, Settings
 
 S = TypeVar("S", bound=msgspec.Struct)
-CODE = Origin("code")
 
 _PASSWORD = re.compile(r"(?<=://)([^/@\s:]*):[^/\s]*@")
 _SECRET = re.compile(r"secret|password|token|(?:^|_)key$", re.IGNORECASE)
@@ -28,7 +27,7 @@ def section(settings: Settings, name: str, struct: type[S]) -> S:
     """
     mistakes = Mistakes()
     values = settings.sections.get(name, {})
-    origins = {key: settings.origins.get(f"{name}.{key}", CODE) for key in values}
+    origins = {key: settings.origins.get(f"{name}.{key}", Origin(f"{name}.{key}")) for key in values}
     converted = convert(struct, values, origins, mistakes, table=name)
     mistakes.check()
     assert converted is not None
@@ -80,7 +79,7 @@ def convert_value(value: Any, kind: Any, origin: Origin, mistakes: Mistakes, *, 
             what += f"; did you mean {found}?" if found else ""
         else:
             what = f"{_plain(str(error))}: {shown(key, value)}"
-        mistakes.add(origin, f"{key}: {what}")
+        mistakes.add_value(origin, key, what)
         return msgspec.UNSET
 
 
@@ -92,7 +91,7 @@ def variable(*key: str) -> str:
 def shown(key: str, value: object) -> str:
     """``value`` as it may be printed: passwords and secrets are not."""
     masked = presentable(key, value)
-    return masked if isinstance(value, type) and isinstance(masked, str) else repr(masked)
+    return repr(masked) if type(masked) is type(value) else str(masked)
 
 
 def presentable(key: str, value: object) -> object:

@@ -55,7 +55,8 @@ def option(key: str, value: Any, origin: Origin, mistakes: Mistakes) -> Written:
     converted = convert_value(value, OPTIONS[key], origin, mistakes, key=key)
     if key == "app" and isinstance(converted, str) and not all(map(str.isidentifier, converted.split("."))):
         module = converted.partition(":")[0]
-        mistakes.add(origin, f"app: {converted!r} is no module; write its dotted name alone, as in {module!r}")
+        what = f"{converted!r} is no module; write its dotted name alone, as in {module!r}"
+        mistakes.add_value(origin, key, what)
     return Written(converted, origin)
 
 

@@ -38,7 +38,7 @@ def configure(**values: Any) -> None:
     lists every unknown name and wrong type, and nothing is changed then.
     """
     global _configured
-    upper = _in_code("configure({}=...)", values)
+    upper = _in_code(_keyword("configure"), values)
     with _lock:
         _configured = _configured.under(upper)
     _tell()
@@ -47,7 +47,7 @@ def configure(**values: Any) -> None:
 def command_line(*, file: str | os.PathLike[str] | None = None, **values: Any) -> None:
     """Set what the command line says; ``file`` is read instead of searching for one."""
     global _command_line, _chosen_file
-    upper = _in_code("--{}", values)
+    upper = _in_code(lambda key, *_: Origin(f"--{key}"), values)
     with _lock:
         _command_line = _command_line.under(upper)
         _chosen_file = _chosen_file if file is None else Path(file)
@@ -57,7 +57,7 @@ def command_line(*, file: str | os.PathLike[str] | None = None, **values: Any) -
 @contextmanager
 def override(**values: Any) -> Iterator[None]:
     """Put ``values`` over all other layers, in all threads, until the block is left. Blocks may be nested."""
-    top = _in_code("override({}=...)", values)
+    top = _in_code(_keyword("override"), values)
     with _lock:
         _overrides.append(top)
     try:
@@ -127,11 +127,19 @@ def _tell() -> None:
         callback()
 
 
-def _in_code(place: str, values: dict[str, Any]) -> Layer:
+def _in_code(origin: Callable[..., Origin], values: dict[str, Any]) -> Layer:
     mistakes = Mistakes()
-    found = layer(values, lambda key, *_: Origin(place.format(key)), mistakes)
+    found = layer(values, origin, mistakes)
     mistakes.check()
     return found
+
+
+def _keyword(function: str) -> Callable[..., Origin]:
+    def origin(name: str, key: str | None = None) -> Origin:
+        value = "..." if key is None else f"{{{key!r}: ...}}"
+        return Origin(f"{function}({name}={value})")
+
+    return origin
 
 
 def _found_file(chosen: Path | None, mistakes: Mistakes) -> File | None:
@@ -165,7 +173,7 @@ def _settings(written: Layer, found: File | None, mistakes: Mistakes) -> Setting
     for name, keys in written.sections.items():
         sections[name] = MappingProxyType({key: value for key, (value, _) in keys.items()})
         origins.update({f"{name}.{key}": origin for key, (_, origin) in keys.items()})
-    _check_adapter(options.get("adapter"), origins.get("adapter"), mistakes)
+    _check_adapter("adapter", options.get("adapter"), origins.get("adapter"), mistakes)
     _check_sections(written, found, mistakes)
     return Settings(
         **options,
@@ -176,9 +184,9 @@ def _settings(written: Layer, found: File | None, mistakes: Mistakes) -> Setting
     )
 
 
-def _check_adapter(name: object, origin: Origin | None, mistakes: Mistakes) -> None:
+def _check_adapter(key: str, name: object, origin: Origin | None, mistakes: Mistakes) -> None:
     if isinstance(name, str) and name not in installed():
-        mistakes.add(origin, f"adapter: {unknown_adapter(name)}")
+        mistakes.add_value(origin or Origin(key), key, unknown_adapter(name))
 
 
 def _check_sections(written: Layer, found: File | None, mistakes: Mistakes) -> None:
@@ -205,5 +213,5 @@ def _drain(keys: Mapping[str, Written] | None, mistakes: Mistakes) -> DrainSetti
         return None
     values = {key: value for key, (value, _) in keys.items()}
     origins = {key: origin for key, (_, origin) in keys.items()}
-    _check_adapter(values.get("adapter"), origins.get("adapter"), mistakes)
+    _check_adapter(f"{DRAIN}.adapter", values.get("adapter"), origins.get("adapter"), mistakes)
     return convert(DrainSettings, values, origins, mistakes, table=DRAIN)

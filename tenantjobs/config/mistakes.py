@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable
 from operator import itemgetter
 
+from tenantjobs.config.settings import Origin
 from tenantjobs.errors import ConfigurationError
 
 
@@ -26,10 +27,13 @@ class Mistakes:
     def __init__(self) -> None:
         self._found: list[tuple[float, str]] = []
 
-    def add(self, place: object, what: str) -> None:
-        """``place`` is an ``Origin``, or the name of what is wrong."""
-        line = getattr(place, "line", None)
+    def add(self, place: Origin | str, what: str) -> None:
+        line = None if isinstance(place, str) else place.line
         self._found.append((math.inf if line is None else line, f"{place}: {what}"))
+
+    def add_value(self, origin: Origin, key: str, what: str) -> None:
+        """A wrong value: in a file its key is named too, elsewhere the place names it."""
+        self.add(origin, what if origin.line is None else f"{key}: {what}")
 
     def take(self, error: Misconfigured) -> None:
         self._found.extend((0, mistake) for mistake in error.mistakes)

@@ -15,7 +15,9 @@ from tenantjobs.arguments import thaw
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ArgumentError, ConfigurationError
 from tenantjobs.execution import execute
+from tenantjobs.idempotency import Ledger
 from tenantjobs.outcome import Failed, Quarantined, Retried
+from tenantjobs.testing.ledger import MemoryLedger
 
 
 class EnqueuedJob(msgspec.Struct, frozen=True):
@@ -43,6 +45,7 @@ class MemoryAdapter:
         self.settings = settings or self.Settings()
         self._lock = threading.Lock()
         self._waiting: list[bytes] = []
+        self.ledger: Ledger = MemoryLedger()
 
     def enqueue(self, envelope: Envelope) -> None:
         self.enqueue_all([envelope])
@@ -105,7 +108,7 @@ def enqueued_jobs() -> list[EnqueuedJob]:
 def _view(envelope: Envelope) -> EnqueuedJob:
     job = definition.lookup(envelope.name)
     try:
-        thawed = thaw(bytes(envelope.arguments), job.types if job is not None else {})
+        thawed = thaw(envelope.arguments, job.types if job is not None else {})
         args, kwargs = thawed.fill({reference: reference for reference in thawed.references})
     except ArgumentError:
         args, kwargs = (), {}

@@ -1,0 +1,139 @@
+"""``tenantjobs check``: what is configured and where it comes from, which jobs are known, and what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import click
+import msgspec
+
+from tenantjobs import adapter, config, definition, runtime
+from tenantjobs.adapter import Works
+from tenantjobs.cli.output import as_json, json_option, table
+from tenantjobs.cli.work import DRAIN_NOT_YET, NO_APP
+from tenantjobs.config import Settings, file
+from tenantjobs.config.settings import OPTIONS
+from tenantjobs.errors import TenantjobsError
+
+
+class Value(msgspec.Struct, frozen=True):
+    """A setting in force, and where it was written."""
+
+    value: object
+    source: str
+
+
+class KnownJob(msgspec.Struct, frozen=True):
+    """A job that importing ``app`` has made known."""
+
+    name: str
+    queue: str
+    defined: str
+
+
+class Report(msgspec.Struct, frozen=True):
+    """All that the command shows."""
+
+    ok: bool
+    file: str | None
+    values: dict[str, Value]
+    jobs: list[KnownJob]
+    problems: list[str]
+
+
+@click.command("check")
+@json_option
+@click.pass_context
+def command(ctx: click.Context, wants_json: bool) -> None:
+    """Show the configuration in force, the jobs, and what is wrong."""
+    report = _report()
+    if wants_json:
+        as_json(report)
+    else:
+        _print(report)
+    ctx.exit(0 if report.ok else 1)
+
+
+def _report() -> Report:
+    problems = list(_problems())
+    settings, _ = config.resolve()
+    return Report(
+        ok=not problems,
+        file=settings.file,
+        values={key: _value(settings, key, value) for key, value in _values(settings)},
+        jobs=sorted(_jobs(), key=lambda job: job.name),
+        problems=problems,
+    )
+
+
+def _problems() -> Iterator[str]:
+    settings, mistakes = config.resolve()
+    if mistakes:
+        yield from mistakes
+        return
+    try:
+        settings = runtime.load_app()
+    except TenantjobsError as error:
+        yield str(error)
+        return
+    except Exception as error:  # whatever the application raises while it is imported
+        yield f"{settings.origins['app']}: importing app = {settings.app!r} raised {type(error).__name__}: {error}"
+        return
+    _, mistakes = config.resolve()  # the application may have added to the configuration
+    yield from mistakes or _problems_of_adapter(settings)
+
+
+def _problems_of_adapter(settings: Settings) -> Iterator[str]:
+    if settings.drain is not None:
+        yield DRAIN_NOT_YET
+    try:
+        found = adapter.configured()
+        if settings.app is None and isinstance(found, Works):
+            yield NO_APP
+        check: Callable[[], list[str]] = getattr(found, "check", list)
+        yield from check()
+    except TenantjobsError as error:
+        yield str(error)
+
+
+def _values(settings: Settings) -> Iterator[tuple[str, object]]:
+    for name in OPTIONS:
+        yield name, getattr(settings, name)
+    names = dict.fromkeys(name for name in (settings.adapter, *settings.sections) if name is not None)
+    for name in names:
+        written = settings.sections.get(name, {})
+        for key, value in {**_defaults(name, written), **written}.items():
+            yield f"{name}.{key}", value
+
+
+def _defaults(name: str, written: Mapping[str, object]) -> dict[str, object]:
+    """What the adapter takes for the keys of its section that are not written."""
+    try:
+        fields = msgspec.structs.fields(config.adapter_class(name).Settings)
+    except Exception:  # an adapter that cannot be imported is among the problems
+        return {}
+    return {
+        field.encode_name: field.default
+        for field in fields
+        if field.encode_name not in written and field.default is not msgspec.NODEFAULT
+    }
+
+
+def _value(settings: Settings, key: str, value: object) -> Value:
+    return Value(config.presentable(key, value), str(settings.origins.get(key, "default")))
+
+
+def _jobs() -> set[KnownJob]:
+    return {KnownJob(job.name, job.queue, definition.default_name(job.source)) for job in definition.registry.values()}
+
+
+def _print(report: Report) -> None:
+    used = "no file" if report.file is None else file.displayed(Path(report.file))
+    click.echo(f"configuration ({used})")
+    table((key, repr(found.value), found.source) for key, found in report.values.items())
+    click.echo(f"\njobs ({len(report.jobs)})")
+    table((job.name, f"queue {job.queue}", "" if job.defined == job.name else job.defined) for job in report.jobs)
+    click.echo(f"\nproblems ({len(report.problems)})" if report.problems else "\nno problems")
+    for problem in report.problems:
+        click.echo("  " + problem.replace("\n", "\n    "))

@@ -1,0 +1,130 @@
+"""``tenantjobs work``: a worker of the configured adapter."""
+
+from __future__ import annotations
+
+import logging
+
+import click
+
+from tenantjobs import adapter, definition, runtime
+from tenantjobs.adapter import WorkOptions, Works
+from tenantjobs.cli.output import Failure
+
+DEFAULTS = WorkOptions()
+
+# What performs the jobs of the adapters in the neutral layer; others say it in `how_to_work`.
+WITHOUT_WORKERS = {
+    "inline": "each job is performed where it is enqueued",
+    "test": "jobs wait in memory for tenantjobs.testing.drain()",
+}
+
+NO_APP = (
+    "no app is configured, so a worker would know no job: "
+    'write app = "shop.main", the module that defines the jobs, into tenantjobs.toml, or set TENANTJOBS_APP'
+)
+DRAIN_NOT_YET = "[drain] is not supported yet: leave it out, or start a worker of the other queue with --adapter"
+
+
+@click.command("work")
+@click.option(
+    "-q",
+    "--queue",
+    "queues",
+    metavar="NAME",
+    multiple=True,
+    help="Serve this queue only; repeat it for several.  [default: all queues]",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=DEFAULTS.threads,
+    show_default=True,
+    help="How many jobs run at once.",
+)
+@click.option("--drain", is_flag=True, help="Stop as soon as nothing is left to do.")
+@click.option(
+    "--shutdown-timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    default=DEFAULTS.shutdown_timeout,
+    show_default=True,
+    help="How long running jobs may take to finish when the worker is stopped.",
+)
+@click.option(
+    "--polling-interval",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    default=DEFAULTS.polling_interval,
+    show_default=True,
+    help="How long an idle worker waits before it looks again.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="What to log.  [default: as the application has set it up, else info]",
+)
+@click.pass_context
+def command(
+    ctx: click.Context,
+    queues: tuple[str, ...],
+    threads: int,
+    drain: bool,
+    shutdown_timeout: float,
+    polling_interval: float,
+    log_level: str | None,
+) -> None:
+    """Perform jobs until stopped."""
+    options = WorkOptions(
+        queues=_queues(queues),
+        threads=threads,
+        drain=drain,
+        shutdown_timeout=shutdown_timeout,
+        polling_interval=polling_interval,
+    )
+    worker = _worker()
+    _log(log_level)
+    ctx.exit(worker.work(options))
+
+
+def _queues(names: tuple[str, ...]) -> tuple[str, ...]:
+    wanted = [part.strip() for name in names for part in name.split(",")]
+    if not names:
+        return DEFAULTS.queues
+    elif not all(wanted):
+        raise click.BadParameter("the name of a queue is empty", param_hint="--queue")
+    elif any("," in name for name in names):
+        raise click.BadParameter(f"is one name at a time: {_options(wanted)}", param_hint="--queue")
+    elif "*" in wanted and len(wanted) > 1:
+        others = [name for name in wanted if name != "*"]
+        raise click.BadParameter(
+            f"'*' is all queues, others beside it say nothing: leave --queue out for all, or write {_options(others)}",
+            param_hint="--queue",
+        )
+    else:
+        return tuple(dict.fromkeys(wanted))
+
+
+def _options(names: list[str]) -> str:
+    return " ".join(f"-q {name}" for name in names)
+
+
+def _worker() -> Works:
+    settings = runtime.load_app()
+    if settings.drain is not None:
+        raise Failure(DRAIN_NOT_YET)
+    found = adapter.configured()
+    if not isinstance(found, Works):
+        name = str(settings.adapter)
+        how = getattr(found, "how_to_work", None) or WITHOUT_WORKERS.get(name, "its own workers perform its jobs")
+        raise Failure(f"the adapter {name!r} has no worker to start here: {how}")
+    if settings.app is None and not definition.registry:
+        raise Failure(NO_APP)
+    return found
+
+
+def _log(level: str | None) -> None:
+    if not logging.getLogger().handlers:
+        logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s")
+        level = level or "info"
+    if level is not None:
+        logging.getLogger("tenantjobs").setLevel(level.upper())
