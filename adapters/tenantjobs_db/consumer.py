@@ -1,0 +1,95 @@
+"""One process's end of the queue: it settles what it has done and claims what comes next in one transaction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+
+import msgspec
+from sqlalchemy import bindparam, select, update
+
+from tenantjobs import faults
+from tenantjobs_db.claiming import Turns, claim_fairly, claiming
+from tenantjobs_db.database import Database
+from tenantjobs_db.queue import Queue
+from tenantjobs_db.selection import Selection
+from tenantjobs_db.settlement import Claimed, Settlement
+from tenantjobs_db.settling import Settling
+from tenantjobs_db.tables import CLAIMED, READY, in_state, jobs
+
+KNOWN_FOR = 1.0  # seconds: while a queue fills every claim, others are looked for this often
+
+
+class Exchange(msgspec.Struct, frozen=True):
+    """What came of it: the jobs to start, and the settlements that were refused."""
+
+    claimed: list[Claimed] = []
+    refused: list[Settlement] = []
+
+
+class Consumer:
+    """Claims for one process at a time, fairly; to be used by one thread."""
+
+    def __init__(self, database: Database, selection: Selection, *, keep_finished: bool = True) -> None:
+        self._database = database
+        self._selection = selection
+        self._queue = Queue(database)
+        self._settling = Settling(database.dialect, keep_finished=keep_finished)
+        self._claim = claiming(database.dialect)
+        self._turns = Turns()
+        self._queues: list[str] = []
+        self._queues_until = 0.0
+        ours = (in_state(CLAIMED), jobs.c.claimed_by == bindparam("process"))
+        self._held = select(jobs.c.id, jobs.c.fence).where(*ours)
+        self._give_back = (
+            update(jobs)
+            .where(*ours, jobs.c.id == bindparam("job_id"), jobs.c.fence == bindparam("job_fence"))
+            .values(state=READY, claimed_by=None)
+        )
+
+    def exchange(self, process: str, settlements: Sequence[Settlement] = (), wanted: int = 0) -> Exchange:
+        """Settle, and claim up to ``wanted`` jobs for ``process``; all of it or nothing."""
+        if settlements:
+            faults.point("before_acknowledge")
+        if wanted:
+            faults.point("before_claim")
+        queues = self._with_work() if wanted else []
+        if not settlements and not queues:
+            return Exchange()
+        claimed: list[Claimed] = []
+        refused: list[Settlement] = []
+        with self._database.begin() as connection:
+            if settlements:
+                refused = self._settling.settle(connection, settlements)
+            for queue in queues:
+                missing = wanted - len(claimed)
+                if missing:
+                    claimed += claim_fairly(self._claim, connection, process, queue, self._turns, missing)
+        if wanted and len(claimed) < wanted:
+            self._queues_until = 0.0
+        if settlements:
+            faults.point("after_acknowledge")
+        if claimed:
+            faults.point("after_claim")
+        return Exchange(claimed, refused)
+
+    def give_back_unknown(self, process: str, known: Collection[tuple[str, int]]) -> int:
+        """Give back what ``process`` holds without knowing: the claims of a commit whose answer was lost."""
+        with self._database.begin() as connection:
+            held = connection.execute(self._held, {"process": process}).all()
+            unknown = [
+                {"job_id": row.id, "job_fence": row.fence, "process": process}
+                for row in held
+                if (row.id, row.fence) not in known
+            ]
+            if unknown:
+                connection.execute(self._give_back, unknown)
+        return len(unknown)
+
+    def _with_work(self) -> list[str]:
+        """The queues to claim from now, in turn. As long as they fill every claim, the list is kept for a moment."""
+        now = time.monotonic()
+        if now >= self._queues_until:
+            self._queues = self._queue.ready_queues()
+            self._queues_until = now + KNOWN_FOR
+        return self._selection.in_turn(self._queues)

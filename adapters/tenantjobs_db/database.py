@@ -1,0 +1,122 @@
+"""A database as the queue uses it: short transactions of our own, on an engine of our own."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, make_url
+
+from tenantjobs_db.dialect import Dialect, SQLite, dialect_of
+
+# Drivers for asyncio, and what connects to the same database without it.
+SYNC_DRIVERS = {
+    "sqlite+aiosqlite": "sqlite",
+    "postgresql+asyncpg": "postgresql+psycopg",
+    "postgresql+psycopg_async": "postgresql+psycopg",
+}
+
+
+class Database:
+    """An engine and its dialect.
+
+    ``embedded`` says that the database is the queue's own file, or memory: nobody else looks after its schema.
+    """
+
+    def __init__(self, engine: Engine, dialect: Dialect, *, owned: bool = True, embedded: bool = False) -> None:
+        self.engine = engine
+        self.dialect = dialect
+        self.embedded = embedded
+        self.in_memory = _in_memory(engine)
+        self._owned = owned
+        self._transaction = engine.execution_options(**dialect.transaction) if owned else engine
+        self._autocommit = engine.execution_options(**dialect.autocommit) if owned else engine
+        # Memory is one connection, and a connection has one transaction.
+        self._turn: AbstractContextManager[object] = threading.RLock() if self.in_memory else nullcontext()
+        if owned:
+            _forget_in_children(engine)
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """A transaction that may write; committed at the end, rolled back by an error."""
+        with self._turn, self._transaction.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def autocommit(self) -> Iterator[Connection]:
+        """For one statement, which commits by itself: half the round trips of a transaction."""
+        with self._turn, self._autocommit.connect() as connection:
+            yield connection
+            connection.commit()
+
+    def close(self) -> None:
+        """Close our connections; those of the application stay."""
+        if self._owned:
+            self.engine.dispose()
+
+
+def own(url: str | URL, *, synchronous: str = "FULL", busy_timeout: float = 10.0) -> Database:
+    """The queue's own database at ``url``."""
+    url = _sync(make_url(url))
+    if _is_memory(url):
+        engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
+    else:
+        engine = create_engine(url)
+    embedded = engine.dialect.name == "sqlite"
+    return _ours(engine, synchronous=synchronous, busy_timeout=busy_timeout, wal=embedded, embedded=embedded)
+
+
+def beside(
+    engine: Engine, url: str | None = None, *, synchronous: str = "FULL", busy_timeout: float = 10.0
+) -> Database:
+    """The database of the application's ``engine``, on connections of our own.
+
+    The application's engine is not touched: our transactions want other settings than it may have, and must not wait
+    for its pool. Memory cannot be connected to twice; there the engine itself is used.
+    """
+    if _in_memory(engine):
+        return Database(engine, dialect_of(engine.dialect.name), owned=False)
+    if url is not None:
+        ours = create_engine(_sync(make_url(url)))
+    elif engine.dialect.is_async:
+        ours = create_engine(_sync(engine.url))
+    else:
+        # Another pool that connects as the application's does, with its arguments and its listeners.
+        ours = create_engine(engine.url, pool=engine.pool.recreate())
+    # The journal mode belongs to the file, and the file to the application.
+    return _ours(ours, synchronous=synchronous, busy_timeout=busy_timeout, wal=False, embedded=False)
+
+
+def _ours(engine: Engine, *, synchronous: str, busy_timeout: float, wal: bool, embedded: bool) -> Database:
+    dialect = dialect_of(engine.dialect.name)
+    if isinstance(dialect, SQLite):
+        dialect.prepare(engine, synchronous=synchronous, busy_timeout=busy_timeout, wal=wal)
+    return Database(engine, dialect, embedded=embedded)
+
+
+def _sync(url: URL) -> URL:
+    return url.set(drivername=SYNC_DRIVERS.get(url.drivername, url.drivername))
+
+
+def _in_memory(engine: Engine) -> bool:
+    return engine.dialect.name == "sqlite" and (_is_memory(engine.url) or isinstance(engine.pool, StaticPool))
+
+
+def _is_memory(url: URL) -> bool:
+    return url.database in (None, "", ":memory:") or url.query.get("mode") == "memory"
+
+
+def _forget_in_children(engine: Engine) -> None:
+    # A forked child must not speak on its parent's connections.
+    reference = weakref.ref(engine)
+
+    def forget() -> None:
+        inherited = reference()
+        if inherited is not None:
+            inherited.dispose(close=False)
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=forget)

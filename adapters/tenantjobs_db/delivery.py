@@ -1,0 +1,25 @@
+"""What a worker knows of a job that it runs, beyond the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tenantjobs_db.lease import Lease
+from tenantjobs_db.settlement import Claimed
+
+
+class Delivery:
+    """One claim, and whether it still counts."""
+
+    def __init__(self, claim: Claimed, lease: Lease, stopping: Callable[[], bool]) -> None:
+        self.claim = claim
+        self._lease = lease
+        self._stopping = stopping
+
+    def stopping(self) -> bool:
+        """True once the worker wants to end."""
+        return self._stopping()
+
+    def lost(self) -> bool:
+        """True once the job has been given to others, because this process was taken for dead."""
+        return not self._lease.holds(self.claim.process)

@@ -1,0 +1,51 @@
+"""What any worker does for all of them: jobs whose time has come, the jobs of the dead, what may be forgotten."""
+
+from __future__ import annotations
+
+import logging
+
+from tenantjobs_db.database import Database
+from tenantjobs_db.lease import Lease
+from tenantjobs_db.ledger import DatabaseLedger
+from tenantjobs_db.processes import BATCH as REAPED_AT_ONCE
+from tenantjobs_db.processes import Processes
+from tenantjobs_db.queue import BATCH, Queue
+from tenantjobs_db.settings import DatabaseSettings
+
+logger = logging.getLogger("tenantjobs.db")
+
+
+class Keeping:
+    """The chores. Each works off what there is in batches, so that no transaction is long."""
+
+    def __init__(self, database: Database, processes: Processes, lease: Lease, settings: DatabaseSettings) -> None:
+        self._queue = Queue(database)
+        self._ledger = DatabaseLedger(database)
+        self._processes = processes
+        self._lease = lease
+        self._settings = settings
+
+    def promote(self) -> int:
+        """Make the jobs ready whose time has come; how many there were."""
+        promoted = count = self._queue.promote()
+        while count == BATCH:
+            promoted += (count := self._queue.promote())
+        return promoted
+
+    def reap(self) -> None:
+        """Take over the jobs of processes that have not been heard of."""
+        while True:
+            reaped = self._processes.reap(self._lease.process)
+            for job_id in reaped.given_back:
+                logger.warning("job id=%s was given back: the process that had claimed it is dead", job_id)
+            for job_id in reaped.failed:
+                logger.error("job id=%s has failed: too many processes died with it", job_id)
+            if len(reaped.given_back) + len(reaped.failed) < REAPED_AT_ONCE:
+                return
+
+    def prune(self) -> None:
+        """Forget finished jobs and used-up keys that are old enough."""
+        while (age := self._settings.forgotten_after) is not None and self._queue.prune(age) == BATCH:
+            pass
+        while self._ledger.prune() == BATCH:
+            pass

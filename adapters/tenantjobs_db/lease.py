@@ -1,0 +1,56 @@
+"""This process's hold on its jobs: registered, kept alive, and noticed when it is gone."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from tenantjobs_db.processes import Processes
+
+logger = logging.getLogger("tenantjobs.db")
+
+
+class Lease:
+    """The id under which this process claims. A lost one is replaced, and what was claimed under it is lost."""
+
+    def __init__(self, processes: Processes, seconds: float, kind: str = "worker") -> None:
+        self._processes = processes
+        self._seconds = seconds
+        self._kind = kind
+        self._renewing = threading.Lock()
+        self._renewed = time.monotonic()
+        self.process = processes.register(kind)
+
+    def holds(self, process: str) -> bool:
+        """True while what was claimed under ``process`` is ours, as far as we know."""
+        return process == self.process
+
+    def renew(self) -> None:
+        """Tell the database that we live; take a new id if it had given us up."""
+        with self._renewing:
+            asked = time.monotonic()
+            if not self._processes.beat(self.process):
+                lost, self.process = self.process, self._processes.register(self._kind)
+                logger.error(
+                    "process %s was silent for longer than its lease of %g s and has lost its jobs to others; it goes "
+                    "on as %s",
+                    lost,
+                    self._seconds,
+                    self.process,
+                )
+            self._renewed = asked
+
+    def renew_if_stale(self, seconds: float | None = None) -> None:
+        """Renew if the last time is longer ago than ``seconds``, or than the lease itself.
+
+        Asked before every claim: a process that was stopped or starved must not claim under a name that is gone.
+        """
+        if time.monotonic() - self._renewed > (self._seconds if seconds is None else seconds):
+            self.renew()
+
+    def end(self) -> None:
+        self._processes.leave(self.process)
+
+    def __str__(self) -> str:
+        return self.process

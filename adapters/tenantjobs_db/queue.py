@@ -1,0 +1,124 @@
+"""The queue as its producers and its keepers see it: put jobs in, take one back, keep it in order, look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, select, update
+from sqlalchemy.exc import DBAPIError
+
+from tenantjobs.envelope import Envelope
+from tenantjobs_db.claiming import queues_with_work
+from tenantjobs_db.database import Database
+from tenantjobs_db.dialect import seconds
+from tenantjobs_db.enqueuing import Enqueuing
+from tenantjobs_db.job_row import JobRow, read_job
+from tenantjobs_db.tables import DISCARDED, PRUNED, READY, SCHEDULED, failures, in_state, jobs
+
+BATCH = 500
+
+T = TypeVar("T")
+
+
+class Queue:
+    """The jobs in a database. Every method is a short transaction of its own, except ``enqueue_within``."""
+
+    def __init__(self, database: Database) -> None:
+        dialect = database.dialect
+        now = dialect.now()
+        self._database = database
+        self._enqueuing = Enqueuing(dialect)
+        self._cancel = (
+            update(jobs)
+            .where(jobs.c.id == bindparam("job_id"), in_state(READY, SCHEDULED))
+            .values(state=DISCARDED, reason="cancelled", finished_at=now)
+        )
+        is_due = (in_state(SCHEDULED), jobs.c.due_at <= now)
+        self._anything_due = select(jobs.c.id).where(*is_due).limit(1)
+        self._due = dialect.skip_locked(
+            select(jobs.c.id).where(*is_due).order_by(jobs.c.due_at, jobs.c.id).limit(bindparam("batch")), jobs
+        )
+        self._promote = update(jobs).where(_listed(jobs.c.id), in_state(SCHEDULED)).values(state=READY)
+        is_old = (in_state(*PRUNED), jobs.c.finished_at < dialect.after(seconds("age")))
+        self._old = dialect.skip_locked(
+            select(jobs.c.id).where(*is_old).order_by(jobs.c.finished_at).limit(bindparam("batch")), jobs
+        )
+        self._forget_failures = delete(failures).where(_listed(failures.c.job_id))
+        self._forget = delete(jobs).where(_listed(jobs.c.id))
+        self._queues = queues_with_work()
+        self._counts = select(jobs.c.state, func.count().label("jobs")).group_by(jobs.c.state)
+
+    def enqueue(self, envelopes: Sequence[Envelope]) -> None:
+        """Store the jobs, all or none; durable on return. An id that is already there has no second effect."""
+        if len(envelopes) == 1:
+            self._again_if_disconnected(lambda: self._enqueue_one(envelopes))
+        elif envelopes:
+            self._again_if_disconnected(lambda: self._enqueue_many(envelopes))
+
+    def enqueue_within(self, connection: Connection, envelopes: Sequence[Envelope]) -> None:
+        """Store the jobs in the transaction of ``connection``, whose owner commits."""
+        if envelopes:
+            self._enqueuing.insert(connection, envelopes)
+
+    def cancel(self, job_id: str) -> bool:
+        """Take a job back that has not started: True if it will not run."""
+        with self._database.autocommit() as connection:
+            return connection.execute(self._cancel, {"job_id": job_id}).rowcount == 1
+
+    def promote(self, batch: int = BATCH) -> int:
+        """Make scheduled jobs ready whose time has come, the longest due first; how many there were."""
+        with self._database.autocommit() as connection:
+            if connection.execute(self._anything_due).first() is None:
+                return 0
+        with self._database.begin() as connection:
+            ids = connection.execute(self._due, {"batch": batch}).scalars().all()
+            if ids:
+                connection.execute(self._promote, {"listed": ids})
+        return len(ids)
+
+    def prune(self, age: float, batch: int = BATCH) -> int:
+        """Forget finished and discarded jobs that ended more than ``age`` seconds ago; how many there were."""
+        with self._database.begin() as connection:
+            ids = connection.execute(self._old, {"age": -age, "batch": batch}).scalars().all()
+            if ids:
+                connection.execute(self._forget_failures, {"listed": ids})
+                connection.execute(self._forget, {"listed": ids})
+        return len(ids)
+
+    def ready_queues(self) -> list[str]:
+        """The names of the queues that have work."""
+        with self._database.autocommit() as connection:
+            return list(connection.execute(self._queues).scalars())
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs there are in each state."""
+        with self._database.autocommit() as connection:
+            return {row.state: row.jobs for row in connection.execute(self._counts)}
+
+    def find(self, job_id: str) -> JobRow | None:
+        """What is known of a job, with every attempt that failed."""
+        with self._database.autocommit() as connection:
+            return read_job(connection, job_id)
+
+    def _enqueue_one(self, envelopes: Sequence[Envelope]) -> None:
+        with self._database.autocommit() as connection:
+            self._enqueuing.insert(connection, envelopes)
+
+    def _enqueue_many(self, envelopes: Sequence[Envelope]) -> None:
+        with self._database.begin() as connection:
+            self._enqueuing.insert(connection, envelopes)
+
+    def _again_if_disconnected(self, work: Callable[[], T]) -> T:
+        # A pooled connection may be dead since the server restarted. The ids make a second try harmless, even if
+        # the first had been committed.
+        try:
+            return work()
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            return work()
+
+
+def _listed(column: ColumnElement[str]) -> ColumnElement[bool]:
+    return column.in_(bindparam("listed", expanding=True))

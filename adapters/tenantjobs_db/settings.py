@@ -1,0 +1,33 @@
+"""The section ``[db]`` of the configuration."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+
+class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the queue lives, and how long things last; times are seconds.
+
+    ``engine`` is the application's own engine, or where to import it from (``"shop.db:engine"``): jobs are then written
+    in the application's transactions. ``url`` alone is a database of the queue's own; beside ``engine`` it is what
+    workers connect to, where that cannot be told from the engine.
+    """
+
+    url: str | None = None
+    engine: Any = None
+    lease: float = 60.0  # how long a silent process keeps its jobs
+    max_deaths: int = 3  # processes that may die with a job before it counts as failed
+    keep_finished: float | bool = 86_400.0  # finished jobs; 0 or false: gone at once, true: kept for ever
+    synchronous: Literal["FULL", "NORMAL"] = "FULL"  # SQLite: NORMAL may lose the last commits when the power fails
+    busy_timeout: float = 10.0  # SQLite: how long a writer waits for another
+
+    @property
+    def keeps_finished(self) -> bool:
+        return self.keep_finished is True or self.keep_finished > 0
+
+    @property
+    def forgotten_after(self) -> float | None:
+        """The age in seconds at which finished and discarded jobs are pruned; None for never."""
+        return None if self.keep_finished is True else float(self.keep_finished)

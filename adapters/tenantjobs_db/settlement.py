@@ -1,0 +1,115 @@
+"""What a worker says about a job that it had claimed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+import msgspec
+
+from tenantjobs.envelope import Envelope
+from tenantjobs_db.failure import Failure, storable
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """A job in the hands of a process. Only who shows both ``process`` and ``fence`` may settle it."""
+
+    id: str
+    fence: int
+    process: str
+    queue: str
+    name: str
+    tenant: str
+    attempt: int
+    data: str
+
+    def __str__(self) -> str:
+        return f"{self.name} id={self.id} queue={self.queue} tenant={self.tenant or None} attempt={self.attempt + 1}"
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """A verdict on ``claim``; ``values`` is what its statement writes."""
+
+    claim: Claimed
+
+    retried: ClassVar[bool] = False
+
+    @property
+    def attempt(self) -> int:
+        """Executions so far, this one included."""
+        return self.claim.attempt + 1
+
+    def values(self) -> dict[str, Any]:
+        return {}
+
+
+class Finish(Settlement, frozen=True):
+    """Done. ``note`` says so if it was skipped."""
+
+    note: str | None = None
+
+    def values(self) -> dict[str, Any]:
+        return {"attempt": self.attempt, "reason": self.note}
+
+
+class Retry(Settlement, frozen=True):
+    """Again at ``due_at``, as ``envelope`` says now; without a ``failure`` nothing went wrong."""
+
+    envelope: Envelope
+    due_at: datetime
+    failure: Failure | None = None
+    note: str | None = None
+
+    retried: ClassVar[bool] = True
+
+    @property
+    def attempt(self) -> int:
+        return self.envelope.attempt
+
+    def values(self) -> dict[str, Any]:
+        return {
+            "queue": self.envelope.queue,
+            "priority": self.envelope.priority,
+            "attempt": self.attempt,
+            "due": self.due_at,
+            "data": self.envelope.encode().decode(),
+            "reason": self.note,
+        }
+
+
+class Fail(Settlement, frozen=True):
+    """Failed, and kept until someone decides. Without an ``envelope`` the data stays as it was."""
+
+    failure: Failure
+    envelope: Envelope | None = None
+
+    @property
+    def attempt(self) -> int:
+        return self.claim.attempt + 1 if self.envelope is None else self.envelope.attempt
+
+    def values(self) -> dict[str, Any]:
+        data = self.claim.data if self.envelope is None else self.envelope.encode().decode()
+        return {"attempt": self.attempt, "data": data}
+
+
+class Discard(Settlement, frozen=True):
+    """Given up on purpose."""
+
+    reason: str
+    failure: Failure | None = None
+
+    def values(self) -> dict[str, Any]:
+        return {"attempt": self.attempt, "reason": storable(self.reason)}
+
+
+class Quarantine(Settlement, frozen=True):
+    """Not to be run here; kept as it came."""
+
+    reason: str
+
+    def values(self) -> dict[str, Any]:
+        return {"reason": storable(self.reason)}
+
+
+class GiveBack(Settlement, frozen=True):
+    """Not done, and not the job's fault: no attempt is charged."""

@@ -1,0 +1,180 @@
+"""Settling: what became of claimed jobs is written, unless they are somebody else's by now.
+
+Every statement asks for the job, the process and the fence together, so that a late worker changes nothing. The
+state is not asked for: ``claimed_by`` is set while a job is claimed, and only then; and the planner would take the
+index of claimed jobs instead of the primary key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Connection,
+    Delete,
+    Text,
+    Update,
+    bindparam,
+    column,
+    delete,
+    func,
+    insert,
+    update,
+)
+
+from tenantjobs_db.dialect import Dialect
+from tenantjobs_db.settlement import Discard, Fail, Finish, GiveBack, Quarantine, Retry, Settlement
+from tenantjobs_db.tables import (
+    DISCARDED,
+    FAILED,
+    FINISHED,
+    QUARANTINED,
+    READY,
+    due,
+    due_state,
+    failures,
+    jobs,
+)
+
+
+class Settling:
+    """Writes settlements on a connection; its owner commits."""
+
+    def __init__(self, dialect: Dialect, *, keep_finished: bool) -> None:
+        self._keep_finished = keep_finished
+        self._statements = _statements(dialect, keep_finished)
+        self._finish_all = _finish_all(dialect, keep_finished) if dialect.set_based else None
+        self._record = insert(failures).values(failed_at=dialect.now())
+        self._forget = delete(failures).where(failures.c.job_id == bindparam("settled_id"))
+
+    def settle(self, connection: Connection, settlements: Sequence[Settlement]) -> list[Settlement]:
+        """Write them all; those that are refused, because the job is not ours any more, are returned."""
+        # In one order everywhere, so that two processes never wait for each other's rows.
+        settlements = sorted(settlements, key=lambda settlement: settlement.claim.id)
+        finishes = [settlement for settlement in settlements if isinstance(settlement, Finish)]
+        others = [settlement for settlement in settlements if not isinstance(settlement, Finish)]
+        refused = self._settle_finished(connection, finishes) if finishes else []
+        for settlement in others:
+            if self._written(connection, settlement):
+                self._record_failure(connection, settlement)
+            else:
+                refused.append(settlement)
+        return refused
+
+    def _settle_finished(self, connection: Connection, finishes: Sequence[Finish]) -> list[Settlement]:
+        refused = self._finish(connection, finishes)
+        if not self._keep_finished:
+            # The row of the job is gone, and with it whoever would prune what earlier attempts have left.
+            tried_before = [{"settled_id": finish.claim.id} for finish in finishes if finish.claim.attempt]
+            if tried_before:
+                connection.execute(self._forget, tried_before)
+        return refused
+
+    def _finish(self, connection: Connection, finishes: Sequence[Finish]) -> list[Settlement]:
+        if self._finish_all is None:
+            return self._finish_many(connection, finishes)
+        finished = set(connection.execute(self._finish_all, _arrays(finishes)).scalars())
+        return [finish for finish in finishes if finish.claim.id not in finished]
+
+    def _finish_many(self, connection: Connection, finishes: Sequence[Finish]) -> list[Settlement]:
+        """All of them are ours, as a rule. If the count says otherwise, it is undone and each is asked for."""
+        statement = self._statements[Finish]
+        with connection.begin_nested() as savepoint:
+            if connection.execute(statement, [_values(finish) for finish in finishes]).rowcount == len(finishes):
+                return []
+            savepoint.rollback()
+        return [finish for finish in finishes if not self._written(connection, finish)]
+
+    def _written(self, connection: Connection, settlement: Settlement) -> bool:
+        return connection.execute(self._statements[type(settlement)], _values(settlement)).rowcount == 1
+
+    def _record_failure(self, connection: Connection, settlement: Settlement) -> None:
+        failure = getattr(settlement, "failure", None)
+        if failure is not None:
+            connection.execute(
+                self._record,
+                {
+                    "job_id": settlement.claim.id,
+                    "tenant": settlement.claim.tenant,
+                    "attempt": settlement.attempt,
+                    "error_class": failure.error_class,
+                    "message": failure.message,
+                    "traceback": failure.traceback,
+                    "retried": settlement.retried,
+                },
+            )
+
+
+def _statements(dialect: Dialect, keep_finished: bool) -> Mapping[type[Settlement], Update | Delete]:
+    """One statement for each verdict. What ``Settlement.values`` names after a column is set as well."""
+    now = dialect.now()
+    ours = (
+        jobs.c.id == bindparam("settled_id"),
+        jobs.c.fence == bindparam("settled_fence"),
+        jobs.c.claimed_by == bindparam("settled_by"),
+    )
+    write = update(jobs).where(*ours).values(claimed_by=None)
+    return {
+        Finish: write.values(state=FINISHED, finished_at=now) if keep_finished else delete(jobs).where(*ours),
+        Retry: write.values(state=due_state(due(), now), due_at=due()),
+        Fail: write.values(state=FAILED, finished_at=now),
+        Discard: write.values(state=DISCARDED, finished_at=now),
+        Quarantine: write.values(state=QUARANTINED, finished_at=now),
+        GiveBack: write.values(state=READY),
+    }
+
+
+def _values(settlement: Settlement) -> dict[str, Any]:
+    claim = settlement.claim
+    return {
+        "settled_id": claim.id,
+        "settled_fence": claim.fence,
+        "settled_by": claim.process,
+        **settlement.values(),
+    }
+
+
+def _finish_all(dialect: Dialect, keep_finished: bool) -> Update | Delete:
+    """Any number of finished jobs as one statement, which says whom it found."""
+    done = (
+        func.unnest(
+            bindparam("ids", type_=ARRAY(Text)),
+            bindparam("fences", type_=ARRAY(BigInteger)),
+            bindparam("processes", type_=ARRAY(Text)),
+            bindparam("reasons", type_=ARRAY(Text)),
+        )
+        .table_valued(column("id", Text), column("fence", BigInteger), column("process", Text), column("reason", Text))
+        .render_derived("done")
+    )
+    ours = (
+        jobs.c.id == done.c.id,
+        jobs.c.fence == done.c.fence,
+        jobs.c.claimed_by == done.c.process,
+    )
+    if not keep_finished:
+        return delete(jobs).where(*ours).returning(jobs.c.id)
+    return (
+        update(jobs)
+        .where(*ours)
+        .values(
+            state=FINISHED,
+            claimed_by=None,
+            attempt=jobs.c.attempt + 1,
+            reason=done.c.reason,
+            finished_at=dialect.now(),
+        )
+        .returning(jobs.c.id)
+    )
+
+
+def _arrays(finishes: Sequence[Finish]) -> dict[str, list[object]]:
+    claims = [finish.claim for finish in finishes]
+    return {
+        "ids": [claim.id for claim in claims],
+        "fences": [claim.fence for claim in claims],
+        "processes": [claim.process for claim in claims],
+        "reasons": [finish.note for finish in finishes],
+    }

@@ -1,0 +1,19 @@
+"""tenantjobs for SQLAlchemy: jobs follow transactions, have a session, and take records as arguments.
+
+For example::
+
+    tenantjobs_sqlalchemy.install(Session)
+
+    with Session.begin() as session:
+        session.add(order)
+        charge.perform_later(order)  # leaves with the commit; a rollback drops it
+"""
+
+from __future__ import annotations
+
+from tenantjobs_sqlalchemy.conflicts import deadlock
+from tenantjobs_sqlalchemy.installation import install, uninstall
+from tenantjobs_sqlalchemy.scoping import TenantScoped
+from tenantjobs_sqlalchemy.sessions import current_session
+
+__all__ = ["TenantScoped", "current_session", "deadlock", "install", "uninstall"]

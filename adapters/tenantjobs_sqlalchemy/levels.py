@@ -1,0 +1,148 @@
+"""The open transactions of this context, and what waits for each of them.
+
+A session has one root transaction and any number of savepoints in it; each of them is a level. The transactions that a
+flush makes for itself are none.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
+from weakref import WeakKeyDictionary, ref
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.orm import Session, SessionTransaction
+
+from tenantjobs.adapter import Adapter
+from tenantjobs.transaction import Held
+
+logger = logging.getLogger("tenantjobs.sqlalchemy")
+
+Waiting = tuple[Held, Adapter]
+
+
+class Level:
+    """What waits for the end of one savepoint."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Waiting] = []
+        self.written: list[Held] = []  # in the database, as much as the rest of the transaction is
+        self.callbacks: list[Callable[[], object]] = []
+        self.doubtful: list[Level] = []  # savepoints that ended without a word
+        self.wrote = False
+        self.committed = False
+        self.rolled_back = False
+
+    @property
+    def waiting(self) -> list[Held]:
+        """All jobs that are not on their way yet."""
+        doubtful = (job for level in self.doubtful for job in level.waiting)
+        return [*self.written, *(job for job, _ in self.jobs), *doubtful]
+
+    def take(self, released: Level) -> None:
+        """Go on with what a released savepoint held."""
+        self.jobs += released.jobs
+        self.written += released.written
+        self.callbacks += released.callbacks
+        self.doubtful += released.doubtful
+        self.wrote = self.wrote or released.wrote
+        released.doubtful = []
+        released.clear()
+
+    def drop(self, reason: str) -> None:
+        """Tell every job that it does not take place."""
+        jobs = self.waiting
+        self.clear()
+        for job in jobs:
+            job.dropped(reason)
+
+    def clear(self) -> None:
+        for level in self.doubtful:
+            level.clear()
+        self.jobs, self.written, self.callbacks, self.doubtful = [], [], [], []
+
+    def __del__(self) -> None:
+        # The session was forgotten with its transaction open: its connection rolls back, and no event says so.
+        if jobs := self.waiting:
+            logger.warning(
+                "dropped %s: the session that they waited for was never closed; commit it, or close it", named(jobs)
+            )
+            self.drop("its session was forgotten with its transaction open")
+
+
+class Root(Level):
+    """What waits for the end of one root transaction."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.connections: dict[Engine, Connection] = {}
+        self.commits = 0  # commits that have begun and not ended: of this transaction, or of savepoints in it
+        self.flushing = False
+        self.finished = False  # what belongs into the transaction has been written: its commit is next
+
+
+def note(session: Session) -> None:
+    """Count the session among those of this context, from here on, if it has a transaction."""
+    root = session.get_transaction()
+    if root is None:
+        return
+    seen = _opened.get()
+    if not any(reference() is root for reference in seen):
+        level_of(root)
+        _opened.set((*(reference for reference in seen if _is_open(reference())), ref(root)))
+
+
+def open_sessions() -> Iterator[Session]:
+    """The sessions of this context that have an open transaction, the innermost first."""
+    for reference in reversed(_opened.get()):
+        transaction = reference()
+        if transaction is not None and transaction in _levels:
+            yield transaction.session
+
+
+def level_of(transaction: SessionTransaction) -> Level:
+    """The level of a root transaction or a savepoint."""
+    level = _levels.get(transaction)
+    if level is None:
+        level = _levels[transaction] = Root() if transaction.parent is None else Level()
+    return level
+
+
+def current(session: Session) -> Level | None:
+    """The innermost level of the session, None if it has no transaction."""
+    transaction = session.get_nested_transaction() or session.get_transaction()
+    return None if transaction is None else level_of(transaction)
+
+
+def root(session: Session) -> Root | None:
+    """The outermost level of the session, None if it has no transaction."""
+    transaction = session.get_transaction()
+    level = None if transaction is None else level_of(transaction)
+    return level if isinstance(level, Root) else None
+
+
+def left(transaction: SessionTransaction) -> Level | None:
+    """The level of a transaction that has ended; None for that of a flush."""
+    return _levels.pop(transaction, None)
+
+
+def around(transaction: SessionTransaction) -> Level | None:
+    """The level that a savepoint lies in; None for a root transaction."""
+    outer = transaction.parent
+    while outer is not None and outer.parent is not None and not outer.nested:
+        outer = outer.parent
+    return None if outer is None else level_of(outer)
+
+
+def named(jobs: Iterable[Held]) -> str:
+    """The jobs as a log line names them."""
+    return ", ".join(f"{job.name} id={job.job_id}" for job in jobs)
+
+
+def _is_open(transaction: SessionTransaction | None) -> bool:
+    return transaction is not None and transaction in _levels
+
+
+_levels: WeakKeyDictionary[SessionTransaction, Level] = WeakKeyDictionary()
+_opened: ContextVar[tuple[ref[SessionTransaction], ...]] = ContextVar("tenantjobs_sqlalchemy_opened", default=())

@@ -1,0 +1,160 @@
+"""The session of a job: one for each attempt, committed when the job returns and rolled back when it raises."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy.orm import Session
+
+from tenantjobs.errors import ConfigurationError
+from tenantjobs.transaction import AsyncScope, Scope
+from tenantjobs_sqlalchemy import factories
+from tenantjobs_sqlalchemy.factories import Colour
+from tenantjobs_sqlalchemy.levels import logger
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+T = TypeVar("T")
+
+
+def current_session() -> Any:
+    """The session of the job that is being performed: a ``Session``, or an ``AsyncSession`` in an async job.
+
+    ``ConfigurationError`` outside of a job, in a job that is declared with ``session=False``, and where no factory
+    for the colour of the job is installed.
+    """
+    session = in_job()
+    if session is None:
+        raise ConfigurationError(
+            "current_session() is the session of the job that is being performed, and there is none: outside of jobs, "
+            "and in a job with session=False, make a session yourself"
+        )
+    return session
+
+
+def in_job() -> Session | AsyncSession | None:
+    """The same, or None outside of a job. ``ConfigurationError`` where no factory for the colour is installed."""
+    session = _current.get()
+    if isinstance(session, Missing):
+        raise ConfigurationError(session.message)
+    return session
+
+
+def is_missing() -> bool:
+    """Whether the job that is being performed has no session because nothing makes one of its colour."""
+    return isinstance(_current.get(), Missing)
+
+
+class Missing:
+    """What stands for the session of a job when nothing makes one of its colour. Many jobs never ask for it."""
+
+    def __init__(self, colour: Colour) -> None:
+        job, wanted, other = {
+            "sync": ("a synchronous job", "a sessionmaker", "the job `async def`"),
+            "async": ("an async job", "an async_sessionmaker", "the job `def`"),
+        }[colour]
+        self.message = (
+            f"{job} needs a session, and what is installed makes none for it: call "
+            f"tenantjobs_sqlalchemy.install(...) with {wanted} too, or make {other}"
+        )
+
+
+class SessionWork:
+    """The port ``tenantjobs.transaction.Work`` over what is installed."""
+
+    @contextmanager
+    def session(self) -> Iterator[Scope]:
+        factory = factories.installed("sync")
+        if factory is None:
+            with _in_place(Missing("sync")):
+                yield WithoutSession()
+            return
+        with factory.make() as session, factory.in_place(session), _in_place(session):
+            # Begun at once, so that whatever the job enqueues shares its fate, also before its first statement.
+            session.begin()
+            try:
+                yield SessionScope(session)
+                session.commit()
+            except BaseException:
+                with _logged():
+                    session.rollback()
+                raise
+
+    @asynccontextmanager
+    async def asession(self) -> AsyncIterator[AsyncScope]:
+        factory = factories.installed("async")
+        if factory is None:
+            with _in_place(Missing("async")):
+                yield WithoutAsyncSession()
+            return
+        async with factory.make() as session:
+            with factory.in_place(session), _in_place(session):
+                await session.begin()
+                try:
+                    yield AsyncSessionScope(session)
+                    await session.commit()
+                except BaseException:
+                    with _logged():
+                        await session.rollback()
+                    raise
+
+
+class SessionScope:
+    """What the way of a job asks of its session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def run(self, function: Callable[[object], T]) -> T:
+        return function(self._session.connection())
+
+
+class AsyncSessionScope:
+    """The same of an ``AsyncSession``."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def run(self, function: Callable[[object], T]) -> T:
+        return await self._session.run_sync(lambda session: function(session.connection()))
+
+
+class WithoutSession:
+    """A job without a session has no connection: what it completes, it completes in a transaction of its own."""
+
+    def run(self, function: Callable[[object], T]) -> T:
+        return function(None)
+
+
+class WithoutAsyncSession:
+    """The same for an async job."""
+
+    async def run(self, function: Callable[[object], T]) -> T:
+        return function(None)
+
+
+@contextmanager
+def _in_place(session: Session | AsyncSession | Missing) -> Iterator[None]:
+    token = _current.set(session)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    try:
+        yield
+    except Exception:
+        # What made the job fail matters more; closing the session gives the connection up in any case.
+        logger.warning("the session of a failed job could not be rolled back", exc_info=True)
+
+
+_current: ContextVar[Session | AsyncSession | Missing | None] = ContextVar(
+    "tenantjobs_sqlalchemy_session", default=None
+)

@@ -1,0 +1,52 @@
+"""The application of the crash tests: an effect in the job's own transaction, with nothing unique to hide a double."""
+
+from __future__ import annotations
+
+import os
+
+from sqlalchemy import create_engine, event
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
+from sqlalchemy.pool import ConnectionPoolEntry
+
+import tenantjobs_sqlalchemy
+from tenantjobs import Current, idempotent, job
+
+engine = create_engine(os.environ["TENANTJOBS_CRASH_URL"])
+Session = sessionmaker(engine)
+tenantjobs_sqlalchemy.install(Session)
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Effect(Base):
+    __tablename__ = "effects"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[int]
+    tenant: Mapped[str | None]
+
+
+class Residue(Base):
+    """What a job found of an earlier one: must stay empty."""
+
+    __tablename__ = "residues"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    found: Mapped[str]
+
+
+@job(policies=[idempotent(key=lambda number: number)])
+def effect(number: int) -> None:
+    """One row for each number, whatever happens to the worker."""
+    tenantjobs_sqlalchemy.current_session().add(Effect(number=number, tenant=Current.tenant_id))
+
+
+@event.listens_for(engine, "connect")
+def _prepare(connection: object, _record: ConnectionPoolEntry) -> None:
+    if engine.dialect.name == "sqlite":
+        cursor = connection.cursor()  # type: ignore[attr-defined]  # a DBAPI connection
+        cursor.execute("PRAGMA busy_timeout=20000")
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.close()

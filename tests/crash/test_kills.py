@@ -1,0 +1,168 @@
+"""Workers are killed at every named point and at random moments; nothing is lost, and no effect is doubled."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from tenantjobs import faults
+from tests.crash.worker import work
+from tests.services import database_urls
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+TENANTS = ("acme", "globex", "initech")
+KILLS = 100
+
+
+class Site:
+    """A database with the application's tables and the queue's, and processes that work on it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.environment = {
+            "TENANTJOBS_CRASH_URL": url,
+            "TENANTJOBS_ADAPTER": "db",
+            "TENANTJOBS_APP": "tests.crash.app",
+            "TENANTJOBS_DB_ENGINE": "tests.crash.app:engine",
+            "TENANTJOBS_DB_LEASE": "1",
+            "TENANTJOBS_DB_MAX_DEATHS": "1000",
+        }
+        self.engine = create_engine(url)
+
+    def prepare(self, jobs: int) -> None:
+        """Make the tables and enqueue ``jobs`` jobs, some of each tenant, each in a transaction of its own."""
+        self.python(
+            "from tests.crash.app import *; from tenantjobs_db import schema; import tenantjobs\n"
+            "Base.metadata.create_all(engine); schema.upgrade(engine)\n"
+            f"for number in range({jobs}):\n"
+            f"    with Current.set(tenant_id={TENANTS!r}[number % 3]), Session.begin() as session:\n"
+            "        effect.perform_later(number)\n"
+        )
+
+    def python(self, code: str) -> None:
+        subprocess.run([sys.executable, "-c", code], env={**os.environ, **self.environment}, check=True)
+
+    def worker(self, *options: str, **environment: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "tenantjobs.cli", "work", "--polling-interval", "0.05", *options]
+        return subprocess.Popen(command, env={**os.environ, **self.environment, **environment})
+
+    def unfinished(self) -> int:
+        with self.engine.connect() as connection:
+            query = text("SELECT count(*) FROM tj_jobs WHERE state NOT IN ('finished', 'discarded')")
+            return int(connection.execute(query).scalar_one())
+
+    def wait_until_done(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while self.unfinished():
+            assert time.monotonic() < until, self.states()
+            time.sleep(0.05)
+
+    def states(self) -> dict[str, int]:
+        with self.engine.connect() as connection:
+            rows = connection.execute(text("SELECT state, count(*) AS jobs FROM tj_jobs GROUP BY state"))
+            return {row.state: row.jobs for row in rows}
+
+    def effects(self) -> Counter[tuple[int, str]]:
+        with self.engine.connect() as connection:
+            rows = connection.execute(text("SELECT number, tenant FROM effects"))
+            return Counter((row.number, row.tenant) for row in rows)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    with database_urls(request.param, tmp_path) as url:
+        site = Site(url)
+        yield site
+        site.engine.dispose()
+
+
+def expected(jobs: int) -> Counter[tuple[int, str]]:
+    return Counter((number, TENANTS[number % 3]) for number in range(jobs))
+
+
+@pytest.mark.parametrize("point", faults.POINTS)
+def test_a_worker_killed_at_a_named_point_loses_nothing_and_doubles_nothing(site: Site, point: str) -> None:
+    site.prepare(jobs=12)
+    # Single file and at the third passage: some jobs are done, one is in the gap, some are untouched.
+    killed = site.worker("--threads", "1", TENANTJOBS_FAULT=f"{point}:3")
+
+    assert killed.wait(30) == -signal.SIGKILL, f"no worker passed {point}"
+
+    survivor = site.worker("--threads", "2")
+    try:
+        site.wait_until_done(30)
+    finally:
+        survivor.terminate()
+
+    assert survivor.wait(15) == 0
+    assert site.effects() == expected(12)
+    assert site.states() == {"finished": 12}
+
+
+def test_a_hundred_kills_at_random_moments_lose_nothing_and_double_nothing(site: Site) -> None:
+    jobs, kills = 600, 0
+    site.prepare(jobs)
+    context = multiprocessing.get_context("forkserver")
+    moment = random.Random(7)
+    start = lambda: _started(context, site.environment)  # noqa: E731
+    workers = [start(), start()]
+    deadline = time.monotonic() + 180
+    try:
+        while kills < KILLS or site.unfinished():
+            assert time.monotonic() < deadline, (kills, site.states())
+            time.sleep(moment.uniform(0.02, 0.25))
+            if kills < KILLS:
+                victim = workers.pop(0)
+                victim.kill()
+                victim.join()
+                kills += 1
+                workers.append(start())
+                if not site.unfinished():  # keep them busy while the kills last
+                    jobs = _more(site, jobs)
+    finally:
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            worker.join(15)
+
+    assert kills == KILLS
+    assert site.effects() == expected(jobs)
+    assert site.states() == {"finished": jobs}
+
+
+def _started(context: Any, environment: dict[str, str]) -> Any:
+    process = context.Process(target=work, args=(environment, 3))
+    process.start()
+    return process
+
+
+def _more(site: Site, jobs: int) -> int:
+    more = 300
+    site.python(
+        "from tests.crash.app import *\n"
+        f"for number in range({jobs}, {jobs + more}):\n"
+        f"    with Current.set(tenant_id={TENANTS!r}[number % 3]), Session.begin() as session:\n"
+        "        effect.perform_later(number)\n"
+    )
+    return jobs + more
+
+
+def test_a_doubled_effect_would_show(site: Site) -> None:
+    site.prepare(jobs=0)
+    for _ in range(2):
+        site.python("from tests.crash.app import *\nwith Session.begin() as s: s.add(Effect(number=0, tenant='acme'))")
+
+    assert site.effects() == {(0, "acme"): 2}

@@ -1,0 +1,54 @@
+"""The servers that tests need: where they are, whether they are up, and what to do when they are not."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
+
+POSTGRES = os.environ.get("TENANTJOBS_TEST_POSTGRES", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
+REQUIRED = os.environ.get("TENANTJOBS_REQUIRE_SERVICES") == "1"
+
+
+def missing(service: str, how: str) -> None:
+    """Skip this test, loudly; fail it where services are required."""
+    message = f"{service} is down: {how}"
+    if REQUIRED:
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@contextmanager
+def database_urls(kind: str, folder: Path) -> Iterator[str]:
+    """The URL of an empty database of this kind, gone afterwards."""
+    if kind == "sqlite":
+        yield f"sqlite:///{folder / 'test.db'}"
+    else:
+        with fresh_postgres() as url:
+            yield url
+
+
+@contextmanager
+def fresh_postgres() -> Iterator[str]:
+    """A new database on the PostgreSQL server."""
+    name = f"tj_test_{uuid.uuid4().hex[:12]}"
+    server = create_engine(POSTGRES, isolation_level="AUTOCOMMIT")
+    try:
+        with server.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+    except OperationalError as error:
+        server.dispose()
+        missing("PostgreSQL", f"start it, or say where it is in TENANTJOBS_TEST_POSTGRES ({error.orig})")
+    try:
+        yield make_url(POSTGRES).set(database=name).render_as_string(hide_password=False)
+    finally:
+        with server.connect() as connection:
+            connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+        server.dispose()
