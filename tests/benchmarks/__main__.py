@@ -1,0 +1,102 @@
+"""``make bench``: what the layer costs in process, and what the database queue does. Writes ``build/bench.json``."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from tenantjobs import Current, adapter, job, testing
+from tenantjobs.enqueuing import Message
+from tenantjobs.execution import execute
+from tests.benchmarks.measure import Row, per_call, process_cpu, rate
+
+JOBS = 5_000
+OUTPUT = Path("build/bench.json")
+
+
+@job
+def nothing(number: int) -> None: ...
+
+
+def main() -> int:
+    rows = [*import_cost(), *context_cost(), *door_cost(), *database_queue()]
+    print(f"Python {platform.python_version()}, {platform.machine()}, medians; spread is (max - min) / median\n")
+    print(f"{'':58} {'':>12}      spread  goal")
+    for row in rows:
+        goal = "" if row.goal is None else f"{'>=' if row.more_is_better else '<='} {row.goal:g} {row.verdict}"
+        print(f"{row.name:58} {row.value:>12,.2f} {row.unit:4} {row.spread:6.0%}  {goal}")
+    OUTPUT.parent.mkdir(exist_ok=True)
+    OUTPUT.write_bytes(msgspec.json.format(msgspec.json.encode({row.name: row for row in rows})))
+    return int(any(row.verdict == "MISSED" for row in rows))
+
+
+def import_cost() -> Iterator[Row]:
+    bare, _ = process_cpu("pass")
+    ours, spread = process_cpu("import tenantjobs")
+    yield Row(
+        name="import tenantjobs, CPU over the bare interpreter", value=ours - bare, unit="ms", spread=spread, goal=45
+    )
+
+
+def context_cost() -> Iterator[Row]:
+    def capture_and_restore() -> None:
+        with Current.restored(Current.capture()):
+            pass
+
+    with Current.set(tenant_id="acme"):
+        value, spread = per_call(capture_and_restore)
+        yield Row(name="Current: capture + restore", value=value, unit="us", spread=spread, goal=5)
+        value, spread = per_call(lambda: Current.tenant_id)
+        yield Row(name="Current: read tenant_id", value=value, unit="us", spread=spread)
+
+    def enter() -> None:
+        with Current.set(tenant_id="acme"):
+            pass
+
+    value, spread = per_call(enter)
+    yield Row(name="Current: set and leave", value=value, unit="us", spread=spread)
+
+
+def door_cost() -> Iterator[Row]:
+    with testing.override(adapter="test"), Current.set(tenant_id="acme"):
+        target = adapter.configured()
+        call = nothing.call(7)
+        value, spread = per_call(lambda: Message(call, target), calls=5_000)
+        yield Row(name="enqueue: a call frozen and sealed", value=value, unit="us", spread=spread)
+        data = Message(call, target).seal().encode()
+    value, spread = per_call(lambda: execute(data), calls=5_000)
+    yield Row(name="perform: the door around a job that does nothing", value=value, unit="us", spread=spread)
+
+
+def database_queue() -> Iterator[Row]:
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"sqlite:///{folder}/bench.db"
+        with testing.override(adapter="db", db={"url": url}), Current.set(tenant_id="acme"):
+
+            def one_by_one() -> int:
+                for number in range(500):
+                    nothing.perform_later(number)
+                return 500
+
+            value, spread = rate(one_by_one)
+            yield Row(name="SQLite: enqueue one by one, committed", value=value, unit="/s", spread=spread)
+            testing.drain()
+
+            def in_bulk() -> int:
+                from tenantjobs import perform_all_later
+
+                return len(perform_all_later([nothing.call(number) for number in range(JOBS)]))
+
+            value, spread = rate(in_bulk, runs=3)
+            yield Row(name=f"SQLite: enqueue {JOBS:,} in bulk", value=value, unit="/s", spread=spread)
+            value, spread = rate(testing.drain, runs=1)
+            yield Row(name=f"SQLite: drain {3 * JOBS:,} in this process", value=value, unit="/s", spread=spread)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

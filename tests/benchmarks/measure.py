@@ -1,0 +1,71 @@
+"""How a figure is taken: medians of several runs, with their spread, each beside what it is compared with."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import msgspec
+
+
+class Row(msgspec.Struct, kw_only=True):
+    """One line of the table. ``goal`` is a bound from above unless ``more_is_better``."""
+
+    name: str
+    value: float
+    unit: str
+    spread: float
+    goal: float | None = None
+    more_is_better: bool = False
+
+    @property
+    def verdict(self) -> str:
+        if self.goal is None:
+            return ""
+        good = self.value >= self.goal if self.more_is_better else self.value <= self.goal
+        return "ok" if good else "MISSED"
+
+
+def per_call(function: Callable[[], object], *, calls: int = 20_000, runs: int = 7) -> tuple[float, float]:
+    """Median microseconds of one call, and the spread of the runs as a share of it."""
+    figures = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        for _ in range(calls):
+            function()
+        figures.append((time.perf_counter() - start) / calls * 1e6)
+    return _median(figures)
+
+
+def rate(function: Callable[[], int], *, runs: int = 5) -> tuple[float, float]:
+    """Median of things per second, where ``function`` does its return value of them."""
+    figures = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        done = function()
+        figures.append(done / (time.perf_counter() - start))
+    return _median(figures)
+
+
+def process_cpu(code: str, *, runs: int = 15) -> tuple[float, float]:
+    """Median CPU milliseconds (user and system) of a whole interpreter that runs ``code``."""
+    figures = []
+    for _ in range(runs):
+        before = _children_cpu()
+        subprocess.run([sys.executable, "-c", code], check=True, cwd=os.getcwd())
+        figures.append((_children_cpu() - before) * 1e3)
+    return _median(figures)
+
+
+def _children_cpu() -> float:
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def _median(figures: list[float]) -> tuple[float, float]:
+    median = statistics.median(figures)
+    return median, (max(figures) - min(figures)) / median

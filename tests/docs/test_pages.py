@@ -1,0 +1,72 @@
+"""The documentation is run: named blocks are files, console blocks are commands, and links lead somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+BLOCK = re.compile(r"^```(?P<language>\w*)(?: (?P<file>\S+))?\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?:)(?P<target>[^)#\s]+)")
+
+
+def _name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def _consoles(page: Path) -> bool:
+    return any(block["language"] == "console" for block in BLOCK.finditer(page.read_text()))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if _consoles(page)], ids=_name)
+def test_every_file_and_command_of_a_page_works_as_it_says(page: Path, tmp_path: Path) -> None:
+    for block in BLOCK.finditer(page.read_text()):
+        if block["file"]:
+            with (tmp_path / block["file"]).open("a") as file:
+                file.write(block["body"])
+        elif block["language"] == "console":
+            for command, expected in _commands(block["body"]):
+                output = _run(command, tmp_path)
+                for line in expected:
+                    assert line in output, f"$ {command}\n{output}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_every_python_block_of_a_page_is_python(page: Path) -> None:
+    for block in BLOCK.finditer(page.read_text()):
+        if block["language"] == "python":
+            compile(block["body"], str(page), "exec")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_every_link_of_a_page_leads_to_a_file(page: Path) -> None:
+    targets = [match["target"] for match in LINK.finditer(page.read_text())]
+
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def _commands(body: str) -> list[tuple[str, list[str]]]:
+    commands: list[tuple[str, list[str]]] = []
+    for line in body.splitlines():
+        if line.startswith("$ "):
+            commands.append((line.removeprefix("$ "), []))
+        else:
+            commands[-1][1].append(line)
+    return commands
+
+
+def _run(command: str, folder: Path) -> str:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TENANTJOBS_")}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    result = subprocess.run(
+        command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    output = result.stdout + result.stderr
+    assert result.returncode == 0, f"$ {command}\n{output}"
+    return output
