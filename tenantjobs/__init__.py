@@ -2,55 +2,139 @@
 
 from __future__ import annotations
 
-from tenantjobs.adapter import Adapter, Capabilities
-from tenantjobs.config import configure
-from tenantjobs.conventions import later
-from tenantjobs.current import Current, Snapshot, attribute
-from tenantjobs.enqueuing import Call
-from tenantjobs.envelope import Envelope
-from tenantjobs.errors import (
-    ArgumentError,
-    BadSignature,
-    ConfigurationError,
-    CrossTenantSwitch,
-    DuplicateJob,
-    EnqueueError,
-    EnvelopeError,
-    Interruption,
-    JobTimeout,
-    LeaseLost,
-    RecordGone,
-    RecordUnavailable,
-    SerializationError,
-    StepError,
-    TenancyError,
-    TenantGone,
-    TenantjobsError,
-    TenantMissing,
-    TenantUnavailable,
-    UnknownJob,
-    UnknownVersion,
-    UnsupportedCapability,
-    WrongTenant,
-)
-from tenantjobs.execution import aperform, perform
-from tenantjobs.handle import Handle
-from tenantjobs.idempotency import Ledger, idempotent
-from tenantjobs.identity import GlobalId, Locator
-from tenantjobs.job import JobContext, current_job
-from tenantjobs.jobs import Job, JobFunction, aperform_all_later, job, perform_all_later
-from tenantjobs.policies import (
-    after_discard,
-    after_perform,
-    around_perform,
-    before_perform,
-    discard_on,
-    guard,
-    retry_on,
-)
-from tenantjobs.transaction import on_commit
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tenantjobs.adapter import Adapter, Capabilities
+    from tenantjobs.config import configure
+    from tenantjobs.conventions import later
+    from tenantjobs.current import Current, attribute
+    from tenantjobs.enqueuing import Call
+    from tenantjobs.envelope import Envelope
+    from tenantjobs.errors import (
+        ArgumentError,
+        BadSignature,
+        ConfigurationError,
+        CrossTenantSwitch,
+        DuplicateJob,
+        EnqueueError,
+        EnvelopeError,
+        Interruption,
+        JobTimeout,
+        LeaseLost,
+        RecordGone,
+        RecordUnavailable,
+        SerializationError,
+        StepError,
+        TenancyError,
+        TenantGone,
+        TenantjobsError,
+        TenantMissing,
+        TenantUnavailable,
+        UnknownJob,
+        UnknownVersion,
+        UnsupportedCapability,
+        WrongTenant,
+    )
+    from tenantjobs.execution import aperform, perform
+    from tenantjobs.handle import Handle
+    from tenantjobs.idempotency import Ledger, idempotent
+    from tenantjobs.identity import GlobalId, Locator
+    from tenantjobs.jobs import Job, JobFunction, aperform_all_later, job, perform_all_later
+    from tenantjobs.policies import (
+        after_discard,
+        after_perform,
+        around_perform,
+        before_perform,
+        discard_on,
+        guard,
+        retry_on,
+    )
+    from tenantjobs.running import JobContext, current_job
+    from tenantjobs.snapshot import Snapshot
+    from tenantjobs.transaction import on_commit
 
 __version__ = "0.1.0"
+
+# What is public, and the module that it is loaded from on first use: `import tenantjobs` alone costs next to nothing,
+# so that a process that only enqueues, or only prints its help, pays for what it touches (docs/decisions/0005).
+_HOMES = {
+    "current": (
+        "Current",
+        "attribute",
+    ),
+    "snapshot": ("Snapshot",),
+    "config": ("configure",),
+    "enqueuing": ("Call",),
+    "handle": ("Handle",),
+    "jobs": (
+        "Job",
+        "JobFunction",
+        "aperform_all_later",
+        "job",
+        "perform_all_later",
+    ),
+    "running": (
+        "JobContext",
+        "current_job",
+    ),
+    "conventions": ("later",),
+    "transaction": ("on_commit",),
+    "policies": (
+        "after_discard",
+        "after_perform",
+        "around_perform",
+        "before_perform",
+        "discard_on",
+        "guard",
+        "retry_on",
+    ),
+    "idempotency": (
+        "Ledger",
+        "idempotent",
+    ),
+    "adapter": (
+        "Adapter",
+        "Capabilities",
+    ),
+    "envelope": ("Envelope",),
+    "execution": (
+        "aperform",
+        "perform",
+    ),
+    "identity": (
+        "GlobalId",
+        "Locator",
+    ),
+    "errors": (
+        "ArgumentError",
+        "BadSignature",
+        "ConfigurationError",
+        "CrossTenantSwitch",
+        "DuplicateJob",
+        "EnqueueError",
+        "EnvelopeError",
+        "Interruption",
+        "JobTimeout",
+        "LeaseLost",
+        "RecordGone",
+        "RecordUnavailable",
+        "SerializationError",
+        "StepError",
+        "TenancyError",
+        "TenantGone",
+        "TenantMissing",
+        "TenantUnavailable",
+        "TenantjobsError",
+        "UnknownJob",
+        "UnknownVersion",
+        "UnsupportedCapability",
+        "WrongTenant",
+    ),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULES = frozenset({"http", "testing"})
 
 __all__ = [
     # context
@@ -113,3 +197,17 @@ __all__ = [
     "UnsupportedCapability",
     "WrongTenant",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"tenantjobs.{name}")
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'tenantjobs' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"tenantjobs.{home}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__, *_MODULES])

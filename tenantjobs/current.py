@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -15,6 +14,7 @@ from tenantjobs.errors import TenantMissing
 from tenantjobs.identity import canonical_id
 from tenantjobs.scopes import NOTHING, UNKNOWN, Frame, Reach, Scope, in_force
 from tenantjobs.snapshot import ScopeName, Snapshot, require_reason
+from tenantjobs.spelling import nearest
 
 __all__ = ["Current", "Snapshot", "aload_attributes", "alocate_tenant", "attribute", "cleared", "locate_tenant"]
 
@@ -204,8 +204,8 @@ def _declared(verb: str, values: dict[str, Any]) -> Mapping[str, object]:
     """What was given to ``set``, if all of it is declared."""
     for name in values:
         if name not in declarations.known:
-            near = difflib.get_close_matches(name, ["tenant", "tenant_id", *declarations.known], n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else "no Current class declares it"
+            near = nearest(name, ["tenant", "tenant_id", *declarations.known], cutoff=0.5)
+            hint = f"did you mean {near}?" if near else "no Current class declares it"
             raise TypeError(f"Current.{verb}() has no attribute {name!r}: {hint}")
     return values or NOTHING
 

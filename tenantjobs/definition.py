@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, Literal, TypeVar, get_type_hints
 
-from tenantjobs import runtime
+from tenantjobs import runtime, spelling
 from tenantjobs.arguments import types_of
 from tenantjobs.codec.classes import module_name
 from tenantjobs.errors import ConfigurationError
@@ -136,9 +135,9 @@ def lookup(name: str) -> Definition | None:
     return registry.get(name)
 
 
-def nearest_names(name: str) -> list[str]:
-    """Registered names that look like ``name``, for an error message."""
-    return difflib.get_close_matches(name, registry, n=3, cutoff=0.5)
+def nearest_name(name: str) -> str | None:
+    """The registered name that ``name`` is probably meant to be, for an error message."""
+    return spelling.nearest(name, registry)
 
 
 def default_name(thing: Any) -> str:

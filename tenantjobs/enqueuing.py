@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -187,7 +186,7 @@ def keys(call: Call, arguments: bytes) -> dict[str, str]:
     if policy is None:
         return {}
     if policy.key is None:
-        return {"idempotent": f"{call.definition.name}:{hashlib.sha256(arguments).hexdigest()}"}
+        return {"idempotent": f"{call.definition.name}:{_digest(arguments)}"}
     return {"idempotent": _key_text(call, policy.key(*call.definition.leading(), *call.args, **call.kwargs))}
 
 
@@ -291,6 +290,12 @@ def _key_text(call: Call, key: object) -> str:
     if not text:
         raise SerializationError(f"{wanted} an empty one")
     return text
+
+
+def _digest(data: bytes) -> str:
+    # OpenSSL is loaded by whoever needs it; importing it here would cost every importer of tenantjobs.
+    digest: str = import_module("hashlib").sha256(data).hexdigest()
+    return digest
 
 
 async def _in_thread(function: Any, *args: Any) -> Any:

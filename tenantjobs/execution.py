@@ -28,10 +28,10 @@ from tenantjobs.definition import Definition
 from tenantjobs.enqueuing import refuse_foreign, require_scope
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import EnvelopeError, LeaseLost, UnknownJob
-from tenantjobs.job import JobContext, running
 from tenantjobs.keyed import Complete, behind_key
 from tenantjobs.outcome import Discarded, Failed, Finished, Outcome, Quarantined, Retried
 from tenantjobs.policies import after_perform, around_perform, before_perform, guard
+from tenantjobs.running import JobContext, running
 from tenantjobs.verdict import verdict
 
 logger = logging.getLogger("tenantjobs.execution")
@@ -196,8 +196,8 @@ def _known(data: bytes | str) -> tuple[Envelope, Definition]:
     envelope = Envelope.decode(data)
     job = definition.lookup(envelope.name)
     if job is None:
-        like = definition.nearest_names(envelope.name)
-        hint = f" Did you mean {' or '.join(like)}?" if like else ""
+        like = definition.nearest_name(envelope.name)
+        hint = f" Did you mean {like}?" if like else ""
         raise UnknownJob(
             f"no job is called {envelope.name!r} here.{hint} A worker knows the jobs that importing `app` defines; "
             f"a job that was renamed keeps its old name in aliases=(...)"

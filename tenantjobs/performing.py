@@ -13,10 +13,10 @@ from tenantjobs.enqueuing import Call, keys, require_scope
 from tenantjobs.errors import DuplicateJob
 from tenantjobs.execution import run
 from tenantjobs.idempotency import idempotent
-from tenantjobs.job import running
 from tenantjobs.keyed import Complete, behind_key
 from tenantjobs.outcome import Finished
 from tenantjobs.policies import discard_on
+from tenantjobs.running import running
 from tenantjobs.verdict import give_up
 
 

@@ -143,10 +143,7 @@ def in_force() -> Frame:
 
 def _on(base: Frame, scope: Scope) -> Frame:
     """The frame of a scope that is entered in ``base``."""
-    around = base.scopes
-    if len(around) > 1 and around[1].state == "left":
-        around = _bounded(around)
-    scopes = (*around, scope)
+    scopes = (*_bounded(base.scopes), scope)
     if scope.whole:
         return Frame(scopes, scope.reach or _UNSET, scope.values, scope.snapshot, base.last_void)
     else:
@@ -176,19 +173,28 @@ def _without_void(frame: Frame) -> Frame:
 
 
 def _bounded(scopes: tuple[Scope, ...]) -> tuple[Scope, ...]:
-    """The same, with those at the bottom that have been left put into one.
+    """The same, with neighbours that have been left put into one.
 
     They are there in tasks that outlive them. Where each such task starts the next one, there would be more and more.
     """
-    left = 0
-    while left < len(scopes) and scopes[left].state == "left":
-        left += 1
-    if left < 2:
+    if len(scopes) < 4:
         return scopes
-    said = _made_of(scopes[:left])
-    one = Scope(said.reach, said.values, whole=True)
-    one.state = "left"
-    return (one, *scopes[left:])
+    kept: list[Scope] = []
+    for scope in scopes:
+        if kept and kept[-1].state == scope.state == "left":
+            kept[-1] = _one(kept[-1], scope)
+        else:
+            kept.append(scope)
+    return tuple(kept)
+
+
+def _one(below: Scope, above: Scope) -> Scope:
+    """What two scopes say together."""
+    if above.whole:
+        return above
+    both = Scope(above.reach or below.reach, {**below.values, **above.values}, whole=below.whole)
+    both.state = "left"
+    return both
 
 
 def _remark() -> None:

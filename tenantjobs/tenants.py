@@ -60,7 +60,7 @@ def locate(tenant_id: str, *, fresh: bool = False) -> object:
 
     ``TenantGone``, ``TenantUnavailable``, or ``ConfigurationError`` if nothing says what a tenant is.
     """
-    settings = runtime.settings()
+    lookups, settings = _lookups, runtime.settings()
     locator = _locator(settings)
     if locator is None:
         with _answering(tenant_id):
@@ -68,16 +68,16 @@ def locate(tenant_id: str, *, fresh: bool = False) -> object:
     look_up = getattr(locator, "locate", None) or getattr(locator, "alocate", None)
     if look_up is not None:
         return _settled(look_up, tenant_id)
-    found = None if fresh else _lookups.get(locator, tenant_id)
+    found = None if fresh else lookups.get(tenant_id)
     if found is None:
         found = _settled(locator, tenant_id)
-        _lookups.keep(locator, tenant_id, found)
+        lookups.keep(tenant_id, found)
     return found
 
 
 async def alocate(tenant_id: str) -> object:
     """The tenant of this id, asked for now, without blocking the event loop. Errors as ``locate``."""
-    settings = runtime.settings()
+    lookups, settings = _lookups, runtime.settings()
     locator = _locator(settings)
     if locator is None:
         with _answering(tenant_id):
@@ -86,12 +86,12 @@ async def alocate(tenant_id: str) -> object:
     if look_up is not None:
         return await _awaited(look_up, tenant_id)
     found = await _awaited(locator, tenant_id)
-    _lookups.keep(locator, tenant_id, found)
+    lookups.keep(tenant_id, found)
     return found
 
 
 class _Lookups:
-    """What plain functions have answered within the last second."""
+    """What the configured function has answered within the last second."""
 
     SIZE = 1024
     SECONDS = 1.0
@@ -99,25 +99,21 @@ class _Lookups:
     def __init__(self) -> None:
         self._lock = Lock()
         self._kept: OrderedDict[str, tuple[float, object]] = OrderedDict()
-        self._locator: object = None
 
-    def get(self, locator: object, tenant_id: str) -> object:
+    def get(self, tenant_id: str) -> object:
         """The answer, or None."""
         with self._lock:
             moment, found = self._kept.get(tenant_id, (0.0, None))
-            if found is None or self._locator is not locator or time.monotonic() - moment > self.SECONDS:
+            if found is None or time.monotonic() - moment > self.SECONDS:
                 return None
             self._kept.move_to_end(tenant_id)
             return found
 
-    def keep(self, locator: object, tenant_id: str, found: object) -> None:
+    def keep(self, tenant_id: str, found: object) -> None:
         # A record belongs to the session, and the thread, that loaded it.
         if identity.model_of(type(found)) is not None:
             return
         with self._lock:
-            if self._locator is not locator:
-                self._kept.clear()
-                self._locator = locator
             self._kept[tenant_id] = (time.monotonic(), found)
             self._kept.move_to_end(tenant_id)
             if len(self._kept) > self.SIZE:
@@ -127,7 +123,9 @@ class _Lookups:
 def _require_kind(tenant: object, settings: Settings, advice: str) -> None:
     kind = settings.tenant
     if isinstance(kind, type) and not isinstance(tenant, kind):
-        raise TypeError(f"a tenant is a {kind.__qualname__} here, by configure(tenant=...), not {tenant!r:.80}{advice}")
+        raise TypeError(
+            f"the tenant is of class {kind.__qualname__} here, by configure(tenant=...), not {tenant!r:.80}{advice}"
+        )
 
 
 def _recorded(tenant: object) -> GlobalId | None:

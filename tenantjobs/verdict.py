@@ -10,9 +10,9 @@ import msgspec
 from tenantjobs.colours import Colour
 from tenantjobs.definition import Definition
 from tenantjobs.envelope import Envelope
-from tenantjobs.job import current_job
 from tenantjobs.outcome import Discarded, Failed, Outcome, Retried
 from tenantjobs.policies import ErrorPolicy, after_discard, discard_on, required_positionals, retry_on
+from tenantjobs.running import current_job
 
 
 async def verdict(envelope: Envelope, job: Definition, io: Colour, error: BaseException) -> Outcome:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -102,22 +102,17 @@ def _values(settings: Settings) -> Iterator[tuple[str, object]]:
         yield name, getattr(settings, name)
     names = dict.fromkeys(name for name in (settings.adapter, *settings.sections) if name is not None)
     for name in names:
-        written = settings.sections.get(name, {})
-        for key, value in {**_defaults(name, written), **written}.items():
+        for key, value in {**_defaults(name), **settings.sections.get(name, {})}.items():
             yield f"{name}.{key}", value
 
 
-def _defaults(name: str, written: Mapping[str, object]) -> dict[str, object]:
+def _defaults(name: str) -> dict[str, object]:
     """What the adapter takes for the keys of its section that are not written."""
     try:
         fields = msgspec.structs.fields(config.adapter_class(name).Settings)
     except Exception:  # an adapter that cannot be imported is among the problems
         return {}
-    return {
-        field.encode_name: field.default
-        for field in fields
-        if field.encode_name not in written and field.default is not msgspec.NODEFAULT
-    }
+    return {field.encode_name: field.default for field in fields if field.default is not msgspec.NODEFAULT}
 
 
 def _value(settings: Settings, key: str, value: object) -> Value:

@@ -73,7 +73,7 @@ def _schema() -> Any:
 @contextmanager
 def _engine() -> Iterator[Any]:
     settings = runtime.load_app()
-    queue = adapter.configured()
+    queue: Any = adapter.configured()
     if not isinstance(queue, config.adapter_class("db")):
         raise Failure(
             f"the adapter {settings.adapter!r} has no tables; these commands are for the adapter 'db' "

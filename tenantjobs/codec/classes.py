@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import fields as dataclass_fields
@@ -9,7 +10,6 @@ from dataclasses import is_dataclass
 from enum import Enum
 from functools import lru_cache
 from inspect import Parameter, signature
-from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -64,7 +64,7 @@ def module_name(name: str) -> str:
     spec = getattr(main, "__spec__", None)
     if spec is not None:
         return str(spec.name)
-    return Path(getattr(main, "__file__", None) or name).stem
+    return os.path.splitext(os.path.basename(getattr(main, "__file__", None) or name))[0]
 
 
 def find(path: str, types: Mapping[str, type]) -> type:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
+from importlib import import_module
 from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -94,8 +95,8 @@ def _write_zone(zone: tzinfo | None) -> Tree:
     """The key of a ZoneInfo, or the offset in microseconds and the name of a fixed one."""
     if type(zone) is timezone:
         return [zone.utcoffset(None) // _MICROSECOND, write_text(zone.tzname(None))]
-    elif type(zone) is ZoneInfo and _ZONE_KEY.fullmatch(zone.key or ""):
-        return zone.key
+    elif (key := _zone_key(zone)) is not None and _ZONE_KEY.fullmatch(key):
+        return key
     elif zone is None:
         return None
     else:
@@ -103,6 +104,12 @@ def _write_zone(zone: tzinfo | None) -> Tree:
             f"has a time zone of type {kind_of(zone)}, which no other process could find by name: use "
             "zoneinfo.ZoneInfo('Area/City') or datetime.timezone"
         )
+
+
+def _zone_key(zone: tzinfo | None) -> str | None:
+    """The name of a ZoneInfo. A process that has one has loaded its module; the others are spared the import."""
+    module = sys.modules.get("zoneinfo")
+    return getattr(zone, "key", None) if module is not None and type(zone) is module.ZoneInfo else None
 
 
 def _read_moment(kind: type[Moment], tree: object) -> Moment:
@@ -118,7 +125,8 @@ def _read_zone(tree: object) -> tzinfo | None:
     elif isinstance(tree, str):
         if not _ZONE_KEY.fullmatch(tree):
             raise ValueError(f"{tree!r} is not the name of a time zone")
-        return ZoneInfo(tree)
+        zone: tzinfo = import_module("zoneinfo").ZoneInfo(tree)
+        return zone
     else:
         microseconds, name = listed(tree, 2)
         return _fixed(whole(microseconds) * _MICROSECOND, text(name))

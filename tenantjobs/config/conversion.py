@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
-from tenantjobs.config.mistakes import Mistakes, meant, nearest
+from tenantjobs.config.mistakes import Mistakes, meant
 from tenantjobs.config.settings import Origin, Settings
+from tenantjobs.spelling import nearest
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -107,6 +107,9 @@ def presentable(key: str, value: object) -> object:
 
 
 def _path(directory: str | None, kind: type, value: Any) -> Any:
+    # Imported here: few settings are paths, and every importer of tenantjobs would pay for it.
+    from pathlib import Path  # noqa: PLC0415
+
     if kind is Path and isinstance(value, str | Path):
         return Path(directory or "", value)
     raise msgspec.ValidationError(f"Expected `{getattr(kind, '__name__', kind)}`, got `{type(value).__name__}`")

@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection, Mapping
 
 from tenantjobs.config.conversion import variable
 from tenantjobs.config.layer import Layer, Written, option
-from tenantjobs.config.mistakes import Mistakes, nearest
+from tenantjobs.config.mistakes import Mistakes
 from tenantjobs.config.settings import OBJECTS, OPTIONS, Origin
+from tenantjobs.spelling import nearest
 
 PREFIX = "TENANTJOBS_"
 FILE = "TENANTJOBS_CONFIG"

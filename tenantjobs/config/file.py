@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from tenantjobs.config import environ
 from tenantjobs.config.lines import Key, lines_of_keys
 from tenantjobs.config.mistakes import Misconfigured
 from tenantjobs.config.settings import NOTHING, Origin
@@ -35,6 +36,18 @@ class File(msgspec.Struct, frozen=True):
             key = key[:-1]
         line = self.lines[key] if key else None
         return Origin(displayed(self.path), line=line, directory=str(self.path.parent))
+
+
+def chosen(path: str | os.PathLike[str] | None, named: str | None) -> File | None:
+    """The file of the command line, else the one that ``TENANTJOBS_CONFIG`` names, else the nearest one."""
+    if path is not None:
+        return read(Path(path).absolute())
+    if named:
+        return read(Path(named).absolute(), named_by=environ.FILE)
+    try:
+        return find(Path.cwd())
+    except FileNotFoundError:
+        return None  # the working directory itself is gone, as that of an old release may be
 
 
 def find(start: Path) -> File | None:

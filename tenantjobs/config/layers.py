@@ -7,19 +7,21 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import reduce
-from pathlib import Path
+from importlib import import_module
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tenantjobs.config import environ, file
+from tenantjobs.config import environ
 from tenantjobs.config.conversion import convert
 from tenantjobs.config.entry_points import adapter_class, installed, unknown_adapter
-from tenantjobs.config.file import File
 from tenantjobs.config.layer import Layer, Written, layer
 from tenantjobs.config.mistakes import Misconfigured, Mistakes, meant
 from tenantjobs.config.settings import OBJECTS, DrainSettings, Origin, Settings
+
+if TYPE_CHECKING:
+    from tenantjobs.config.file import File
 
 DRAIN = "drain"
 
@@ -27,7 +29,7 @@ _lock = threading.Lock()
 _configured = Layer()
 _command_line = Layer()
 _overrides: list[Layer] = []
-_chosen_file: Path | None = None
+_chosen_file: str | os.PathLike[str] | None = None
 _callbacks: list[Callable[[], object]] = []
 
 
@@ -50,7 +52,7 @@ def command_line(*, file: str | os.PathLike[str] | None = None, **values: Any) -
     upper = _in_code(lambda key, *_: Origin(f"--{key}"), values)
     with _lock:
         _command_line = _command_line.under(upper)
-        _chosen_file = _chosen_file if file is None else Path(file)
+        _chosen_file = _chosen_file if file is None else file
     _tell()
 
 
@@ -94,11 +96,11 @@ def resolve() -> tuple[Settings, tuple[str, ...]]:
 
 def nothing_configured() -> str:
     """What to tell who enqueues although no adapter is configured."""
-    found = _found_file(_chosen_file, Mistakes())
+    found, file = _found_file(_chosen_file, Mistakes()), _file()
     where = (
         f"{file.displayed(found.path)} does not name one"
         if found is not None
-        else f"there is no {file.NAME}, nor a {file.PYPROJECT} with [tool.tenantjobs], in {Path.cwd()} or above it"
+        else f"there is no {file.NAME}, nor a {file.PYPROJECT} with [tool.tenantjobs], in {os.getcwd()} or above it"
     )
     return (
         f"no adapter is configured, so there is no queue to enqueue to: {where}. "
@@ -142,16 +144,18 @@ def _keyword(function: str) -> Callable[..., Origin]:
     return origin
 
 
-def _found_file(chosen: Path | None, mistakes: Mistakes) -> File | None:
+def _found_file(chosen: str | os.PathLike[str] | None, mistakes: Mistakes) -> File | None:
     try:
-        if chosen is not None:
-            return file.read(chosen.absolute())
-        if named := os.environ.get(environ.FILE):
-            return file.read(Path(named).absolute(), named_by=environ.FILE)
-        return file.find(Path.cwd())
+        found: File | None = _file().chosen(chosen, os.environ.get(environ.FILE))
     except Misconfigured as error:
         mistakes.take(error)
         return None
+    return found
+
+
+def _file() -> Any:
+    # The module brings pathlib; only a process that resolves its settings pays for it.
+    return import_module("tenantjobs.config.file")
 
 
 def _in_file(found: File, mistakes: Mistakes) -> Layer:
@@ -162,7 +166,7 @@ def _in_file(found: File, mistakes: Mistakes) -> Layer:
     directory = str(found.path.parent)
     for name, section in values.items():
         if isinstance(section, dict):
-            values[name] = {key: file.beside(directory, value) for key, value in section.items()}
+            values[name] = {key: _file().beside(directory, value) for key, value in section.items()}
     return layer(values, found.origin, mistakes)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable
 from operator import itemgetter
 
 from tenantjobs.config.settings import Origin
 from tenantjobs.errors import ConfigurationError
+from tenantjobs.spelling import nearest
 
 
 class Misconfigured(ConfigurationError):
@@ -49,13 +49,6 @@ class Mistakes:
         """Raise ``Misconfigured`` if there are any."""
         if self._found:
             raise Misconfigured(self.found())
-
-
-def nearest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The one of ``names`` that ``name`` is probably meant to be."""
-    by_folded = {known.casefold(): known for known in names}
-    found = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=cutoff)
-    return by_folded[found[0]] if found else None
 
 
 def meant(name: str, names: Iterable[str]) -> str:

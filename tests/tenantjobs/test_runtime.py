@@ -21,9 +21,14 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_settings_are_resolved_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    loads: list[None] = []
+    loads: list[config.Settings] = []
     load = config.load
-    monkeypatch.setattr(config, "load", lambda: loads.append(None) or load())
+
+    def counted() -> config.Settings:
+        loads.append(load())
+        return loads[-1]
+
+    monkeypatch.setattr(config, "load", counted)
 
     assert runtime.settings() is runtime.settings()
     assert len(loads) == 1

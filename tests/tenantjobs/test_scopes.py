@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from contextvars import Context, copy_context
@@ -184,7 +184,7 @@ def test_a_scope_entered_after_an_exit_out_of_order_goes_back_to_what_was_open()
 
 
 def test_a_generator_that_is_closed_late_does_not_bring_its_tenant_back() -> None:
-    def rows() -> Iterator[int]:
+    def rows() -> Generator[int, None, None]:
         with tenant("acme"):
             yield 1
             yield 2
@@ -378,15 +378,34 @@ async def test_tasks_that_start_one_another_for_ever_do_not_pile_up_scopes() -> 
     depths = []
 
     async def tick(left: int) -> None:
-        with Current.system("tick"):
+        with Current.set(request_id=str(left)):
+            assert (Current.tenant_id, Current.request_id) == ("acme", str(left))
             depths.append(len(scopes.in_force().scopes))
             following = asyncio.create_task(tick(left - 1)) if left else None
         if following is not None:
             await following
 
-    await tick(50)
+    with tenant("acme"):
+        await tick(50)
 
-    assert max(depths) <= 3
+    assert max(depths) <= 5
+
+
+def test_a_scope_that_is_open_still_counts_under_scopes_that_were_left() -> None:
+    outer = tenant("acme")
+    outer.__enter__()
+    context = copy_context()
+    for number in range(6):
+        with ExitStack() as stack:
+            context.run(stack.enter_context, Current.set(request_id=str(number)))
+            following = context.copy()
+            context.run(stack.close)
+        context = following
+    context.run(Current.set(request_id="last").__enter__)
+    assert context.run(lambda: (Current.tenant_id, Current.request_id)) == ("acme", "last")
+
+    Context().run(leave, outer)
+    assert context.run(lambda: (Current.tenant_id, Current.request_id)) == (None, "last")
 
 
 async def test_a_cancelled_task_leaves_its_scope() -> None:
@@ -551,3 +570,22 @@ def test_what_is_read_is_what_the_open_scopes_say_in_whatever_order_and_context_
 
     world.check()
     assert world.read() == (None, None, None)
+
+
+@given(st.lists(st.tuples(small, st.sampled_from(["acme", "globex"])), min_size=3, max_size=12))
+def test_what_is_inherited_through_many_generations_of_tasks_stays_as_it_was(
+    generations: list[tuple[int, str]],
+) -> None:
+    context, said = Context(), []
+    bottom = Current.set(request_id="bottom")
+    context.run(bottom.__enter__)
+    for kind, text in generations:
+        scope, says = World.KINDS[2 + kind % 6](text)
+        context.run(scope.__enter__)
+        said.append((scope, says))
+        following = context.copy()
+        context.run(leave, scope)
+        context = following
+
+    Context().run(leave, bottom)
+    assert context.run(World.read) == World.expected(said)

@@ -22,7 +22,7 @@ trees = st.recursive(
     max_leaves=5,
 )
 snapshots = st.builds(
-    lambda scope, attributes: Snapshot(*scope, attributes),
+    lambda scope, attributes: Snapshot(scope[0], scope[1], attributes),
     st.sampled_from([(None, None), ("42", None), ("é/:", None), (None, "nightly")]),
     st.dictionaries(names, trees, max_size=4),
 )

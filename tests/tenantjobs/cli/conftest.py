@@ -1,20 +1,14 @@
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 from click.testing import CliRunner, Result
 
-from tenantjobs import definition
+from tenantjobs import config, definition
 from tenantjobs.cli import main
-from tests.configuration import nothing_configured
-
-
-class Run(Protocol):
-    def __call__(self, *arguments: str, exit_code: int = 0) -> Result: ...
+from tests.configuration import Run, nothing_configured
 
 
 @pytest.fixture(autouse=True)
@@ -26,15 +20,6 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         yield path
     definition.registry.clear()
     definition.registry.update(before)
-
-
-@pytest.fixture(autouse=True)
-def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
-    """The logger of tenantjobs; its level, and the handlers of the root, are as before afterwards."""
-    logger = logging.getLogger("tenantjobs")
-    level = logger.level
-    yield logger
-    logger.setLevel(level)
 
 
 @pytest.fixture
@@ -52,10 +37,10 @@ def tenantjobs() -> Run:
 
 
 @pytest.fixture
-def fake_adapter(monkeypatch: pytest.MonkeyPatch) -> Callable[[type], None]:
-    """Install a class as the adapter ``fake``."""
+def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[type], None]:
+    """Make a class of a test module known as the adapter ``fake``."""
 
     def install(adapter_class: type) -> None:
-        monkeypatch.setitem(vars(adapter_class.__module__) if False else {}, "x", None)
+        monkeypatch.setitem(config.installed(), "fake", f"{adapter_class.__module__}:{adapter_class.__qualname__}")
 
     return install

@@ -136,6 +136,14 @@ def test_a_file_that_may_not_be_read_is_an_error(folder: Path, monkeypatch: pyte
         config.load()
 
 
+def test_a_working_directory_that_is_gone_has_no_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "old_release").mkdir()
+    monkeypatch.chdir(folder / "old_release")
+    (folder / "old_release").rmdir()
+
+    assert config.load().file is None
+
+
 @pytest.mark.parametrize(
     ("written", "read"),
     [

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+import pytest
+
+from tenantjobs.adapter import Capabilities, WorkOptions
+from tests.configuration import Run, write
+
+JOBS = """\
+import pathlib
+import tenantjobs
+
+@tenantjobs.job
+def note(text: str) -> None:
+    with pathlib.Path("notes.txt").open("a") as notes:
+        notes.write(f"{tenantjobs.Current.tenant_id} {text}\\n")
+"""
+
+
+class NativeAdapter:
+    """A queue that has workers of its own."""
+
+    class Settings(msgspec.Struct): ...
+
+    capabilities = Capabilities()
+    how_to_work = "start `native worker shop`"
+
+    def __init__(self, settings: Settings) -> None: ...
+    def enqueue(self, envelope: Any) -> None: ...
+    def enqueue_all(self, envelopes: Any) -> None: ...
+    def close(self) -> None: ...
+
+
+class WorkingAdapter(NativeAdapter):
+    """A queue whose workers we start."""
+
+    worked: ClassVar[list[WorkOptions]] = []
+
+    def work(self, options: WorkOptions) -> int:
+        self.worked.append(options)
+        return 3
+
+
+@pytest.fixture(autouse=True)
+def worked(folder: Path, install: Callable[[type], None]) -> Iterator[list[WorkOptions]]:
+    """The options that a worker was started with."""
+    install(WorkingAdapter)
+    write(folder, JOBS, "my_jobs.py")
+    write(folder, 'adapter = "fake"\napp = "my_jobs"\n')
+    yield WorkingAdapter.worked
+    WorkingAdapter.worked.clear()
+
+
+@pytest.fixture
+def level() -> Iterator[Callable[[], str]]:
+    """What the loggers of tenantjobs let through."""
+    logger = logging.getLogger("tenantjobs")
+    before = logger.level
+    yield lambda: logging.getLevelName(logger.level)
+    logger.setLevel(before)
+
+
+def test_the_exit_code_is_that_of_the_worker(tenantjobs: Run, worked: list[WorkOptions]) -> None:
+    tenantjobs("work", exit_code=3)
+
+    assert worked == [WorkOptions()]
+
+
+def test_the_options_reach_the_worker(tenantjobs: Run, worked: list[WorkOptions]) -> None:
+    options = "-q mailers --queue low -q low --threads 8 --drain --shutdown-timeout 30 --polling-interval 0.5"
+
+    tenantjobs("work", *options.split(), exit_code=3)
+
+    assert worked == [
+        WorkOptions(queues=("mailers", "low"), threads=8, drain=True, shutdown_timeout=30, polling_interval=0.5)
+    ]
+
+
+def test_the_app_is_imported_before_the_settings_are_used(
+    tenantjobs: Run, folder: Path, worked: list[WorkOptions]
+) -> None:
+    write(folder, 'adapter = "inline"\napp = "my_jobs"\n')
+    write(folder, 'import tenantjobs\ntenantjobs.configure(adapter="fake")\n', "my_jobs.py")
+
+    tenantjobs("work", exit_code=3)
+
+    assert len(worked) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-q", "mailers,low"), "is one name at a time: -q mailers -q low"),
+        (("-q", "*", "-q", "low"), "write -q low"),
+        (("-q", " "), "the name of a queue is empty"),
+        (("--threads", "0"), "0 is not in the range x>=1"),
+        (("--polling-interval", "0"), "0.0 is not in the range x>0"),
+        (("--shutdown-timeout", "-1"), "-1.0 is not in the range x>=0"),
+    ],
+)
+def test_wrong_usage_is_refused_with_what_to_write(
+    tenantjobs: Run, worked: list[WorkOptions], arguments: tuple[str, ...], message: str
+) -> None:
+    assert message in tenantjobs("work", *arguments, exit_code=2).stderr
+    assert worked == []
+
+
+@pytest.mark.parametrize(
+    ("adapter", "message"),
+    [
+        ("inline", "the adapter 'inline' has no worker to start here: each job is performed where it is enqueued"),
+        ("test", "the adapter 'test' has no worker to start here: jobs wait in memory"),
+    ],
+)
+def test_an_adapter_without_workers_says_what_performs_its_jobs(tenantjobs: Run, adapter: str, message: str) -> None:
+    assert message in tenantjobs("--adapter", adapter, "work", exit_code=1).stderr
+
+
+def test_an_adapter_with_native_workers_says_how_to_start_them(
+    tenantjobs: Run, install: Callable[[type], None]
+) -> None:
+    install(NativeAdapter)
+
+    assert "start `native worker shop`" in tenantjobs("work", exit_code=1).stderr
+
+
+def test_without_an_app_a_worker_would_know_no_job(tenantjobs: Run, folder: Path, worked: list[WorkOptions]) -> None:
+    write(folder, 'adapter = "fake"\n')
+
+    assert "no app is configured" in tenantjobs("work", exit_code=1).stderr
+    assert worked == []
+
+
+def test_without_any_configuration_it_says_what_to_write(tenantjobs: Run, folder: Path) -> None:
+    (folder / "tenantjobs.toml").unlink()
+
+    assert "no adapter is configured" in tenantjobs("work", exit_code=1).stderr
+
+
+def test_an_error_of_the_app_keeps_its_traceback(tenantjobs: Run, folder: Path) -> None:
+    write(folder, "1 / 0\n", "my_jobs.py")
+
+    with pytest.raises(ZeroDivisionError):
+        tenantjobs("work")
+
+
+def test_a_drain_is_not_taken_silently(tenantjobs: Run, folder: Path, worked: list[WorkOptions]) -> None:
+    write(folder, 'adapter = "fake"\napp = "my_jobs"\n[drain]\nadapter = "inline"\n')
+
+    assert "[drain] is not supported yet" in tenantjobs("work", exit_code=1).stderr
+    assert worked == []
+
+
+def test_logging_that_the_application_has_set_up_is_left_alone(
+    tenantjobs: Run, level: Callable[[], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    before = level()
+
+    tenantjobs("work", exit_code=3)
+
+    assert level() == before
+
+
+def test_the_log_level_can_be_asked_for(tenantjobs: Run, level: Callable[[], str]) -> None:
+    tenantjobs("work", "--log-level", "warning", exit_code=3)
+
+    assert level() == "WARNING"
+
+
+def test_a_worker_in_its_own_process_performs_what_another_process_enqueued(folder: Path) -> None:
+    write(folder, 'adapter = "db"\napp = "my_jobs"\n[db]\nurl = "sqlite:///jobs.db"\n')
+    enqueue = "import tenantjobs, my_jobs\nwith tenantjobs.Current.set(tenant_id=7): my_jobs.note.perform_later('hi')"
+    subprocess.run([sys.executable, "-c", enqueue], cwd=folder, check=True)
+
+    command = [str(Path(sys.executable).with_name("tenantjobs")), "work", "--drain"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    assert (folder / "notes.txt").read_text() == "7 hi\n"
+    assert "performed my_jobs.note" in done.stderr
