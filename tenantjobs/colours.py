@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from importlib import import_module
 from inspect import isasyncgen, isawaitable, iscoroutine
 from typing import Any, TypeVar
 
 from tenantjobs import current, identity, transaction
 from tenantjobs.definition import Definition
-from tenantjobs.errors import ConfigurationError
+from tenantjobs.errors import ArgumentError, ConfigurationError, TenancyError
 
 T = TypeVar("T")
 
@@ -45,6 +45,14 @@ class Blocking:
 
     async def locate_tenant(self) -> None:
         current.locate_tenant()
+
+    async def load_attributes(self) -> None:
+        """They are located on first use."""
+
+    async def locate_for_handlers(self) -> None:
+        # A handler may be there for the very tenant that is gone: it has the id, and asks for no more.
+        with suppress(TenancyError, ArgumentError):
+            current.locate_tenant()
 
     def around(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[Any]:
         generator = function(*args, **kwargs)
@@ -83,6 +91,14 @@ class Awaiting:
 
     async def locate_tenant(self) -> None:
         await current.alocate_tenant()
+
+    async def load_attributes(self) -> None:
+        await current.aload_attributes()
+
+    async def locate_for_handlers(self) -> None:
+        with suppress(TenancyError, ArgumentError):
+            await current.alocate_tenant()
+        await current.aload_attributes()
 
     def around(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[Any]:
         generator = function(*args, **kwargs)

@@ -169,11 +169,10 @@ def locate_tenant() -> object:
 
 
 async def alocate_tenant() -> object:
-    """As ``locate_tenant``, with await, and with the attributes that are marked ``load=True``."""
+    """As ``locate_tenant``, with await."""
     reach = _located_reach()
     if reach.tenant_id is not None and not reach.given and tenants.are_known():
         reach.tenant = await tenants.alocate(reach.tenant_id)
-    await aload_attributes()
     return None if reach.tenant is UNKNOWN else reach.tenant
 
 

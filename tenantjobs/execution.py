@@ -171,8 +171,9 @@ async def run(job: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], io
 async def _locate_tenant(envelope: Envelope, job: Definition, io: Colour) -> None:
     if envelope.snapshot.scope == "unset":
         require_scope(job, "performed")
-    elif envelope.tenant_id is not None:
+    if envelope.tenant_id is not None:
         await io.locate_tenant()
+    await io.load_attributes()
 
 
 async def _load(envelope: Envelope, job: Definition, io: Colour) -> tuple[tuple[Any, ...], dict[str, Any]]:

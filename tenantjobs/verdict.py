@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from tenantjobs.colours import Colour
+from tenantjobs.current import Current
 from tenantjobs.definition import Definition
 from tenantjobs.envelope import Envelope
 from tenantjobs.outcome import Discarded, Failed, Outcome, Retried
@@ -24,12 +25,12 @@ async def verdict(envelope: Envelope, job: Definition, io: Colour, error: BaseEx
             if not policy.exhausted(executions):
                 return _retried(envelope, policy, executions, error)
             if policy.then is not None:
-                await _in_session(job, io, error, policy)
+                await _in_session(envelope, job, io, error, policy)
                 return Discarded(f"out of attempts after {executions}", error)
         elif isinstance(policy, discard_on):
-            await _in_session(job, io, error, policy)
+            await _in_session(envelope, job, io, error, policy)
             return Discarded("its declaration discards this error", error)
-        await _in_session(job, io, error, None)
+        await _in_session(envelope, job, io, error, None)
     except Exception as failure:
         # A handler that fails must not hide what it was called for.
         if failure.__cause__ is None and failure is not error:
@@ -57,9 +58,15 @@ async def give_up(job: Definition, io: Colour, error: BaseException, policy: Err
         await io.call(hook.function, subject, error)
 
 
-async def _in_session(job: Definition, io: Colour, error: BaseException, policy: ErrorPolicy | None) -> None:
-    if job.policies(after_discard) or (policy is not None and policy.then is not None):
-        async with io.session(job):
+async def _in_session(
+    envelope: Envelope, job: Definition, io: Colour, error: BaseException, policy: ErrorPolicy | None
+) -> None:
+    if not job.policies(after_discard) and (policy is None or policy.then is None):
+        return
+    async with io.session(job):
+        # Restored anew: what the attempt located belongs to its own session, which is closed by now.
+        with Current.restored(envelope.snapshot):
+            await io.locate_for_handlers()
             await give_up(job, io, error, policy)
 
 

@@ -477,7 +477,7 @@ def test_a_record_that_was_never_read_travels_on_unread(users: Users) -> None:
 async def test_records_that_are_marked_are_awaited_by_the_door(users: Users) -> None:
     ann = users.add(1)
     with Current.restored(carried(Current.set(tenant_id="acme", user=ann, trace_data=ann))):
-        await alocate_tenant()
+        await aload_attributes()
         assert users.asked == ["1"]
         assert Current.user is ann
         assert users.asked == ["1"]
@@ -488,7 +488,7 @@ async def test_records_that_are_marked_are_awaited_by_the_door(users: Users) -> 
 
 async def test_a_record_that_could_not_be_awaited_is_an_error_where_it_is_used(users: Users) -> None:
     with Current.restored(carried(Current.set(tenant_id="acme", user=User(9)))):
-        await alocate_tenant()
+        await aload_attributes()
         with pytest.raises(RecordGone):
             Current.user
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import contextvars
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import msgspec
@@ -22,9 +23,10 @@ from tenantjobs import (
     perform,
     retry_on,
     testing,
+    transaction,
 )
 from tenantjobs.envelope import Envelope
-from tenantjobs.errors import EnvelopeError, Interruption, TenantGone, TenantMissing, UnknownJob
+from tenantjobs.errors import EnvelopeError, Interruption, LeaseLost, TenantGone, TenantMissing, UnknownJob
 from tenantjobs.execution import aexecute, execute
 from tenantjobs.outcome import Discarded, Failed, Finished, Quarantined, Retried
 from tenantjobs.testing import enqueued_jobs
@@ -373,3 +375,89 @@ def test_handlers_of_a_base_class_apply_and_the_subclass_wins() -> None:
 
     assert isinstance(execute(enqueued(Child)), Discarded)
     assert isinstance(execute(enqueued(Sibling)), Retried)
+
+
+class Sessions:
+    """A data layer that only says which session is open; a tenant belongs to the session that located it."""
+
+    def __init__(self) -> None:
+        self.opened = 0
+        self.current = 0
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        self.opened += 1
+        self.current = self.opened
+        try:
+            yield None
+        finally:
+            self.current = 0
+
+    @asynccontextmanager
+    async def asession(self) -> AsyncIterator[None]:
+        with self.session():
+            yield None
+
+
+@pytest.fixture
+def sessions(monkeypatch: pytest.MonkeyPatch) -> Sessions:
+    sessions = Sessions()
+    monkeypatch.setattr(transaction, "_work", sessions)
+    return sessions
+
+
+class Account:
+    def __init__(self, tenant_id: str, session: int) -> None:
+        self.id = tenant_id
+        self.session = session
+
+
+def test_a_handler_has_a_session_of_its_own_and_the_tenant_in_it(sessions: Sessions) -> None:
+    def note(job: Any, error: BaseException) -> None:
+        seen.append((sessions.current, Current.tenant.session))
+
+    @job(policies=[discard_on(ValueError, then=note)])
+    def fails() -> None:
+        note(None, ValueError())
+        raise ValueError
+
+    data = enqueued(fails)
+    with testing.override(tenant_locator=lambda tenant_id: Account(tenant_id, sessions.current)):
+        execute(data)
+
+    assert seen == [(1, 1), (2, 2)]
+
+
+async def test_an_async_handler_has_the_tenant_awaited_for_it_or_only_the_id(sessions: Sessions) -> None:
+    accounts = ["acme"]
+
+    async def locate(tenant_id: str) -> Account | None:
+        return Account(tenant_id, sessions.current) if tenant_id in accounts else None
+
+    async def note(job: Any, error: BaseException) -> None:
+        seen.append((type(error).__name__, Current.tenant_id, Current.tenant.session if accounts else None))
+
+    @job(policies=[discard_on(ValueError, TenantGone, then=note)])
+    async def fails() -> None:
+        raise ValueError
+
+    data = enqueued(fails)
+    with testing.override(tenant_locator=locate):
+        await aexecute(data)
+        accounts.clear()
+        await aexecute(data)
+
+    assert seen == [("ValueError", "acme", 2), ("TenantGone", "acme", None)]
+
+
+def test_a_job_whose_lease_is_lost_is_rolled_back_without_a_verdict() -> None:
+    class Lost:
+        def lost(self) -> bool:
+            return True
+
+    @job(policies=[retry_on(Exception)])
+    def note() -> None:
+        seen.append("ran")
+
+    with pytest.raises(LeaseLost):
+        execute(enqueued(note), Lost())

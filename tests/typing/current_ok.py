@@ -71,10 +71,12 @@ with Current.restored(Snapshot.decode(snapshot.encode())), current.cleared():
 async def application(scope: Any, receive: Any, send: Any) -> None: ...
 
 
-async def ask(scope: Any) -> dict[str, Any] | None: ...
+async def ask(scope: Any) -> dict[str, Any] | None:
+    return {"tenant_id": scope["path"]}
 
 
-def wsgi_application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]: ...
+def wsgi_application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+    return [b"ok"]
 
 
 CurrentMiddleware(application, resolve=lambda scope: {"tenant_id": "42"})
