@@ -1,0 +1,70 @@
+"""Real brokers, and one real worker on each of them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.services import missing
+from tests.tenantjobs_celery.shop import Shop
+
+AMQP = os.environ.get("TENANTJOBS_TEST_AMQP", "amqp://guest:guest@127.0.0.1:5672//")
+REDIS = os.environ.get("TENANTJOBS_TEST_REDIS", "redis://127.0.0.1:6379/0")
+ROOT = Path(__file__).parents[2]
+BROKERS = {"RabbitMQ": AMQP, "Redis": REDIS}
+PORTS = {"RabbitMQ": 5672, "Redis": 6379}
+
+
+def require(service: str) -> None:
+    """Skip this test, or fail it where services are required, if the server cannot be reached."""
+    variable = {"RabbitMQ": "TENANTJOBS_TEST_AMQP", "Redis": "TENANTJOBS_TEST_REDIS"}[service]
+    server = urlsplit(BROKERS[service])
+    try:
+        socket.create_connection((server.hostname or "127.0.0.1", server.port or PORTS[service]), timeout=2).close()
+    except OSError as error:
+        missing(service, f"start it, or say where it is in {variable} ({error})")
+
+
+@contextmanager
+def worker(broker: str, pool: str, log: Path) -> Iterator[Shop]:
+    """A worker process with two slots; and its shop. Its messages, results and notes are gone afterwards."""
+    name = f"tj{uuid.uuid4().hex[:10]}"
+    environment = {"SHOP_NAME": name, "SHOP_BROKER": BROKERS[broker], "SHOP_RESULTS": REDIS, "SHOP_POOL": pool}
+    paths = os.pathsep.join(dict.fromkeys([str(ROOT), str(ROOT / "adapters"), *filter(None, sys.path)]))
+    alone = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+    command = [sys.executable, "-m", "celery", "-A", "tests.tenantjobs_celery.worker", "worker", *alone]
+    command += ["--pool", pool, "--concurrency", "2", "--hostname", f"{name}@%h", "--loglevel", "INFO"]
+    shop = Shop(name, BROKERS[broker], REDIS, pool)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, **environment, "PYTHONPATH": paths}, stdout=output, stderr=output
+        )
+    try:
+        if shop.store.blpop([f"{name}:note:ready"], timeout=30) is None:
+            pytest.fail(f"the worker has not started:\n{log.read_text()}")
+        yield shop
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        _clean(shop)
+
+
+def _clean(shop: Shop) -> None:
+    with shop.app.connection_for_write() as connection:
+        connection.default_channel.queue_delete(shop.name)
+    for key in shop.store.scan_iter(f"{shop.name}:*"):
+        shop.store.delete(key)
+    shop.close()

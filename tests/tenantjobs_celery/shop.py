@@ -1,0 +1,199 @@
+"""The app whose tasks real workers run in these tests: each task says for whom it ran."""
+
+# mypy: disable-error-code="untyped-decorator"
+from __future__ import annotations
+
+import os
+import signal
+import time
+from functools import partial
+from typing import Any
+
+import redis
+from celery import Celery, group, shared_task
+from celery.signals import task_received, worker_ready
+
+import tenantjobs_celery
+from tenantjobs.current import Current
+
+
+def whom() -> str:
+    """For whom this code runs, in one word."""
+    if Current.scope == "system":
+        return "system"
+    return Current.tenant_id or "-"
+
+
+class Shop:
+    """One app on one broker, for workers of one pool. Everything it stores begins with ``name``."""
+
+    def __init__(self, name: str, broker: str, results: str, pool: str) -> None:
+        self.name = name
+        self.pool = pool
+        self.store = redis.Redis.from_url(results, decode_responses=True)
+        self.app = Celery(name, broker=broker, backend=results, set_as_current=False)
+        # Receivers and tasks that are there before ``install``, as in a project that grows into it.
+        task_received.connect(self.look_for_residue, weak=False)
+        worker_ready.connect(self.announce, weak=False)
+        tenantjobs_celery.install(self.app)
+        self.app.conf.update(
+            task_queues={name: {"exchange": "", "routing_key": name, "queue_arguments": {"x-expires": 600_000}}},
+            task_default_queue=name,
+            task_default_exchange="",
+            task_default_routing_key=name,
+            task_create_missing_queues=False,
+            broker_transport_options={"global_keyprefix": f"{name}:"} if broker.startswith("redis") else {},
+            result_backend_transport_options={"global_keyprefix": f"{name}:"},
+            result_expires=600,
+            broker_connection_retry_on_startup=True,
+            worker_enable_remote_control=False,
+            worker_prefetch_multiplier=1,
+            redis_max_connections=20,
+        )
+        self.app.loader.on_process_cleanup = self.look_for_residue
+        define_tasks(self)
+
+    def task(self, name: str) -> Any:
+        return self.app.tasks[f"shop.{name}"]
+
+    def note(self, key: str, what: str) -> None:
+        self.store.rpush(f"{self.name}:note:{key}", what)
+
+    def look_for_residue(self, **_: object) -> None:
+        if Current.scope != "unset":
+            self.note("residue", whom())
+
+    def notes(self, key: str, count: int = 1) -> list[str]:
+        """What was noted, as soon as there is that much of it."""
+        found: list[str] = []
+        while len(found) < count:
+            answer: Any = self.store.blpop([f"{self.name}:note:{key}"], timeout=15)
+            if answer is None:
+                raise AssertionError(f"{key}: {found} and no more, where {count} are expected")
+            found.append(answer[1])
+        return found
+
+    def residue(self) -> list[str]:
+        """Where something was in force after a task, or in the main process."""
+        found: Any = self.store.lrange(f"{self.name}:note:residue", 0, -1)
+        return list(found)
+
+    def close(self) -> None:
+        self.app.backend.result_consumer.stop()
+        self.app.backend.client.connection_pool.disconnect()
+        self.app.close()
+        self.store.close()
+
+    def announce(self, **_: object) -> None:
+        self.note("ready", "ready")
+
+
+@shared_task(name="shop.shared")
+def shared() -> str:
+    return whom()
+
+
+def define_tasks(shop: Shop) -> None:
+    app, note = shop.app, shop.note
+    task = partial(app.task, shared=False)  # other apps of this process have shops of their own
+
+    @task(name="shop.who")
+    def who(*_: object, **__: object) -> str:
+        return whom()
+
+    @task(name="shop.who_all")
+    def who_all(parts: list[Any]) -> list[Any]:
+        return [*parts, whom()]
+
+    @task(name="shop.noted")
+    def noted(*args: Any) -> str:
+        note(args[-1], whom())
+        return whom()
+
+    @task(name="shop.forbidden")
+    def forbidden() -> None:
+        note("forbidden", "it ran")
+
+    @task(name="shop.autoretried", bind=True, autoretry_for=(ConnectionError,), default_retry_delay=0)
+    def autoretried(self: Any) -> list[Any]:
+        note(self.request.id, whom())
+        if self.request.retries < 2:
+            raise ConnectionError
+        return [self.request.retries, whom()]
+
+    @task(name="shop.retried", bind=True, default_retry_delay=0)
+    def retried(self: Any, **options: Any) -> list[Any]:
+        if self.request.retries == 0:
+            with Current.switch("to see that it does not stick", tenant_id="elsewhere"):
+                raise self.retry(**options)
+        return [whom(), (self.request.headers or {}).get("color")]
+
+    @task(name="shop.parent")
+    def parent() -> list[str]:
+        return [
+            who.delay().id,
+            app.send_task("shop.who").id,
+            who.si().apply_async(countdown=0.1).id,
+            (who.s() | who.s()).delay().id,
+        ]
+
+    @task(name="shop.switching_parent")
+    def switching_parent() -> list[str]:
+        with Current.switch("a copy for globex", tenant_id="globex"):
+            return [who.delay().id]
+
+    @task(name="shop.failing")
+    def failing(*_: object) -> None:
+        raise RuntimeError("as asked for")
+
+    @task(name="shop.old_errback")
+    def old_errback(task_id: str) -> None:
+        note(task_id, whom())
+
+    @task(name="shop.new_errback")
+    def new_errback(request: Any, exc: object, traceback: object) -> None:
+        note(request.id, whom())
+
+    @task(name="shop.replaced", bind=True)
+    def replaced(self: Any) -> None:
+        raise self.replace(who.s())
+
+    @task(name="shop.replaced_by_group", bind=True)
+    def replaced_by_group(self: Any) -> None:
+        raise self.replace(group(who.s(), who.s()))
+
+    @task(name="shop.leaving_open")
+    def leaving_open(*, fail: bool = False) -> str:
+        Current.switch("never left", tenant_id="LEAK").__enter__()
+        if fail:
+            raise RuntimeError("as asked for")
+        return whom()
+
+    @task(name="shop.exiting")
+    def exiting() -> None:
+        Current.switch("never left", tenant_id="LEAK").__enter__()
+        raise SystemExit(0)
+
+    @task(name="shop.soft", soft_time_limit=1)
+    def soft() -> None:
+        Current.switch("never left", tenant_id="LEAK").__enter__()
+        time.sleep(5)
+
+    class Endless(app.Task):  # type: ignore[misc, name-defined]  # celery has no types
+        name = "shop.endless"
+        time_limit = 1
+
+        def run(self) -> None:
+            time.sleep(60)
+
+        def on_failure(self, exc: object, task_id: str, *_: object) -> None:
+            note(f"{task_id}:on_failure", whom())
+
+    @task(name="shop.killed", bind=True, acks_late=True, reject_on_worker_lost=True)
+    def killed(self: Any) -> list[str]:
+        note(self.request.id, whom())
+        if not self.request.delivery_info["redelivered"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return [whom()]
+
+    app.register_task(Endless())

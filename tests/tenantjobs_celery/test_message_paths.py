@@ -1,0 +1,387 @@
+"""Every way that a message takes through real brokers and real worker processes, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import celery
+import pytest
+from celery import chain, chord, group
+
+import tenantjobs_celery
+from tenantjobs.current import Current, Snapshot
+from tenantjobs.errors import TenantMissing
+from tests.tenantjobs_celery import servers
+
+pytestmark = pytest.mark.services
+
+WORKERS = {"prefork on RabbitMQ": ("RabbitMQ", "prefork"), "threads on Redis": ("Redis", "threads")}
+PATIENCE = 20
+
+# Threads can be neither timed out nor killed, and SystemExit stops all of them.
+only_prefork = pytest.mark.parametrize("running", ["prefork on RabbitMQ"], indirect=True)
+
+
+@pytest.fixture(scope="module", params=WORKERS)
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    broker, pool = WORKERS[request.param]
+    for service in {broker, "Redis"}:
+        servers.require(service)
+    with servers.worker(broker, pool, tmp_path_factory.mktemp("celery") / "worker.log") as shop:
+        yield shop
+
+
+@pytest.fixture
+def shop(running: Any) -> Iterator[Any]:
+    yield running
+
+    assert [] == running.residue()
+
+
+@pytest.fixture
+def acme() -> Any:
+    return Current.set(tenant_id="acme")
+
+
+def got(result: Any) -> Any:
+    return result.get(timeout=PATIENCE, interval=0.02)
+
+
+def results(shop: Any, ids: list[str]) -> list[Any]:
+    return [got(shop.app.AsyncResult(task_id)) for task_id in ids]
+
+
+def scope_of(tenant_id: str) -> dict[str, Any]:
+    return tenantjobs_celery.headers(Snapshot(tenant_id=tenant_id))
+
+
+# calls
+
+
+def test_delay(shop: Any, acme: Any) -> None:
+    with acme:
+        sent = shop.task("who").delay()
+
+    assert got(sent) == "acme"
+
+
+def test_apply_async(shop: Any, acme: Any) -> None:
+    with acme:
+        sent = shop.task("who").apply_async((1,), {"two": 2}, headers={"color": "blue"}, priority=3, shadow="renamed")
+
+    assert got(sent) == "acme"
+
+
+def test_send_task_by_name(shop: Any, acme: Any) -> None:
+    with acme:
+        sent = shop.app.send_task("shop.who")
+
+    assert got(sent) == "acme"
+
+
+def test_shared_task(shop: Any, acme: Any) -> None:
+    with acme:
+        sent = shop.task("shared").delay()
+
+    assert got(sent) == "acme"
+
+
+def test_countdown(shop: Any, acme: Any) -> None:
+    with acme:
+        sent = shop.task("who").apply_async(countdown=0.2)
+
+    assert got(sent) == "acme"
+
+
+def test_system_scope(shop: Any) -> None:
+    with Current.system("nightly cleanup"):
+        sent = shop.task("who").delay()
+
+    assert got(sent) == "system"
+
+
+def test_scope_of_an_entry_of_beat(shop: Any) -> None:
+    entry = {"options": {"headers": scope_of("acme")}}
+    sent = shop.app.send_task("shop.who", **entry["options"])
+
+    assert got(sent) == "acme"
+
+
+def test_children_sent_from_the_worker(shop: Any, acme: Any) -> None:
+    with acme:
+        children = got(shop.task("parent").delay())
+
+    assert results(shop, children) == ["acme"] * 4
+
+
+def test_children_sent_from_another_scope_in_the_worker(shop: Any, acme: Any) -> None:
+    with acme:
+        children = got(shop.task("switching_parent").delay())
+
+    assert results(shop, children) == ["globex"]
+
+
+# retries
+
+
+def test_autoretry(shop: Any, acme: Any) -> None:
+    with acme:
+        sent = shop.task("autoretried").delay()
+
+    assert got(sent) == [2, "acme"]
+    assert shop.notes(sent.id, 3) == ["acme"] * 3
+
+
+def test_retry(shop: Any, acme: Any) -> None:
+    with acme:
+        sent = shop.task("retried").delay()
+
+    assert got(sent) == ["acme", None]
+
+
+def test_retry_with_headers(shop: Any, acme: Any) -> None:
+    with acme:
+        sent = shop.task("retried").delay(headers={"color": "blue"})
+
+    assert got(sent) == ["acme", "blue"]
+
+
+def test_retry_beside_a_library_that_nests_headers(shop: Any, acme: Any) -> None:
+    with acme:
+        sent = shop.task("retried").apply_async(headers={"headers": {"color": "blue"}})
+
+    assert got(sent) == ["acme", "blue"]
+
+
+# canvas
+
+
+def test_chain(shop: Any, acme: Any) -> None:
+    who_all = shop.task("who_all")
+    with acme:
+        sent = chain(who_all.s([]), who_all.s(), who_all.s())()
+
+    assert got(sent) == ["acme"] * 3
+
+
+def test_group(shop: Any, acme: Any) -> None:
+    with acme:
+        sent = group(shop.task("who").s() for _ in range(3))()
+
+    assert got(sent) == ["acme"] * 3
+
+
+def test_chord(shop: Any, acme: Any) -> None:
+    with acme:
+        sent = chord([shop.task("who").s() for _ in range(3)])(shop.task("who_all").s())
+
+    assert got(sent) == ["acme"] * 4
+
+
+def test_chord_whose_header_is_of_several_tenants(shop: Any) -> None:
+    header = [shop.task("who").si().set(headers=scope_of(tenant_id)) for tenant_id in ("t1", "t2", "t3")]
+    body = shop.task("who_all").s() | shop.task("who_all").s()
+    with Current.set(tenant_id="owner"):
+        sent = chord(header)(body)
+
+    assert got(sent) == ["t1", "t2", "t3", "owner", "owner"]
+
+
+def test_callback_of_a_chord_whose_header_is_of_another_tenant(shop: Any) -> None:
+    header = [shop.task("who").si().set(headers=scope_of("other"))]
+    with Current.set(tenant_id="owner"):
+        sent = chord(header)(shop.task("who_all").s().set(link=[noted(shop, "body")]))
+
+    assert got(sent) == ["other", "owner"]
+    assert shop.notes("body") == ["owner"]
+
+
+def test_group_as_the_body_of_a_chord(shop: Any) -> None:
+    header = [shop.task("who").si().set(headers=scope_of("other")) for _ in range(2)]
+    with Current.set(tenant_id="owner"):
+        sent = chord(header)(group(shop.task("who_all").s(), shop.task("who_all").s()))
+
+    assert got(sent) == [["other", "other", "owner"]] * 2
+
+
+def test_chain_of_groups(shop: Any, acme: Any) -> None:
+    who, who_all = shop.task("who"), shop.task("who_all")
+    with acme:
+        sent = (who.s() | group(who.s(), who.s()) | who_all.s() | group(who_all.s(), who_all.s()) | who_all.s())()
+
+    assert got(sent) == [["acme", "acme", "acme", "acme"]] * 2 + ["acme"]
+
+
+def test_error_callback_of_a_chord(shop: Any) -> None:
+    header = [shop.task("failing").si().set(headers=scope_of("other")), shop.task("who").si()]
+    with Current.set(tenant_id="owner"):
+        sent = chord(header)(shop.task("who_all").s().set(link_error=[shop.task("old_errback").s()]))
+
+    assert shop.notes(sent.id) == ["owner"]
+
+
+def test_map_starmap_and_chunks(shop: Any, acme: Any) -> None:
+    who = shop.task("who")
+    with acme:
+        sent = [who.map([1, 2]).delay(), who.starmap([(1, 2), (3, 4)]).delay(), who.chunks([(1,), (2,), (3,)], 2)()]
+
+    assert [got(each) for each in sent] == [["acme"] * 2, ["acme"] * 2, [["acme"] * 2, ["acme"]]]
+
+
+def test_replace(shop: Any, acme: Any) -> None:
+    with acme:
+        sent = [shop.task("replaced").delay(), shop.task("replaced_by_group").delay()]
+
+    assert [got(each) for each in sent] == ["acme", ["acme", "acme"]]
+
+
+def test_one_signature_sent_by_two_tenants(shop: Any) -> None:
+    who_all = shop.task("who_all")
+    reused = [
+        shop.task("who").s(),
+        who_all.s([]) | who_all.s(),
+        chord([shop.task("who").s()], who_all.s()),
+        group([shop.task("who").s(), shop.task("who").s()]),
+    ]
+    sent = []
+    for tenant_id in ("t1", "t2"):
+        with Current.set(tenant_id=tenant_id):
+            sent.append([signature.clone().delay() for signature in reused])
+            sent[-1].append(reused[0].delay())
+
+    for tenant_id, answers in zip(("t1", "t2"), sent, strict=True):
+        assert [got(each) for each in answers] == [tenant_id, *[[tenant_id] * 2] * 3, tenant_id]
+
+
+def test_one_callback_linked_by_two_tenants(shop: Any) -> None:
+    callback = noted(shop, "linked twice")
+    for tenant_id in ("t1", "t2"):
+        with Current.set(tenant_id=tenant_id):
+            got(shop.task("who").apply_async(link=callback))
+
+    assert sorted(shop.notes("linked twice", 2)) == ["t1", "t2"]
+
+
+# callbacks
+
+
+def test_link(shop: Any, acme: Any) -> None:
+    with acme:
+        shop.task("who").apply_async(link=[noted(shop, "linked"), noted(shop, "linked") | noted(shop, "linked")])
+
+    assert shop.notes("linked", 3) == ["acme"] * 3
+
+
+def test_link_error_old_style(shop: Any, acme: Any) -> None:
+    with acme:
+        sent = shop.task("failing").apply_async(link_error=shop.task("old_errback").s())
+
+    assert shop.notes(sent.id) == ["acme"]
+
+
+def test_link_error_new_style(shop: Any, acme: Any) -> None:
+    with acme:
+        sent = shop.task("failing").apply_async(link_error=shop.task("new_errback").s())
+
+    assert shop.notes(sent.id) == ["acme"]
+
+
+# what must not run
+
+
+def test_a_task_without_a_tenant_fails_and_its_body_never_runs(shop: Any) -> None:
+    sent = shop.task("forbidden").delay()
+
+    with pytest.raises(TenantMissing, match=r"shop\.forbidden\[.*came without a tenant"):
+        got(sent)
+    assert sent.state == "FAILURE"
+    assert shop.store.exists(f"{shop.name}:note:forbidden") == 0
+
+
+def test_a_task_with_an_unreadable_scope_fails(shop: Any) -> None:
+    sent = shop.app.send_task("shop.forbidden", headers={"tenantjobs": {"v": 99, "tenant_id": "acme"}})
+
+    with pytest.raises(TenantMissing, match="of version 99"):
+        got(sent)
+
+
+def test_map_without_a_tenant_fails(shop: Any) -> None:
+    sent = shop.task("who").map([1]).delay()
+
+    with pytest.raises(TenantMissing):
+        got(sent)
+
+
+def test_housekeeping_needs_no_tenant(shop: Any) -> None:
+    sent = shop.app.tasks["celery.backend_cleanup"].delay()
+
+    assert got(sent) is None
+
+
+# what must not stay
+
+
+@pytest.mark.parametrize("fail", [False, True], ids=["returns", "raises"])
+def test_a_scope_left_open_reaches_nobody(shop: Any, acme: Any, fail: bool) -> None:
+    with acme:
+        leaving = [shop.task("leaving_open").delay(fail=fail) for _ in range(6)]
+    for each in leaving:
+        each.get(timeout=PATIENCE, propagate=False)
+
+    probe(shop)
+
+
+@only_prefork
+def test_a_task_that_exits_leaves_nothing(shop: Any, acme: Any) -> None:
+    with acme:
+        sent = shop.task("exiting").delay()
+    sent.get(timeout=PATIENCE, propagate=False)
+
+    probe(shop)
+
+
+# time limits and killed processes
+
+
+@only_prefork
+def test_soft_time_limit(shop: Any, acme: Any) -> None:
+    with acme:
+        sent = shop.task("soft").apply_async(link_error=shop.task("old_errback").s())
+
+    assert shop.notes(sent.id) == ["acme"]
+    probe(shop)
+
+
+@only_prefork
+def test_hard_time_limit(shop: Any, acme: Any) -> None:
+    errbacks = [shop.task("old_errback").s(), shop.task("new_errback").s()]
+    with acme:
+        sent = shop.task("endless").apply_async(link_error=errbacks)
+
+    assert shop.notes(sent.id, 2) == ["acme"] * 2
+    if celery.VERSION >= (5, 7):  # some before it call no hook here
+        assert shop.notes(f"{sent.id}:on_failure") == ["acme"]
+    probe(shop)
+
+
+@only_prefork
+def test_redelivery_after_a_killed_process(shop: Any, acme: Any) -> None:
+    with acme:
+        sent = shop.task("killed").delay()
+
+    assert got(sent) == ["acme"]
+    assert shop.notes(sent.id, 2) == ["acme"] * 2
+
+
+def noted(shop: Any, key: str) -> Any:
+    """A callback that notes for whom it ran."""
+    return shop.task("noted").s(key)
+
+
+def probe(shop: Any) -> None:
+    """Tasks without a tenant fail for want of one: they would run if one was left there."""
+    probes = [shop.task("who").delay() for _ in range(8)]
+    for each in probes:
+        with pytest.raises(TenantMissing):
+            got(each)
