@@ -10,7 +10,7 @@ BIN    := $(VENV)/bin
 help:  ## Show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-demo: $(VENV)/demo.stamp  ## The main job on real input: a shop with 24 tenants, on embedded SQLite
+demo: $(VENV)/demo.stamp  ## The main job on real input: a shop with 26 tenants, on embedded SQLite
 	@$(BIN)/python -m examples.shop
 
 test: $(VENV)/dev.stamp  ## The whole suite; says what it had to skip and how to start it
