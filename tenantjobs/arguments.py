@@ -85,7 +85,7 @@ def thaw(data: bytes | memoryview | msgspec.Raw, types: Mapping[str, type] = NO_
     """
     try:
         args, kwargs = _message.decode(data)
-    except (ValueError, TypeError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
         raise ArgumentError(f"the arguments cannot be read: {error}") from error
     return Thawed(args, kwargs, types)
 

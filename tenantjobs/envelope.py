@@ -70,7 +70,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             envelope = _decoder.decode(text)
             envelope.snapshot  # noqa: B018  # read now: nobody may run a job whose tenant cannot be read
             return envelope
-        except (ValueError, TypeError, RecursionError) as error:
+        except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
             raise EnvelopeError(f"this is not an envelope: {error}; it starts with {_start(data)}") from error
 
 

@@ -60,7 +60,7 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_f
         """The snapshot that ``data`` is the text of; ``EnvelopeError`` if it is not one."""
         try:
             return _decoder.decode(data)
-        except (ValueError, TypeError, RecursionError) as error:
+        except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
             raise EnvelopeError(f"the context cannot be read: {error}") from error
 
     def __bool__(self) -> bool:
