@@ -64,7 +64,10 @@ class Consumer:
             for queue in queues:
                 missing = wanted - len(claimed)
                 if missing:
-                    claimed += claim_fairly(self._claim, connection, process, queue, self._turns, missing)
+                    found = claim_fairly(self._claim, connection, process, queue, self._turns, missing)
+                    claimed += found
+                    if found:
+                        self._selection.served(queue)
         if wanted and len(claimed) < wanted:
             self._queues_until = 0.0
         if settlements:
@@ -89,7 +92,7 @@ class Consumer:
     def _with_work(self) -> list[str]:
         """The queues to claim from now, in turn. As long as they fill every claim, the list is kept for a moment."""
         now = time.monotonic()
-        if now >= self._queues_until:
+        if not self._queues or now >= self._queues_until:
             self._queues = self._queue.ready_queues()
             self._queues_until = now + KNOWN_FOR
         return self._selection.in_turn(self._queues)

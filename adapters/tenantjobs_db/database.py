@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, make_url
 
@@ -18,6 +19,10 @@ SYNC_DRIVERS = {
     "postgresql+asyncpg": "postgresql+psycopg",
     "postgresql+psycopg_async": "postgresql+psycopg",
 }
+
+
+# An error of the database is logged, and the arguments of jobs are among its parameters.
+DISCREET: Mapping[str, Any] = {"hide_parameters": True}
 
 
 class Database:
@@ -62,9 +67,9 @@ def own(url: str | URL, *, synchronous: str = "FULL", busy_timeout: float = 10.0
     """The queue's own database at ``url``."""
     url = _sync(make_url(url))
     if _is_memory(url):
-        engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
+        engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False}, **DISCREET)
     else:
-        engine = create_engine(url)
+        engine = create_engine(url, **DISCREET)
     embedded = engine.dialect.name == "sqlite"
     return _ours(engine, synchronous=synchronous, busy_timeout=busy_timeout, wal=embedded, embedded=embedded)
 
@@ -80,12 +85,12 @@ def beside(
     if _in_memory(engine):
         return Database(engine, dialect_of(engine.dialect.name), owned=False)
     if url is not None:
-        ours = create_engine(_sync(make_url(url)))
+        ours = create_engine(_sync(make_url(url)), **DISCREET)
     elif engine.dialect.is_async:
-        ours = create_engine(_sync(engine.url))
+        ours = create_engine(_sync(engine.url), **DISCREET)
     else:
         # Another pool that connects as the application's does, with its arguments and its listeners.
-        ours = create_engine(engine.url, pool=engine.pool.recreate())
+        ours = create_engine(engine.url, pool=engine.pool.recreate(), **DISCREET)
     # The journal mode belongs to the file, and the file to the application.
     return _ours(ours, synchronous=synchronous, busy_timeout=busy_timeout, wal=False, embedded=False)
 
@@ -106,7 +111,7 @@ def _in_memory(engine: Engine) -> bool:
 
 
 def _is_memory(url: URL) -> bool:
-    return url.database in (None, "", ":memory:") or url.query.get("mode") == "memory"
+    return not url.database or ":memory:" in url.database or url.query.get("mode") == "memory"
 
 
 def _forget_in_children(engine: Engine) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
     Float,
+    GenerativeSelect,
     Insert,
-    Select,
     Table,
     bindparam,
     event,
@@ -25,6 +25,8 @@ from sqlalchemy.sql.type_api import TypeEngine
 
 from tenantjobs.errors import ConfigurationError
 from tenantjobs_db.columns import Moment
+
+S = TypeVar("S", bound=GenerativeSelect)
 
 UPGRADE_LOCK = 0x746A_5F73_6368  # "tj_sch": concurrent upgraders wait for each other
 
@@ -53,7 +55,7 @@ class Dialect:
         """An insert that leaves alone a row whose key is already there."""
         raise NotImplementedError
 
-    def skip_locked(self, statement: Select[Any], table: Table) -> Select[Any]:
+    def skip_locked(self, statement: S, table: Table) -> S:
         """Lock what is selected from ``table``, and leave out what another transaction has locked."""
         return statement.with_for_update(skip_locked=True, of=table)
 
@@ -106,7 +108,7 @@ class SQLite(Dialect):
     def insert_new(self, table: Table) -> Insert:
         return sqlite.insert(table).on_conflict_do_nothing()
 
-    def skip_locked(self, statement: Select[Any], table: Table) -> Select[Any]:  # noqa: ARG002
+    def skip_locked(self, statement: S, table: Table) -> S:  # noqa: ARG002
         return statement  # one writer at a time: nothing is locked by another
 
     def lock_upgrade(self, connection: Connection) -> None:

@@ -23,6 +23,7 @@ def drain(database: Database, settings: DatabaseSettings) -> int:
     queue = Queue(database)
     consumer = Consumer(database, Selection(["*"]), keep_finished=settings.keeps_finished)
     lease = Lease(Processes(database, lease=settings.lease, max_deaths=settings.max_deaths), settings.lease, "drain")
+    lease.begin()
     performed = 0
     to_settle: list[Settlement] = []
     interrupted: list[Settlement] = []

@@ -19,8 +19,14 @@ class Lease:
         self._seconds = seconds
         self._kind = kind
         self._renewing = threading.Lock()
+        self._renewed = 0.0
+        self._ended = False
+        self.process = ""
+
+    def begin(self) -> None:
+        """Register; from now on there is a name to claim under."""
         self._renewed = time.monotonic()
-        self.process = processes.register(kind)
+        self.process = self._processes.register(self._kind)
 
     def holds(self, process: str) -> bool:
         """True while what was claimed under ``process`` is ours, as far as we know."""
@@ -30,7 +36,7 @@ class Lease:
         """Tell the database that we live; take a new id if it had given us up."""
         with self._renewing:
             asked = time.monotonic()
-            if not self._processes.beat(self.process):
+            if not self._ended and not self._processes.beat(self.process):
                 lost, self.process = self.process, self._processes.register(self._kind)
                 logger.error(
                     "process %s was silent for longer than its lease of %g s and has lost its jobs to others; it goes "
@@ -50,7 +56,10 @@ class Lease:
             self.renew()
 
     def end(self) -> None:
-        self._processes.leave(self.process)
+        """Sign off; a heartbeat that comes late does not bring the process back."""
+        with self._renewing:
+            self._ended = True
+            self._processes.leave(self.process)
 
     def __str__(self) -> str:
         return self.process

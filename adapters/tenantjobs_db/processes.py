@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, bindparam, delete, exists, insert, select, update
+from sqlalchemy import bindparam, delete, exists, insert, select, update
 
 from tenantjobs.envelope import new_id
 from tenantjobs_db.database import Database
@@ -79,7 +79,7 @@ class Processes:
         with self._database.begin() as connection:
             for expired in connection.execute(self._expired, {"own": own}).scalars().all():
                 connection.execute(self._leave, {"process": expired})
-            orphans = connection.execute(self._orphaned, {"batch": BATCH}).all()
+            orphans: Sequence[Any] = connection.execute(self._orphaned, {"batch": BATCH}).all()
             given_back = [orphan for orphan in orphans if orphan.deaths < self._max_deaths]
             failed = [orphan for orphan in orphans if orphan.deaths >= self._max_deaths]
             if given_back:
@@ -90,7 +90,7 @@ class Processes:
         return Reaped(_ids(given_back), _ids(failed))
 
 
-def _obituary(orphan: Row[Any]) -> dict[str, Any]:
+def _obituary(orphan: Any) -> dict[str, Any]:
     return {
         "job_id": orphan.id,
         "tenant": orphan.tenant,
@@ -106,5 +106,5 @@ def _obituary(orphan: Row[Any]) -> dict[str, Any]:
     }
 
 
-def _ids(orphans: Sequence[Row[Any]]) -> tuple[str, ...]:
+def _ids(orphans: Sequence[Any]) -> tuple[str, ...]:
     return tuple(orphan.id for orphan in orphans)

@@ -16,26 +16,28 @@ class Selection:
 
     def __init__(self, queues: Sequence[str]) -> None:
         self._patterns = _checked(queues)
-        self._last_first: dict[str, str] = {}
+        self._last_served: dict[str, str] = {}
 
     def in_turn(self, queues: Sequence[str]) -> list[str]:
         """Those of ``queues`` that are served, in the order of this claim."""
         chosen: dict[str, None] = {}
         for pattern in self._patterns:
-            if pattern.endswith("*"):
-                chosen.update(dict.fromkeys(self._rotated(pattern, queues)))
-            elif pattern in queues:
-                chosen[pattern] = None
+            last = self._last_served.get(pattern, "")
+            matching = sorted(
+                (name for name in queues if _matches(pattern, name)), key=lambda name: (name <= last, name)
+            )
+            chosen.update(dict.fromkeys(matching))
         return list(chosen)
 
-    def _rotated(self, pattern: str, queues: Sequence[str]) -> list[str]:
-        names = sorted(name for name in queues if name.startswith(pattern[:-1]))
-        if not names:
-            return names
-        last = self._last_first.get(pattern, "")
-        first = next((index for index, name in enumerate(names) if name > last), 0)
-        self._last_first[pattern] = names[first]
-        return names[first:] + names[:first]
+    def served(self, queue: str) -> None:
+        """The queue had its turn: the others of its wildcard come first now."""
+        for pattern in self._patterns:
+            if _matches(pattern, queue):
+                self._last_served[pattern] = queue
+
+
+def _matches(pattern: str, queue: str) -> bool:
+    return queue.startswith(pattern[:-1]) if pattern.endswith("*") else queue == pattern
 
 
 def _checked(queues: Sequence[str]) -> tuple[str, ...]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -17,11 +20,11 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
     url: str | None = None
     engine: Any = None
-    lease: float = 60.0  # how long a silent process keeps its jobs
-    max_deaths: int = 3  # processes that may die with a job before it counts as failed
-    keep_finished: float | bool = 86_400.0  # finished jobs; 0 or false: gone at once, true: kept for ever
+    lease: Positive = 60.0  # how long a silent process keeps its jobs
+    max_deaths: Annotated[int, msgspec.Meta(ge=0)] = 3  # processes that may die with a job before it counts as failed
+    keep_finished: NotNegative | bool = 86_400.0  # finished jobs; 0 or false: gone at once, true: kept for ever
     synchronous: Literal["FULL", "NORMAL"] = "FULL"  # SQLite: NORMAL may lose the last commits when the power fails
-    busy_timeout: float = 10.0  # SQLite: how long a writer waits for another
+    busy_timeout: NotNegative = 10.0  # SQLite: how long a writer waits for another
 
     @property
     def keeps_finished(self) -> bool:

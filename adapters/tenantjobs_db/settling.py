@@ -68,7 +68,12 @@ class Settling:
         refused = self._finish(connection, finishes)
         if not self._keep_finished:
             # The row of the job is gone, and with it whoever would prune what earlier attempts have left.
-            tried_before = [{"settled_id": finish.claim.id} for finish in finishes if finish.claim.attempt]
+            theirs = {settlement.claim.id for settlement in refused}
+            tried_before = [
+                {"settled_id": finish.claim.id}
+                for finish in finishes
+                if finish.claim.attempt and finish.claim.id not in theirs
+            ]
             if tried_before:
                 connection.execute(self._forget, tried_before)
         return refused

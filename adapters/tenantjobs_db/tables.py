@@ -11,6 +11,7 @@ from sqlalchemy import (
     ColumnElement,
     Float,
     FromClause,
+    Identity,
     Index,
     Integer,
     MetaData,
@@ -52,8 +53,8 @@ jobs = Table(
     Column("priority", Integer, nullable=False),
     Column("state", Name, nullable=False),
     Column("attempt", Integer, nullable=False),  # executions so far
-    Column("deaths", Integer, nullable=False, server_default="0"),  # processes that died with it
-    Column("fence", BigInteger, nullable=False, server_default="0"),  # claims so far
+    Column("deaths", Integer, nullable=False, server_default=text("0")),  # processes that died with it
+    Column("fence", BigInteger, nullable=False, server_default=text("0")),  # claims so far
     Column("claimed_by", Name),  # tj_processes.id while it is claimed, and only then
     Column("claimed_at", Moment),
     Column("enqueued_at", Moment, nullable=False),
@@ -71,7 +72,7 @@ jobs = Table(
 failures = Table(
     "tj_failures",
     metadata,
-    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), Identity(), primary_key=True),
     Column("job_id", Name, nullable=False),
     Column("tenant", Name, nullable=False),
     Column("attempt", Integer, nullable=False),

@@ -16,11 +16,11 @@ class Threads:
         self._work: SimpleQueue[Callable[[], object]] = SimpleQueue()
 
     def start(self, function: Callable[[], object]) -> None:
-        """Run ``function``, which does not raise, on a free thread."""
-        self._work.put(function)
+        """Run ``function``, which does not raise, on a free thread; RuntimeError if the system gives none."""
         if self._started < self._count:
+            threading.Thread(target=self._run, name=f"tenantjobs-job-{self._started + 1}", daemon=True).start()
             self._started += 1
-            threading.Thread(target=self._run, name=f"tenantjobs-job-{self._started}", daemon=True).start()
+        self._work.put(function)
 
     def _run(self) -> None:
         while True:

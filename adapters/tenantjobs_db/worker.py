@@ -15,7 +15,7 @@ from tenantjobs_db.backoff import Backoff
 from tenantjobs_db.consumer import Consumer
 from tenantjobs_db.database import Database
 from tenantjobs_db.delivery import Delivery
-from tenantjobs_db.exchanging import Exchanging
+from tenantjobs_db.exchanging import PASSING, Exchanging
 from tenantjobs_db.keeping import Keeping
 from tenantjobs_db.lease import Lease
 from tenantjobs_db.processes import Processes
@@ -23,7 +23,7 @@ from tenantjobs_db.queue import Queue
 from tenantjobs_db.routine import Routine
 from tenantjobs_db.selection import Selection
 from tenantjobs_db.settings import DatabaseSettings
-from tenantjobs_db.settlement import Claimed
+from tenantjobs_db.settlement import Claimed, GiveBack
 from tenantjobs_db.slots import Slots
 
 logger = logging.getLogger("tenantjobs.db")
@@ -48,7 +48,9 @@ class Worker:
 
     def run(self) -> int:
         """Work. 0 if every job that was started has ended, 1 if some were given back while they ran (``hanging``)."""
-        logger.info("worker %s serves %s, %d jobs at a time", self._lease, self._options.queues, self._options.threads)
+        self._lease.begin()
+        queues = ", ".join(self._options.queues)
+        logger.info("worker %s serves %s, %d jobs at a time", self._lease, queues, self._options.threads)
         with self._stopped_by_signals():
             for routine in self._routines:
                 routine.start()
@@ -80,7 +82,8 @@ class Worker:
                 idle = self._turn()
             except Exception as error:
                 pause = backoff.next()
-                logger.warning("the database did not answer, tried again in %.1f s: %s", pause, error)
+                unexpected = not isinstance(error, PASSING)
+                logger.warning("the queue did not answer, tried again in %.1f s: %s", pause, error, exc_info=unexpected)
                 self._gather(pause)
             else:
                 backoff.reset()
@@ -98,8 +101,15 @@ class Worker:
             return False
         claimed = self._exchanging.exchange(free, self._slots.running)
         for claim in claimed:
-            self._slots.start(claim)
+            self._start(claim)
         return idle and not claimed
+
+    def _start(self, claim: Claimed) -> None:
+        try:
+            self._slots.start(claim)
+        except RuntimeError as error:  # the system gives no more threads
+            logger.error("%s could not be started and is given back: %s", claim, error)
+            self._exchanging.keep([GiveBack(claim)])
 
     def _gather(self, seconds: float) -> None:
         """Spend some time taking in results, without asking the database."""
@@ -121,6 +131,8 @@ class Worker:
         self._say_goodbye()
         for routine in self._routines:
             routine.stop()
+        for routine in self._routines:
+            routine.join(1.0)
         logger.info("worker %s has stopped", self._lease)
 
     def _settle(self) -> bool:

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import delete, text
+
+from tenantjobs import definition, testing
+from tenantjobs.definition import Definition
+from tenantjobs_db import schema
+from tenantjobs_db.adapter import DatabaseAdapter
+from tenantjobs_db.database import Database, own
+from tenantjobs_db.processes import Processes
+from tenantjobs_db.queue import Queue
+from tenantjobs_db.settings import DatabaseSettings
+from tenantjobs_db.tables import failures, jobs, ledger, processes
+from tests.services import fresh_postgres
+from tests.tenantjobs_db.making import Claimer, claimed_without_owner
+
+DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A database of this session, with the schema; each test finds its tables empty."""
+    with fresh_postgres() as url:
+        prepared = own(url)
+        schema.upgrade(prepared.engine)
+        with prepared.begin() as connection:  # no power fails here
+            connection.execute(text(f"ALTER DATABASE {prepared.engine.url.database} SET synchronous_commit = off"))
+        prepared.close()
+        yield url
+
+
+@pytest.fixture(scope="session")
+def bare_postgres_url() -> Iterator[str]:
+    """A database of this session without any table."""
+    with fresh_postgres() as url:
+        yield url
+
+
+@pytest.fixture(params=DATABASES)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a queue may live."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'queue.db'}"
+    found: str = request.getfixturevalue("postgres_url")
+    return found
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    """An empty queue; afterwards, no row breaks the invariant of claims."""
+    opened = own(url, synchronous="NORMAL")  # no power fails here
+    if opened.embedded:
+        schema.upgrade(opened.engine)
+    with opened.begin() as connection:
+        for table in (jobs, failures, processes, ledger):
+            connection.execute(delete(table))
+    yield opened
+    assert claimed_without_owner(opened) == 0
+    opened.close()
+
+
+@pytest.fixture
+def queue(database: Database) -> Queue:
+    return Queue(database)
+
+
+@pytest.fixture
+def claimer(database: Database) -> Claimer:
+    """A process that claims from all queues."""
+    return Claimer(database)
+
+
+@pytest.fixture
+def living(database: Database) -> Processes:
+    return Processes(database, lease=60.0, max_deaths=3)
+
+
+@pytest.fixture
+def registry() -> Iterator[dict[str, Definition]]:
+    """The registry of jobs; what a test adds to it is gone afterwards."""
+    before = dict(definition.registry)
+    yield definition.registry
+    definition.registry.clear()
+    definition.registry.update(before)
+
+
+@pytest.fixture
+def adapter(database: Database, url: str, registry: dict[str, Definition]) -> Iterator[DatabaseAdapter]:
+    """The adapter ``db``, configured for jobs that need no tenant."""
+    from tenantjobs import adapter as adapters
+
+    with testing.override(adapter="db", tenancy="optional", db={"url": url, "synchronous": "NORMAL"}):
+        configured = adapters.configured()
+        assert isinstance(configured, DatabaseAdapter)
+        yield configured
+
+
+@pytest.fixture
+def build(url: str) -> Iterator[Callable[..., DatabaseAdapter]]:
+    """Adapters of the same database with other settings."""
+    built: list[DatabaseAdapter] = []
+
+    def build(**settings: object) -> DatabaseAdapter:
+        built.append(DatabaseAdapter(DatabaseSettings(**({"url": url} | settings))))  # type: ignore[arg-type]  # as given
+        return built[-1]
+
+    yield build
+    for adapter in built:
+        adapter.close()

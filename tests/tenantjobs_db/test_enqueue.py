@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.exc import IntegrityError
+
+from tenantjobs_db.database import Database
+from tenantjobs_db.queue import Queue
+from tests.tenantjobs_db.making import Claimer, envelope, envelopes, soon
+
+
+def test_an_enqueued_job_is_ready_with_all_that_the_envelope_says(queue: Queue) -> None:
+    job = envelope("acme", name="charge", queue="money", priority=3)
+
+    queue.enqueue([job])
+
+    row = queue.find(job.id)
+    assert row is not None
+    assert (row.name, row.queue, row.tenant, row.priority, row.state) == ("charge", "money", "acme", 3, "ready")
+    assert (row.attempt, row.deaths, row.fence, row.claimed_by, row.due_at) == (0, 0, 0, None, None)
+    assert job.enqueued_at == row.enqueued_at
+    assert job.encode() == row.data.encode()
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_a_job_without_a_tenant_belongs_to_the_empty_tenant(queue: Queue, count: int) -> None:
+    jobs = envelopes(count, tenant=None)
+
+    queue.enqueue(jobs)
+
+    assert [queue.find(job.id).tenant for job in jobs] == [""] * count  # type: ignore[union-attr]  # they are there
+
+
+def test_text_of_any_language_comes_back_byte_for_byte(queue: Queue, claimer: Claimer) -> None:
+    job = envelope("straße/日本", name="grüße", number=1)
+
+    queue.enqueue([job])
+
+    claimed = claimer.claim_one()
+    assert ("straße/日本", "grüße", job.encode()) == (claimed.tenant, claimed.name, claimed.data.encode())
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_an_id_that_is_already_there_has_no_second_effect(queue: Queue, claimer: Claimer, count: int) -> None:
+    jobs = envelopes(count)
+    queue.enqueue(jobs)
+    claimer.finish(claimer.claim(count))
+
+    queue.enqueue(jobs)
+
+    assert queue.counts() == {"finished": count}
+
+
+def test_the_same_id_twice_in_one_call_is_one_job(queue: Queue) -> None:
+    job = envelope()
+
+    queue.enqueue([job, job, envelope()])
+
+    assert queue.counts() == {"ready": 2}
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_job_that_is_due_already_is_ready_at_once(queue: Queue, count: int) -> None:
+    queue.enqueue([envelope(due_at=soon(-1)) for _ in range(count)])
+
+    assert queue.counts() == {"ready": count}
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_job_for_later_is_scheduled_and_not_claimed(queue: Queue, claimer: Claimer, count: int) -> None:
+    jobs = [envelope(due_at=soon(60)) for _ in range(count)]
+
+    queue.enqueue(jobs)
+
+    assert claimer.claim(5) == []
+    assert queue.counts() == {"scheduled": count}
+    assert queue.find(jobs[0].id).due_at == jobs[0].due_at  # type: ignore[union-attr]  # it is there
+
+
+def test_many_jobs_are_stored_together_or_not_at_all(queue: Queue) -> None:
+    wrong = envelope(name=None)
+
+    with pytest.raises(IntegrityError) as refused:
+        queue.enqueue([*envelopes(3, number=424242), wrong])
+
+    assert queue.counts() == {}
+    assert "[[424242],{}]" not in str(refused.value)  # arguments are nobody's business
+
+
+def test_nothing_to_enqueue_is_nothing(queue: Queue) -> None:
+    queue.enqueue([])
+
+    assert queue.counts() == {}
+
+
+def test_jobs_within_a_transaction_commit_with_it(queue: Queue, database: Database) -> None:
+    with database.begin() as connection:
+        queue.enqueue_within(connection, envelopes(3))
+
+    assert queue.counts() == {"ready": 3}
+
+
+def test_jobs_within_a_transaction_are_gone_with_its_rollback(queue: Queue, database: Database) -> None:
+    with pytest.raises(RuntimeError), database.begin() as connection:
+        queue.enqueue_within(connection, envelopes(3))
+        raise RuntimeError
+
+    assert queue.counts() == {}
+
+
+@pytest.mark.parametrize("count", [1, 700])
+def test_all_jobs_of_a_transaction_are_one_statement(queue: Queue, database: Database, count: int) -> None:
+    statements: list[str] = []
+    with database.begin() as connection:
+        event.listen(database.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+
+        queue.enqueue_within(connection, envelopes(count))
+
+    assert len(statements) == 1
+    assert queue.counts() == {"ready": count}
+
+
+def test_a_waiting_job_can_be_cancelled(queue: Queue, claimer: Claimer) -> None:
+    ready, scheduled = envelope(), envelope(due_at=soon())
+    queue.enqueue([ready, scheduled])
+
+    assert [queue.cancel(ready.id), queue.cancel(scheduled.id)] == [True, True]
+    assert claimer.claim(5) == []
+    row = queue.find(ready.id)
+    assert row is not None
+    assert (row.state, row.reason) == ("discarded", "cancelled")
+
+
+def test_a_job_that_has_started_or_ended_cannot_be_cancelled(queue: Queue, claimer: Claimer) -> None:
+    running, finished = envelopes(2)
+    queue.enqueue([finished])
+    claimer.finish(claimer.claim(1))
+    queue.enqueue([running])
+    claimer.claim(1)
+
+    assert [queue.cancel(running.id), queue.cancel(finished.id), queue.cancel("no such id")] == [False] * 3
+
+
+def test_an_enqueue_on_a_connection_that_died_is_tried_again(queue: Queue, database: Database) -> None:
+    if database.dialect.name == "sqlite":
+        pytest.skip("a file does not hang up")
+    queue.enqueue([envelope()])
+    with database.begin() as connection:  # another connection than the one that is used next
+        connection.exec_driver_sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        queue.enqueue([envelope()])
+
+    assert queue.counts() == {"ready": 2}

@@ -1,0 +1,503 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+from tenantjobs import Current, current_job, discard_on, job, retry_on
+from tenantjobs.adapter import WorkOptions
+from tenantjobs.errors import Interruption, LeaseLost
+from tenantjobs_db import worker as worker_module
+from tenantjobs_db.adapter import DatabaseAdapter
+from tenantjobs_db.failure import Failure
+from tenantjobs_db.job_row import JobRow
+from tenantjobs_db.processes import Processes
+from tenantjobs_db.settings import DatabaseSettings
+from tenantjobs_db.worker import Worker
+from tests.tenantjobs_db.making import envelope, let_expire
+
+
+@pytest.fixture
+def start(adapter: DatabaseAdapter) -> Callable[..., contextlib.AbstractContextManager[Worker]]:
+    """Runs a worker beside the test, and stops it."""
+
+    @contextmanager
+    def start(settings: dict[str, Any] | None = None, **options: Any) -> Iterator[Worker]:
+        wish = WorkOptions(**({"polling_interval": 0.02, "shutdown_timeout": 5.0} | options))
+        worker = Worker(adapter.database, DatabaseSettings(**(settings or {})), wish)
+        thread = threading.Thread(target=worker.run, daemon=True)
+        thread.start()
+        try:
+            yield worker
+        finally:
+            worker.stop()
+            thread.join(15)
+            assert not thread.is_alive()
+
+    return start
+
+
+def drained(adapter: DatabaseAdapter, **options: Any) -> int:
+    return Worker(
+        adapter.database, adapter.settings, WorkOptions(**({"drain": True, "polling_interval": 0.02} | options))
+    ).run()
+
+
+def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.01)
+
+
+def found(adapter: DatabaseAdapter, job_id: str) -> JobRow:
+    row = adapter.queue.find(job_id)
+    assert row is not None
+    return row
+
+
+def test_jobs_run_with_their_tenant_and_are_finished(adapter: DatabaseAdapter) -> None:
+    seen: list[Any] = []
+
+    @job
+    def note(number: int) -> None:
+        context = current_job()
+        seen.append((Current.tenant_id, number, context.attempt if context else None))
+
+    for number in range(20):
+        with Current.set(tenant_id=f"t{number % 4}"):
+            note.perform_later(number)
+
+    assert drained(adapter) == 0
+    assert sorted(seen, key=lambda entry: entry[1]) == [(f"t{number % 4}", number, 1) for number in range(20)]
+    assert adapter.queue.counts() == {"finished": 20}
+
+
+def test_async_jobs_share_one_loop_and_the_slots(adapter: DatabaseAdapter) -> None:
+    running, most, loops = 0, 0, set()
+
+    @job
+    async def wait() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        loops.add(id(asyncio.get_running_loop()))
+        await asyncio.sleep(0.02)
+        running -= 1
+
+    for _ in range(20):
+        wait.perform_later()
+
+    assert drained(adapter, threads=5) == 0
+    assert (most, len(loops)) == (5, 1)
+    assert adapter.queue.counts() == {"finished": 20}
+
+
+def test_no_more_is_claimed_than_can_start(adapter: DatabaseAdapter, start: Any) -> None:
+    release = threading.Event()
+
+    @job
+    def block() -> None:
+        release.wait(10)
+
+    for _ in range(6):
+        block.perform_later()
+    with start(threads=2):
+        until(lambda: adapter.queue.counts().get("claimed") == 2)
+        time.sleep(0.1)
+        counts = adapter.queue.counts()
+        release.set()
+        until(lambda: adapter.queue.counts() == {"finished": 6})
+
+    assert counts == {"claimed": 2, "ready": 4}
+
+
+def test_a_job_that_raises_is_kept_with_its_traceback_and_the_worker_goes_on(adapter: DatabaseAdapter) -> None:
+    @job
+    def fails() -> None:
+        raise ValueError("no way")
+
+    @job
+    def works() -> None: ...
+
+    failing = fails.perform_later()
+    works.perform_later()
+
+    assert drained(adapter, threads=1) == 0
+    row = found(adapter, failing.job_id)
+    assert (row.state, row.attempt, row.failures[0].message) == ("failed", 1, "no way")
+    assert 'raise ValueError("no way")' in row.failures[0].traceback
+    assert adapter.queue.counts() == {"failed": 1, "finished": 1}
+
+
+@pytest.mark.parametrize("end", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()])
+def test_nothing_that_a_job_raises_ends_the_worker(adapter: DatabaseAdapter, end: BaseException) -> None:
+    @job
+    def exits() -> None:
+        raise end
+
+    @job
+    async def aexits() -> None:
+        raise asyncio.CancelledError if isinstance(end, asyncio.CancelledError) else ValueError
+
+    exits.perform_later()
+    aexits.perform_later()
+
+    assert drained(adapter) == 0
+    assert adapter.queue.counts() == {"failed": 2}
+
+
+def test_a_retry_runs_again_and_its_history_is_kept(adapter: DatabaseAdapter) -> None:
+    attempts: list[int] = []
+
+    @job(policies=[retry_on(ValueError, wait=0, attempts=3)])
+    def flaky() -> None:
+        attempts.append(1)
+        if len(attempts) < 3:
+            raise ValueError(f"attempt {len(attempts)}")
+
+    handle = flaky.perform_later()
+
+    assert drained(adapter) == 0
+    row = found(adapter, handle.job_id)
+    assert (row.state, row.attempt) == ("finished", 3)
+    assert [(failure.attempt, failure.retried) for failure in row.failures] == [(1, True), (2, True)]
+
+
+def test_a_retry_for_later_is_left_by_a_worker_that_drains(adapter: DatabaseAdapter) -> None:
+    @job(policies=[retry_on(ValueError, wait=3600, attempts=3)])
+    def flaky() -> None:
+        raise ValueError
+
+    flaky.perform_later()
+
+    assert drained(adapter) == 0
+    assert adapter.queue.counts() == {"scheduled": 1}
+
+
+def test_a_discarded_job_says_why(adapter: DatabaseAdapter) -> None:
+    @job(policies=[discard_on(ValueError)])
+    def useless() -> None:
+        raise ValueError("gone")
+
+    handle = useless.perform_later()
+
+    drained(adapter)
+    row = found(adapter, handle.job_id)
+    assert (row.state, row.attempt, row.failures[0].message) == ("discarded", 1, "gone")
+    assert row.reason
+
+
+def test_a_job_that_nobody_knows_is_quarantined(adapter: DatabaseAdapter) -> None:
+    unknown = envelope("acme", name="no.such.job")
+    adapter.enqueue(unknown)
+
+    drained(adapter)
+
+    row = found(adapter, unknown.id)
+    assert (row.state, row.attempt) == ("quarantined", 0)
+    assert "no.such.job" in str(row.reason)
+
+
+def test_a_job_that_is_due_later_runs_when_its_time_comes(adapter: DatabaseAdapter, start: Any) -> None:
+    @job
+    def note() -> None: ...
+
+    handle = note.set(wait=timedelta(seconds=0.3)).perform_later()
+    with start():
+        until(lambda: found(adapter, handle.job_id).state == "finished")
+
+    row = found(adapter, handle.job_id)
+    assert row.due_at is not None
+    assert row.claimed_at is not None
+    assert row.due_at <= row.claimed_at < row.due_at + timedelta(seconds=2)
+
+
+def test_only_the_wanted_queues_are_served(adapter: DatabaseAdapter) -> None:
+    @job
+    def note() -> None: ...
+
+    note.set(queue="mail").perform_later()
+    other = note.set(queue="other").perform_later()
+
+    drained(adapter, queues=("mail*",))
+
+    assert found(adapter, other.job_id).state == "ready"
+    assert adapter.queue.counts() == {"finished": 1, "ready": 1}
+
+
+def test_an_enqueue_in_the_same_process_wakes_a_sleeping_worker(adapter: DatabaseAdapter) -> None:
+    ran = threading.Event()
+
+    @job
+    def note() -> None:
+        ran.set()
+
+    thread = threading.Thread(target=adapter.work, args=(WorkOptions(polling_interval=30.0),), daemon=True)
+    thread.start()
+    until(lambda: adapter._workers)
+    time.sleep(0.3)
+    note.perform_later()
+
+    assert ran.wait(5)
+    adapter._workers[0].stop()
+    thread.join(10)
+
+
+def test_a_worker_that_is_stopped_finishes_what_runs(adapter: DatabaseAdapter, start: Any) -> None:
+    started = threading.Event()
+
+    @job
+    def slow() -> None:
+        started.set()
+        time.sleep(0.3)
+
+    slow.perform_later()
+    slow.perform_later()
+    with start(threads=1) as worker:
+        assert started.wait(5)
+
+    assert worker.hanging == []
+    assert adapter.queue.counts() == {"finished": 1, "ready": 1}
+
+
+@pytest.mark.parametrize("stops", [1, 2])
+def test_what_still_runs_when_the_time_is_over_is_given_back(adapter: DatabaseAdapter, start: Any, stops: int) -> None:
+    started, astarted, release = threading.Event(), threading.Event(), threading.Event()
+
+    @job
+    def hangs() -> None:
+        started.set()
+        release.wait(20)
+
+    @job
+    async def ahangs() -> None:
+        astarted.set()
+        await asyncio.sleep(20)
+
+    handles = [hangs.perform_later(), ahangs.perform_later()]
+    began = time.monotonic()
+    with start(threads=2, shutdown_timeout=0.2 if stops == 1 else 60.0) as worker:
+        assert started.wait(5)
+        assert astarted.wait(5)
+        for _ in range(stops):
+            worker.stop()
+
+    rows = [found(adapter, handle.job_id) for handle in handles]
+    assert time.monotonic() - began < 15
+    assert sorted(claim.id for claim in worker.hanging) == sorted(handle.job_id for handle in handles)
+    assert [(row.state, row.attempt, row.deaths) for row in rows] == [("ready", 0, 0)] * 2
+    release.set()
+
+
+def test_a_worker_that_ends_leaves_no_process_behind(adapter: DatabaseAdapter) -> None:
+    drained(adapter)
+
+    with adapter.database.begin() as connection:
+        assert connection.execute(text("SELECT count(*) FROM tj_processes")).scalar() == 0
+
+
+@pytest.mark.parametrize("error", [Interruption, LeaseLost])
+def test_an_interrupted_job_is_given_back_uncharged(
+    adapter: DatabaseAdapter, start: Any, error: type[BaseException]
+) -> None:
+    runs: list[int] = []
+
+    @job
+    def interrupted() -> None:
+        runs.append(1)
+        if len(runs) < 3:
+            raise error
+
+    handle = interrupted.perform_later()
+    with start():
+        until(lambda: found(adapter, handle.job_id).state == "finished")
+
+    assert (len(runs), found(adapter, handle.job_id).attempt) == (3, 1)
+
+
+def test_a_worker_that_was_taken_for_dead_loses_its_jobs_and_goes_on(
+    adapter: DatabaseAdapter, start: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    release, started = threading.Event(), threading.Event()
+
+    @job
+    def slow(number: int) -> None:
+        started.set()
+        if number == 1:
+            release.wait(10)
+
+    first = slow.perform_later(1)
+    with caplog.at_level(logging.WARNING, "tenantjobs.db"), start({"lease": 1.5}, threads=1) as worker:
+        assert started.wait(5)
+        lost = found(adapter, first.job_id).claimed_by
+        let_expire(adapter.database, str(lost))
+        Processes(adapter.database, lease=60.0, max_deaths=3).reap()
+        until(lambda: worker._lease.process != lost)
+        release.set()
+        until(lambda: adapter.queue.counts() == {"finished": 1})
+
+    row = found(adapter, first.job_id)
+    assert (row.deaths, row.fence, row.attempt) == (1, 2, 1)
+    assert "was refused" in caplog.text or "lost its jobs" in caplog.text
+
+
+def test_a_database_that_does_not_answer_costs_no_job_and_no_worker(
+    adapter: DatabaseAdapter, start: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs: list[int] = []
+
+    @job
+    def note(number: int) -> None:
+        runs.append(number)
+
+    begin = adapter.database.begin
+    down = threading.Event()
+
+    @contextmanager
+    def begin_unless_down() -> Iterator[Any]:
+        if down.is_set():
+            raise OperationalError("BEGIN", {}, Exception("the server closed the connection"))
+        with begin() as connection:
+            yield connection
+
+    adapter.database.begin = begin_unless_down  # type: ignore[method-assign]
+    with caplog.at_level(logging.WARNING, "tenantjobs.db"), start() as worker:
+        for number in range(10):
+            note.perform_later(number)
+        until(lambda: len(runs) > 2)
+        down.set()
+        time.sleep(0.3)
+        down.clear()
+        until(lambda: adapter.queue.counts() == {"finished": 10})
+    adapter.database.begin = begin  # type: ignore[method-assign]
+
+    assert worker.hanging == []
+    assert sorted(runs) == list(range(10))
+
+
+def test_a_claim_whose_answer_was_lost_is_found_again(adapter: DatabaseAdapter, start: Any) -> None:
+    """The commit happened, and the connection broke before it said so."""
+    runs: list[int] = []
+
+    @job
+    def note(number: int) -> None:
+        runs.append(number)
+
+    begin = adapter.database.begin
+    losses = 3
+
+    @contextmanager
+    def begin_and_lose_the_answer() -> Iterator[Any]:
+        nonlocal losses
+        with begin() as connection:
+            yield connection
+        if losses and threading.current_thread().name == "losing":
+            losses -= 1
+            raise OperationalError("COMMIT", {}, Exception("the connection broke"))
+
+    for number in range(8):
+        note.perform_later(number)
+    worker = Worker(adapter.database, adapter.settings, WorkOptions(polling_interval=0.02, threads=2))
+    adapter.database.begin = begin_and_lose_the_answer  # type: ignore[method-assign]
+    worker._lease.begin()
+    worker._lease.begin = lambda: None  # type: ignore[method-assign]  # known already
+    thread = threading.Thread(target=worker.run, name="losing", daemon=True)
+    thread.start()
+    until(lambda: adapter.queue.counts() == {"finished": 8})
+    worker.stop()
+    thread.join(10)
+    adapter.database.begin = begin  # type: ignore[method-assign]
+
+    assert losses == 0
+    assert sorted(runs) == list(range(8))
+
+
+def test_a_verdict_that_cannot_be_stored_holds_up_no_other(
+    adapter: DatabaseAdapter, start: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    @job
+    def fails() -> None:
+        raise ValueError
+
+    @job
+    def works() -> None: ...
+
+    failing = fails.perform_later()
+    for _ in range(3):
+        works.perform_later()
+    original = Failure.of
+    monkeypatch.setattr(Failure, "of", lambda error: Failure(None, "", ""))  # type: ignore[arg-type]  # NOT NULL says no
+
+    with start():
+        until(lambda: adapter.queue.counts() == {"failed": 1, "finished": 3})
+    monkeypatch.setattr(Failure, "of", original)
+
+    row = found(adapter, failing.job_id)
+    assert row.failures[0].error_class == "tenantjobs_db.UnstorableVerdict"
+    assert "cannot be stored" in caplog.text
+
+
+def test_logs_name_the_job_and_never_its_arguments(adapter: DatabaseAdapter, caplog: pytest.LogCaptureFixture) -> None:
+    @job
+    def secretive(password: str) -> None:
+        raise SystemError
+
+    with Current.set(tenant_id="acme"):
+        secretive.perform_later("hunter2")
+    with caplog.at_level(logging.DEBUG):
+        drained(adapter)
+
+    assert "secretive" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+def test_workers_in_parallel_share_the_work_without_doubling_it(adapter: DatabaseAdapter) -> None:
+    runs: list[int] = []
+
+    @job
+    def note(number: int) -> None:
+        runs.append(number)
+
+    for number in range(100):
+        with Current.set(tenant_id=f"t{number % 5}"):
+            note.perform_later(number)
+    threads = [threading.Thread(target=drained, args=(adapter,)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(runs) == list(range(100))
+    assert adapter.queue.counts() == {"finished": 100}
+
+
+def test_the_last_words_of_a_worker_are_not_waited_for_without_end(
+    adapter: DatabaseAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "LAST_WORDS", 0.3)
+    worker = Worker(adapter.database, adapter.settings, WorkOptions(polling_interval=0.02))
+    thread = threading.Thread(target=worker.run, daemon=True)
+    thread.start()
+    until(lambda: worker._lease.process)
+
+    def down() -> Any:
+        raise OperationalError("BEGIN", {}, Exception("down"))
+
+    begin = adapter.database.begin
+    adapter.database.begin = down  # type: ignore[method-assign]
+    worker.stop()
+    thread.join(10)
+    adapter.database.begin = begin  # type: ignore[method-assign]
+
+    assert not thread.is_alive()
