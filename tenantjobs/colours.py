@@ -24,7 +24,11 @@ MISMATCH = "a synchronous job was given an async hook, guard or handler: make th
 class Blocking:
     """How a synchronous job does its I/O: at once, in this thread."""
 
-    async def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def is_failure(self, error: BaseException) -> bool:
+        # A job that exits has failed; its worker goes on.
+        return isinstance(error, (Exception, SystemExit))
+
+    async def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         return await self.settle(function(*args, **kwargs))
 
     async def settle(self, value: Any) -> Any:
@@ -54,7 +58,7 @@ class Blocking:
         with suppress(TenancyError, ArgumentError):
             current.locate_tenant()
 
-    def around(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[Any]:
+    def around(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[Any]:
         generator = function(*args, **kwargs)
         if isasyncgen(generator):
             raise ConfigurationError(MISMATCH)
@@ -73,7 +77,13 @@ class Blocking:
 class Awaiting:
     """How an async job does its I/O: with await, and in a thread where the other side can only block."""
 
-    async def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def is_failure(self, error: BaseException) -> bool:
+        if isinstance(error, asyncio().CancelledError):
+            # Of something that the job awaited, unless somebody cancels the job itself.
+            return not asyncio().current_task().cancelling()
+        return isinstance(error, (Exception, SystemExit))
+
+    async def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         return await self.settle(function(*args, **kwargs))
 
     async def settle(self, value: Any) -> Any:
@@ -100,7 +110,7 @@ class Awaiting:
             await current.alocate_tenant()
         await current.aload_attributes()
 
-    def around(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[Any]:
+    def around(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[Any]:
         generator = function(*args, **kwargs)
         if isasyncgen(generator):
             return asynccontextmanager(lambda: generator)()

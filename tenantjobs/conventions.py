@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from functools import cached_property
 from inspect import isfunction
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
@@ -30,9 +29,20 @@ class Method:
         if not isfunction(function):
             raise ConfigurationError(f"@later decorates methods that take a record, sync or async, not {function!r}")
         self.function = function
-        self._name = name
-        self._options = options
-        attach(self, (*own(function), *policies))
+        self.__attach_to__ = function  # policies stacked above @later join those below it
+        attach(function, policies)
+        method = function.__name__
+        # Registered here rather than when the class is made: a mistake is raised as what it is.
+        self.definition = register(
+            Definition(
+                name=name or default_name(function),
+                source=function,
+                function=lambda record, /, *args, **kwargs: getattr(record, method)(*args, **kwargs),
+                parameters=function,
+                levels=lambda: [own(function)],
+                **options,
+            )
+        )
 
     def __set_name__(self, owner: type, name: str) -> None:
         setattr(owner, name, self.function)
@@ -41,7 +51,6 @@ class Method:
     def plant(self, owner: type) -> None:
         """Put the other names of the method beside it, where the class has not written them itself."""
         name = self.function.__name__
-        register(self.definition)  # as the class is made: a worker that imports it knows the job
         for planted, descriptor in (
             (f"{name}_later", Later(self)),
             (f"{name}_now", Now(self)),
@@ -50,24 +59,13 @@ class Method:
             if planted not in owner.__dict__:
                 setattr(owner, planted, descriptor)
 
-    @cached_property
-    def definition(self) -> Definition:
-        method = self.function.__name__
-        return Definition(
-            name=self._name or default_name(self.function),
-            source=self.function,
-            function=lambda record, *args, **kwargs: getattr(record, method)(*args, **kwargs),
-            parameters=self.function,
-            levels=lambda: [own(self)],
-            **self._options,
-        )
-
 
 class Later(Generic[S, P, R]):
     """``record.deliver_later(...)``, ``.set(...)(...)``, and ``Model.deliver_later.all(records)``."""
 
     def __init__(self, method: Method) -> None:
         self._method = method
+        self.__attach_to__ = method.function
 
     def __set_name__(self, owner: type, name: str) -> None:
         if name == self._method.function.__name__:  # `@later` without parentheses: it stands in the method's place
@@ -127,6 +125,10 @@ class UnboundLater(Generic[S, P]):
     def __call__(self, record: S, /, *args: P.args, **kwargs: P.kwargs) -> Handle:
         """Enqueue the method for ``record``."""
         return enqueuing.enqueue(Call(self.__definition__, (record, *args), kwargs))
+
+    def call(self, record: S, /, *args: P.args, **kwargs: P.kwargs) -> Call:
+        """The method for ``record``, for ``perform_all_later``."""
+        return Call(self.__definition__, (record, *args), kwargs)
 
     def all(self, records: Iterable[S], /, *args: P.args, **kwargs: P.kwargs) -> list[Handle]:
         """Enqueue the method for every record, in one round trip where the adapter can."""

@@ -12,7 +12,7 @@ from tenantjobs.arguments import types_of
 from tenantjobs.codec.classes import module_name
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.idempotency import idempotent
-from tenantjobs.policies import ErrorPolicy, Policy, nearest
+from tenantjobs.policies import ErrorPolicy, Hook, Policy, check_options, nearest
 
 Tenancy = Literal["required", "optional", "observe", "none"]
 P = TypeVar("P", bound=Policy)
@@ -42,12 +42,12 @@ class Definition:
         enqueue_after_commit: bool = True,
         choose_queue: Callable[..., str] | None = None,
     ) -> None:
-        _check(name, queue, priority, tenancy)
+        self.aliases = (aliases,) if isinstance(aliases, str) else tuple(aliases)
+        _check(name, self.aliases, queue, priority, tenancy, parameters)
         self.name = name
         self.source = source
         self.function = function
         self.leading = leading
-        self.aliases = tuple(aliases)
         self.queue = queue
         self.priority = priority
         self.session = session
@@ -101,8 +101,9 @@ class Definition:
         """The policies of one kind, those of the base class first."""
         found = self._by_kind.get(kind)
         if found is None:
-            found = tuple(policy for level in reversed(self.levels) for policy in level if isinstance(policy, kind))
-            self._by_kind[kind] = found
+            found = self._by_kind[kind] = _latest(
+                policy for level in reversed(self.levels) for policy in level if isinstance(policy, kind)
+            )
         return found
 
     @cached_property
@@ -135,6 +136,15 @@ def lookup(name: str) -> Definition | None:
     return registry.get(name)
 
 
+def require_registered(definition: Definition) -> None:
+    """ConfigurationError if the name leads elsewhere by now: a worker would run another job."""
+    if registry.get(definition.name) is not definition:
+        raise ConfigurationError(
+            f"another job was defined under the name {definition.name!r} after this one, and workers would run that: "
+            f"give each a name= of its own"
+        )
+
+
 def nearest_name(name: str) -> str | None:
     """The registered name that ``name`` is probably meant to be, for an error message."""
     return spelling.nearest(name, registry)
@@ -150,12 +160,28 @@ def _place(definition: Definition) -> str:
     return f"{parameters.__module__}.{parameters.__qualname__}"
 
 
-def _check(name: object, queue: object, priority: object, tenancy: object) -> None:
-    if not isinstance(name, str) or not name:
-        raise ConfigurationError(f"a job's name is a text that is not empty, not {name!r}")
-    if not isinstance(queue, str) or not queue:
-        raise ConfigurationError(f"job {name}: queue is a text that is not empty, not {queue!r}")
-    if isinstance(priority, bool) or not isinstance(priority, int):
-        raise ConfigurationError(f"job {name}: priority is a whole number, lower runs sooner, not {priority!r}")
+def _latest(policies: Iterable[P]) -> tuple[P, ...]:
+    """Each hook once: one that a subclass declares again is bound by name, and would run twice."""
+    found: dict[object, P] = {}
+    for policy in policies:
+        name = policy.name if isinstance(policy, Hook) else None
+        found.setdefault(name or id(policy), policy)
+    return tuple(found.values())
+
+
+def _check(
+    name: object, aliases: tuple[object, ...], queue: object, priority: object, tenancy: object, function: object
+) -> None:
+    for each in (name, *aliases):
+        if not isinstance(each, str) or not each:
+            raise ConfigurationError(f"a job's name is a text that is not empty, not {each!r}")
+    try:
+        check_options(queue, priority)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"job {name}: {error}") from None
+    if queue is None or priority is None:
+        raise ConfigurationError(f"job {name}: queue and priority have defaults; leave them out rather than None")
     if tenancy not in (None, "required", "optional", "observe", "none"):
         raise ConfigurationError(f"job {name}: tenancy is 'required', 'optional', 'observe' or 'none', not {tenancy!r}")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise ConfigurationError(f"job {name} is a generator, which would return without running: remove the yield")

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from tenantjobs import adapter, identity, runtime, transaction
 from tenantjobs.adapter import Adapter
-from tenantjobs.arguments import Frozen, freeze
+from tenantjobs.arguments import Frozen, freeze, thaw
 from tenantjobs.current import Current, Snapshot
-from tenantjobs.definition import Definition
+from tenantjobs.definition import Definition, require_registered
 from tenantjobs.envelope import Envelope, new_id
 from tenantjobs.errors import ConfigurationError, SerializationError, TenantMissing, WrongTenant
 from tenantjobs.handle import Handle
+from tenantjobs.identity import GlobalId
+from tenantjobs.policies import check_options
 
 logger = logging.getLogger("tenantjobs.enqueuing")
+
+T = TypeVar("T")
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,10 +49,11 @@ class Call(msgspec.Struct, frozen=True):
 class Message:
     """A job between the call and the queue; an open transaction may hold it."""
 
-    __slots__ = ("_call", "_enqueued_at", "_frozen", "_sealed", "_snapshot", "handle")
+    __slots__ = ("_call", "_enqueued_at", "_frozen", "_queue", "_sealed", "_snapshot", "handle")
 
     def __init__(self, call: Call, target: Adapter) -> None:
         definition = call.definition
+        require_registered(definition)
         self._call = call
         self._frozen = freeze(definition.signature, call.args, call.kwargs, job=definition.name, types=definition.types)
         self._snapshot = _context(definition)
@@ -56,6 +61,7 @@ class Message:
         _refuse_undeclared(target, call)
         self._enqueued_at = datetime.now(UTC)
         self.handle = Handle(new_id(), definition.name, target)
+        self._queue = _queue(call)
         # Values are fixed at the call. Only the key of a record that is still to be flushed comes later.
         self._sealed = None if self._frozen.pending else self._seal()
 
@@ -96,16 +102,26 @@ class Message:
         envelope = Envelope(
             id=self.handle.job_id,
             name=definition.name,
-            queue=_queue(self._call),
+            queue=self._queue,
             priority=definition.priority if options.priority is None else options.priority,
             context=msgspec.Raw(self._snapshot.encode()),
             arguments=msgspec.Raw(arguments),
             enqueued_at=self._enqueued_at,
             due_at=options.due_at,
-            keys=keys(self._call, arguments),
+            keys=self._keys(arguments),
         )
         _refuse_oversize(envelope)
         return envelope
+
+    def _keys(self, arguments: bytes) -> dict[str, str]:
+        if not self._frozen.pending:
+            return keys(self._call, arguments)
+        # A record had no key at the call: computed now, and yet for the tenant and the values of the call.
+        thawed = thaw(arguments, self._call.definition.types)
+        records = {identity.identify(record): record for record in self._frozen.references}
+        args, kwargs = thawed.fill({gid: record for gid, record in records.items() if isinstance(gid, GlobalId)})
+        with Current.restored(self._snapshot):
+            return keys(msgspec.structs.replace(self._call, args=args, kwargs=kwargs), arguments)
 
 
 def enqueue(call: Call) -> Handle:
@@ -118,14 +134,11 @@ def enqueue(call: Call) -> Handle:
     return message.handle
 
 
-async def aenqueue(call: Call) -> Handle:
-    """The same, without blocking the event loop on the queue."""
+def aenqueue(call: Call) -> Coroutine[Any, Any, Handle]:
+    """The same, without blocking the event loop. Tenant and arguments are those of the call, not of the await."""
     target = adapter.configured()
     message = Message(call, target)
-    if not _held([message], target):
-        await _in_thread(target.enqueue, message.seal())
-        message.sent()
-    return message.handle
+    return _arrived(_not_held([message], target), target, message.handle)
 
 
 def enqueue_all(calls: Sequence[Call]) -> list[Handle]:
@@ -139,15 +152,11 @@ def enqueue_all(calls: Sequence[Call]) -> list[Handle]:
     return [message.handle for message in messages]
 
 
-async def aenqueue_all(calls: Sequence[Call]) -> list[Handle]:
-    """The same, without blocking the event loop on the queue."""
+def aenqueue_all(calls: Sequence[Call]) -> Coroutine[Any, Any, list[Handle]]:
+    """The same, without blocking the event loop. Tenant and arguments are those of the call, not of the await."""
     target = adapter.configured()
     messages = [Message(call, target) for call in calls]
-    leaving = _not_held(messages, target)
-    if leaving:
-        await _in_thread(target.enqueue_all, [message.seal() for message in leaving])
-        _sent(leaving)
-    return [message.handle for message in messages]
+    return _arrived(_not_held(messages, target), target, [message.handle for message in messages])
 
 
 def options(
@@ -158,6 +167,10 @@ def options(
     priority: int | None = None,
 ) -> Options:
     """What ``set(...)`` was given, checked; ``wait_until`` wins over ``wait``."""
+    check_options(queue, priority)
+    for name, moment, kinds in (("wait", wait, (int, float, timedelta)), ("wait_until", wait_until, (datetime,))):
+        if moment is not None and not isinstance(moment, kinds):
+            raise ConfigurationError(f"{name}={moment!r}: {' or '.join(kind.__name__ for kind in kinds)} is wanted")
     if wait_until is not None:
         if wait_until.tzinfo is None:
             raise ConfigurationError(
@@ -169,15 +182,7 @@ def options(
         due_at = datetime.now(UTC) + (wait if isinstance(wait, timedelta) else timedelta(seconds=wait))
     else:
         due_at = None
-    _check(queue, priority)
     return Options(queue=queue, priority=priority, due_at=due_at)
-
-
-def _check(queue: object, priority: object) -> None:
-    if queue is not None and (not isinstance(queue, str) or not queue):
-        raise ConfigurationError(f"queue={queue!r}: a queue's name is a text that is not empty")
-    if priority is not None and (isinstance(priority, bool) or not isinstance(priority, int)):
-        raise ConfigurationError(f"priority={priority!r}: a whole number is wanted; lower runs sooner")
 
 
 def keys(call: Call, arguments: bytes) -> dict[str, str]:
@@ -256,7 +261,8 @@ def _refuse_undeclared(target: Adapter, call: Call) -> None:
 def _refuse_oversize(envelope: Envelope) -> None:
     limit = runtime.settings().size_limit
     # The rest of an envelope is small: encoding it a second time is only worth it near the limit.
-    if len(envelope.arguments) + len(envelope.context) + 4096 > limit:
+    named = len(envelope.queue) + sum(map(len, envelope.keys.values()))
+    if len(envelope.arguments) + len(envelope.context) + 6 * named + 4096 > limit:
         size = len(envelope.encode())
         if size > limit:
             raise SerializationError(
@@ -270,7 +276,9 @@ def _queue(call: Call) -> str:
         return call.options.queue
     definition = call.definition
     if definition.choose_queue is not None:
-        return definition.choose_queue(*definition.leading(), *call.args, **call.kwargs)
+        chosen = definition.choose_queue(*definition.leading(), *call.args, **call.kwargs)
+        check_options(chosen or "", None)
+        return chosen
     return definition.queue
 
 
@@ -287,8 +295,8 @@ def _key_text(call: Call, key: object) -> str:
         if not isinstance(found, identity.GlobalId):
             raise SerializationError(f"{wanted} {type(key).__name__}")
         text = str(found)
-    if not text:
-        raise SerializationError(f"{wanted} an empty one")
+    if not text or text != text.encode(errors="ignore").decode():
+        raise SerializationError(f"{wanted} {text!r}")
     return text
 
 
@@ -296,6 +304,13 @@ def _digest(data: bytes) -> str:
     # OpenSSL is loaded by whoever needs it; importing it here would cost every importer of tenantjobs.
     digest: str = import_module("hashlib").sha256(data).hexdigest()
     return digest
+
+
+async def _arrived(leaving: Sequence[Message], target: Adapter, handles: T) -> T:
+    if leaving:
+        await _in_thread(target.enqueue_all, [message.seal() for message in leaving])
+        _sent(leaving)
+    return handles
 
 
 async def _in_thread(function: Any, *args: Any) -> Any:

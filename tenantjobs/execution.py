@@ -104,7 +104,9 @@ async def _attempt(envelope: Envelope, job: Definition, io: Colour, delivery: De
         outcome: Outcome
         try:
             outcome = await _behind_its_key(charged, job, io, delivery)
-        except (Exception, SystemExit) as error:  # a job that exits has failed; its worker goes on
+        except BaseException as error:
+            if not io.is_failure(error):
+                raise
             outcome = await verdict(charged, job, io, error)
         _log(charged, outcome)
         return outcome
@@ -119,7 +121,7 @@ async def _behind_its_key(envelope: Envelope, job: Definition, io: Colour, deliv
         policy,
         io,
         tenant=envelope.tenant_id or "",
-        key=envelope.keys["idempotent"],
+        key=_key(envelope, job),
         owner=envelope.id,
         work=lambda complete: _work(envelope, job, io, complete, delivery),
     )
@@ -129,6 +131,14 @@ async def _behind_its_key(envelope: Envelope, job: Definition, io: Colour, deliv
         due_at = datetime.now(UTC) + timedelta(seconds=min(policy.lease, KEY_RETRY))
         return Retried(uncharged, due_at, note="another job is at work on its key")
     return finished
+
+
+def _key(envelope: Envelope, job: Definition) -> str:
+    key = envelope.keys.get("idempotent")
+    if key is None:
+        logger.warning("job %s id=%s was enqueued before it was @idempotent: its id is its key", job.name, envelope.id)
+        return f"{job.name}:{envelope.id}"
+    return key
 
 
 async def _work(
@@ -153,10 +163,11 @@ async def run(job: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], io
     """The state guards, the hooks and the job itself."""
     given = (*job.leading(), *args)
     for policy in job.policies(guard):
-        if not await io.call(policy.predicate, *given, **kwargs):
+        if not await io.call(policy.function, *given, **kwargs):
             return Finished(note="its guard said no")
     for before in job.policies(before_perform):
         await io.call(before.function, *given, **kwargs)
+    value = None  # a hook around the job may take its error for itself
     async with AsyncExitStack() as stack:
         for around in job.policies(around_perform):
             await stack.enter_async_context(io.around(around.function, *given, **kwargs))

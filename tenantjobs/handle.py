@@ -39,6 +39,7 @@ class Handle:
         if not isinstance(self._adapter, Cancels):
             raise UnsupportedCapability(f"{type(self._adapter).__name__} declares 'cancel' but has no cancel()")
         self.cancelled = self._adapter.cancel(self.job_id)
+        self.enqueued = not self.cancelled
         return self.cancelled
 
     def __repr__(self) -> str:

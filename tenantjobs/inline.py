@@ -38,5 +38,9 @@ class InlineAdapter:
         for envelope in envelopes:
             self.enqueue(envelope)
 
+    def drain(self) -> int:
+        """Nothing waits here."""
+        return 0
+
     def close(self) -> None:
         pass

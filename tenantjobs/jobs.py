@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, overload
 
@@ -40,6 +40,7 @@ class Job:
     enqueue_after_commit: ClassVar[bool] = True
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
+    policies: ClassVar[Sequence[Policy]] = ()
 
     __definition__: ClassVar[Definition]
 
@@ -48,6 +49,7 @@ class Job:
         for option in NOT_YET:
             if option in cls.__dict__:
                 raise ConfigurationError(f"job {cls.__qualname__}: {option} is not supported yet; leave it out")
+        attach(cls, cls.__dict__.get("policies", ()))
         if cls.perform is not Job.perform:
             cls.name = cls.__dict__.get("name") or default_name(cls)
             cls.__definition__ = register(_definition_of_class(cls))
@@ -57,22 +59,24 @@ class Job:
         raise ConfigurationError(f"{type(self).__qualname__} has no perform(): write what the job does there")
 
     @classmethod
-    def call(cls: type[Performs[P, Any]], *args: P.args, **kwargs: P.kwargs) -> Call:
+    def call(cls: type[Performs[P, Any]], /, *args: P.args, **kwargs: P.kwargs) -> Call:
         """The job with these arguments, for ``perform_all_later``."""
         return Call(definition_of(cls), args, kwargs)
 
     @classmethod
-    def perform_later(cls: type[Performs[P, Any]], *args: P.args, **kwargs: P.kwargs) -> Handle:
+    def perform_later(cls: type[Performs[P, Any]], /, *args: P.args, **kwargs: P.kwargs) -> Handle:
         """Enqueue the job; inside a transaction it leaves with the commit."""
         return enqueuing.enqueue(Call(definition_of(cls), args, kwargs))
 
     @classmethod
-    async def aperform_later(cls: type[Performs[P, Any]], *args: P.args, **kwargs: P.kwargs) -> Handle:
+    def aperform_later(
+        cls: type[Performs[P, Any]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, Handle]:
         """Enqueue the job without blocking the event loop."""
-        return await enqueuing.aenqueue(Call(definition_of(cls), args, kwargs))
+        return enqueuing.aenqueue(Call(definition_of(cls), args, kwargs))
 
     @classmethod
-    def perform_now(cls: type[Performs[P, R]], *args: P.args, **kwargs: P.kwargs) -> R:
+    def perform_now(cls: type[Performs[P, R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Perform the job here: hooks, guards and ``discard_on``; any other error is raised, nothing is retried."""
         result: R = performing.perform_now(Call(definition_of(cls), args, kwargs))
         return result
@@ -96,6 +100,7 @@ class JobFunction(Generic[P, R]):
 
     def __init__(self, function: Callable[P, R], definition: Callable[[JobFunction[P, R]], Definition]) -> None:
         self.__wrapped__ = function
+        self.__attach_to__ = function  # policies stacked above @job join those below it
         self.__name__ = getattr(function, "__name__", "job")
         self.__qualname__ = getattr(function, "__qualname__", self.__name__)
         self.__doc__ = function.__doc__
@@ -118,9 +123,9 @@ class JobFunction(Generic[P, R]):
         """Enqueue the job; inside a transaction it leaves with the commit."""
         return enqueuing.enqueue(Call(self.__definition__, args, kwargs))
 
-    async def aperform_later(self, /, *args: P.args, **kwargs: P.kwargs) -> Handle:
+    def aperform_later(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Handle]:
         """Enqueue the job without blocking the event loop."""
-        return await enqueuing.aenqueue(Call(self.__definition__, args, kwargs))
+        return enqueuing.aenqueue(Call(self.__definition__, args, kwargs))
 
     def perform_now(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Perform the job here: hooks, guards and ``discard_on``; any other error is raised, nothing is retried."""
@@ -161,9 +166,9 @@ class Configured(Generic[P, R]):
         """Enqueue the job with these options."""
         return enqueuing.enqueue(self.call(*args, **kwargs))
 
-    async def aperform_later(self, /, *args: P.args, **kwargs: P.kwargs) -> Handle:
+    def aperform_later(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Handle]:
         """Enqueue the job with these options, without blocking the event loop."""
-        return await enqueuing.aenqueue(self.call(*args, **kwargs))
+        return enqueuing.aenqueue(self.call(*args, **kwargs))
 
 
 @overload
@@ -206,7 +211,7 @@ def job(
                 source=made,
                 function=function,
                 parameters=function,
-                levels=lambda: [(*own(function), *own(made))],
+                levels=lambda: [own(function)],
                 **options,
             ),
         )
@@ -219,9 +224,9 @@ def perform_all_later(calls: Iterable[Call]) -> list[Handle]:
     return enqueuing.enqueue_all(list(calls))
 
 
-async def aperform_all_later(calls: Iterable[Call]) -> list[Handle]:
+def aperform_all_later(calls: Iterable[Call]) -> Coroutine[Any, Any, list[Handle]]:
     """The same, without blocking the event loop."""
-    return await enqueuing.aenqueue_all(list(calls))
+    return enqueuing.aenqueue_all(list(calls))
 
 
 def definition_of(target: Any) -> Definition:
@@ -232,14 +237,19 @@ def definition_of(target: Any) -> Definition:
     return found
 
 
+def _declared_by(base: type) -> tuple[Policy, ...]:
+    """What a class declares, on itself or on the ``perform`` that it writes."""
+    return (*own(base), *own(base.__dict__.get("perform")))
+
+
 def _definition_of_class(cls: type[Job]) -> Definition:
     return Definition(
         name=cls.name,
         source=cls,
-        function=lambda job, *args, **kwargs: job.perform(*args, **kwargs),
+        function=lambda job, /, *args, **kwargs: job.perform(*args, **kwargs),
         parameters=cls.perform,
         leading=lambda: (cls(),),
-        levels=lambda: [own(base) for base in cls.__mro__],
+        levels=lambda: [_declared_by(base) for base in cls.__mro__],
         aliases=cls.__dict__.get("aliases", ()),
         queue=cls.queue,
         priority=cls.priority,

@@ -9,6 +9,8 @@ import asyncio
 import os
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -19,7 +21,12 @@ _loop: asyncio.AbstractEventLoop | None = None
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """The result of ``coroutine``, run on the shared loop in a copy of the caller's context."""
-    return asyncio.run_coroutine_threadsafe(coroutine, shared()).result()
+    loop = shared()
+    if _is_running(loop):
+        # This thread is the loop's own: waiting for it here would be for ever.
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(copy_context().run, asyncio.run, coroutine).result()
+    return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
 
 
 def shared() -> asyncio.AbstractEventLoop:
@@ -30,6 +37,13 @@ def shared() -> asyncio.AbstractEventLoop:
             _loop = asyncio.new_event_loop()
             threading.Thread(target=_loop.run_forever, name="tenantjobs-loop", daemon=True).start()
         return _loop
+
+
+def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
 
 
 def _forget() -> None:

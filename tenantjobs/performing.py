@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext
+from contextvars import Context, copy_context
 from typing import Any
 
 from tenantjobs.arguments import freeze
-from tenantjobs.colours import Awaiting, Blocking, Colour, drive
+from tenantjobs.colours import Awaiting, Blocking, Colour, asyncio, drive
 from tenantjobs.current import Current
 from tenantjobs.enqueuing import Call, keys, require_scope
 from tenantjobs.errors import DuplicateJob
@@ -25,10 +26,19 @@ def perform_now(call: Call) -> Any:
 
     Gives what the job returned, or None if it was skipped or discarded. For an async job: the coroutine to await.
     """
-    call.definition.signature.bind(*call.args, **call.kwargs)
-    if call.definition.is_async:
-        return _perform(call, Awaiting())
+    job = call.definition
+    try:
+        job.signature.bind(*call.args, **call.kwargs)
+    except TypeError as error:
+        raise TypeError(f"job {job.name}: {error}") from None
+    if job.is_async:
+        return _in_context(copy_context(), call)
     return drive(_perform(call, Blocking()))
+
+
+async def _in_context(context: Context, call: Call) -> Any:
+    # The scope is that of the call, wherever it is awaited.
+    return await asyncio().create_task(_perform(call, Awaiting()), context=context)
 
 
 async def _perform(call: Call, io: Colour) -> Any:

@@ -7,19 +7,23 @@ stacking order, and can be gathered in ``policies=[...]`` or on a mixin class.
 from __future__ import annotations
 
 import inspect
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from tenantjobs.errors import ConfigurationError, EnvelopeError
 
 T = TypeVar("T")
 
 Matcher = type[BaseException] | Callable[[BaseException], bool]
-Wait = float | timedelta | str | Sequence[float] | Callable[..., "float | timedelta | None"]
+Growing = Literal["polynomially_longer", "exponentially_longer"]
+Wait = float | timedelta | Growing | Sequence[float | timedelta] | Callable[..., "float | timedelta | None"]
 
 UNLIMITED = "unlimited"
+LONGEST = 10 * 365 * 86_400.0  # seconds; a wait that grows without end stays a moment that a database can store
+PRIORITIES = range(-(2**31), 2**31)
 
 
 class Policy:
@@ -33,12 +37,14 @@ class Policy:
 class ErrorPolicy(Policy):
     """A policy that answers for some errors: classes, or predicates on the error."""
 
-    def __init__(self, *errors: Matcher, then: Callable[..., object] | None, report: bool) -> None:
+    def __init__(self, *errors: Matcher, then: Callable[..., object] | None) -> None:
         self.errors = errors
         given: tuple[object, ...] = errors  # whatever they were declared as, they are looked at
         self.then = then
-        self.report = report
         verb = type(self).__name__
+        handler: object = then
+        if handler is not None and not (callable(handler) and positionals(handler)):
+            raise ConfigurationError(f"{verb}(then={then!r}): it is called with (job, error), or with (error)")
         if not errors:
             raise ConfigurationError(f"{verb}() names no error: say which ones, as in {verb}(ConnectionError)")
         for error in given:
@@ -80,30 +86,33 @@ class retry_on(ErrorPolicy):
         jitter: float = 0.15,
         queue: str | None = None,
         priority: int | None = None,
-        report: bool = False,
         key: str | None = None,
         then: Callable[..., object] | None = None,
     ) -> None:
-        super().__init__(*errors, then=then, report=report)
+        super().__init__(*errors, then=then)
+        check_options(queue, priority)
         self.wait = _checked_wait(wait)
         self.attempts = _checked_attempts(attempts)
-        self.jitter = jitter
+        self.jitter = _checked_share(jitter)
         self.queue = queue
         self.priority = priority
         # The counter of a job in flight is found by this text: it must not depend on declaration order or place.
-        self.key = key or "+".join(sorted(_matcher_name(error) for error in errors))
+        self.key = key or "+".join(sorted({_matcher_name(error) for error in errors}))
 
     def exhausted(self, executions: int) -> bool:
         return self.attempts is not None and executions >= self.attempts
 
     def delay(self, executions: int, error: BaseException) -> float:
         """Seconds until the next attempt, after ``executions`` of them."""
+        return min(self._delay(executions, error), LONGEST)
+
+    def _delay(self, executions: int, error: BaseException) -> float:
         wait = self.wait
         if callable(wait):
-            return _seconds(_call_wait(wait, executions, error))
+            return _result_of_wait(wait, executions, error)
         if isinstance(wait, str):
             if wait == "exponentially_longer":
-                return 3.0 * 2.0 ** (executions - 1)
+                return 3.0 * 2.0 ** min(executions - 1, 64)
             base = float(executions**4)
             return base + self._jittered(base) + 2
         if isinstance(wait, tuple):
@@ -119,25 +128,18 @@ class retry_on(ErrorPolicy):
 class discard_on(ErrorPolicy):
     """Give the job up, without failing it, when it raises one of ``errors``; ``then(job, error)`` is called first."""
 
-    def __init__(self, *errors: Matcher, then: Callable[..., object] | None = None, report: bool = False) -> None:
-        super().__init__(*errors, then=then, report=report)
-
-
-class guard(Policy):
-    """Perform only if ``predicate`` says so for the loaded arguments; otherwise the job is skipped, and says so.
-
-    The predicate takes the parameters of what it decorates: a function its arguments, a method its record first,
-    a ``Job`` class the job first.
-    """
-
-    def __init__(self, predicate: Callable[..., object]) -> None:
-        if not callable(predicate):
-            raise ConfigurationError(f"guard({predicate!r}): a callable is wanted")
-        self.predicate = predicate
+    def __init__(self, *errors: Matcher, then: Callable[..., object] | None = None) -> None:
+        super().__init__(*errors, then=then)
 
 
 class Hook(Policy):
-    """A function that runs around a job, with the parameters of what it decorates."""
+    """A function that runs around a job, with the parameters of what it decorates.
+
+    As a decorator on a method of a ``Job`` class it leaves the method a method, and is bound by its name: what a
+    subclass overrides is what runs.
+    """
+
+    name: str | None = None
 
     def __init__(self, function: Callable[..., Any]) -> None:
         if not callable(function):
@@ -145,9 +147,18 @@ class Hook(Policy):
         self.function = function
 
     def __set_name__(self, owner: type, name: str) -> None:
-        # `@before_perform` on a method of a Job class: the method stays a method, and the class learns of the hook.
         setattr(owner, name, self.function)
+        self.name = name
+        self.function = lambda job, /, *args, **kwargs: getattr(job, name)(*args, **kwargs)
         attach(owner, (self,))
+
+
+class guard(Hook):
+    """Perform only if ``function`` says so for the loaded arguments; otherwise the job is skipped, and says so.
+
+    It takes the parameters of what it decorates: a function its arguments, a method its record first, a ``Job`` class
+    the job first.
+    """
 
 
 class before_perform(Hook):
@@ -168,6 +179,7 @@ class after_discard(Hook):
 
 def attach(target: object, policies: Iterable[Policy]) -> None:
     """Add ``policies`` to what ``target`` itself declares; the same error class twice is a ConfigurationError."""
+    target = getattr(target, "__attach_to__", target)
     declared = own(target)
     for policy in policies:
         if not isinstance(policy, Policy):
@@ -181,6 +193,7 @@ def attach(target: object, policies: Iterable[Policy]) -> None:
 
 def own(target: object) -> tuple[Policy, ...]:
     """What ``target`` itself declares, without what it inherits."""
+    target = getattr(target, "__attach_to__", target)
     return tuple(getattr(target, "__dict__", {}).get("__policies__", ()))
 
 
@@ -212,19 +225,47 @@ def _with_causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _refuse_twice(target: object, declared: Sequence[Policy], policy: Policy) -> None:
-    if isinstance(policy, ErrorPolicy):
-        for other in declared:
-            if isinstance(other, ErrorPolicy):
-                for error in set(policy.errors) & set(other.errors):
-                    name = getattr(target, "__qualname__", None) or getattr(target, "name", target)
-                    raise ConfigurationError(
-                        f"{name} declares {_matcher_name(error)} twice, in {type(other).__name__} and in "
-                        f"{type(policy).__name__}: which one should win? Keep one"
-                    )
+    if not isinstance(policy, ErrorPolicy):
+        return
+    name = getattr(target, "__qualname__", None) or repr(target)
+    if len(set(policy.errors)) < len(policy.errors):
+        raise ConfigurationError(f"{name} declares one error twice in {type(policy).__name__}: name it once")
+    for other in declared:
+        if not isinstance(other, ErrorPolicy):
+            continue
+        for error in set(policy.errors) & set(other.errors):
+            raise ConfigurationError(
+                f"{name} declares {_matcher_name(error)} twice, in {type(other).__name__} and in "
+                f"{type(policy).__name__}: which one should win? Keep one"
+            )
+        if isinstance(policy, retry_on) and isinstance(other, retry_on) and policy.key == other.key:
+            raise ConfigurationError(
+                f"{name} has two retry_on that count under the same key {policy.key!r}: give one of them key='...'"
+            )
 
 
 def _matcher_name(matcher: Matcher) -> str:
-    return f"{matcher.__module__}.{getattr(matcher, '__qualname__', repr(matcher))}"
+    # Stable over processes: neither an address nor a position may be in it. A partial counts as its function.
+    named: Any = getattr(matcher, "func", matcher)
+    named = named if hasattr(named, "__qualname__") else type(named)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def check_options(queue: object, priority: object) -> None:
+    """ConfigurationError for a queue or a priority that no queue could store. None is left to the job."""
+    if queue is not None and not (isinstance(queue, str) and queue and _is_text(queue)):
+        raise ConfigurationError(f"queue={queue!r}: a queue's name is a text that is not empty")
+    # A range is asked for numbers only: it would look for anything else one by one.
+    if priority is not None and not (type(priority) is int and priority in PRIORITIES):
+        raise ConfigurationError(f"priority={priority!r}: a whole number of 32 bits is wanted; lower runs sooner")
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half a surrogate pair
+        return False
+    return True
 
 
 def _checked_attempts(attempts: int | str) -> int | None:
@@ -247,16 +288,18 @@ def _checked_wait(wait: Wait) -> float | str | tuple[float, ...] | Callable[...,
             raise ConfigurationError("retry_on(wait=[]): the list of waits is empty")
         return tuple(_seconds(_checked_seconds(each)) for each in wait)
     if callable(wait):
+        if not 1 <= positionals(wait) <= 3 or required_positionals(wait) > 2:
+            raise ConfigurationError(f"retry_on(wait={wait!r}): it is called with (executions) or (executions, error)")
         return wait
     return _seconds(_checked_seconds(wait))
 
 
 def _checked_seconds(wait: object) -> float | timedelta:
-    if isinstance(wait, timedelta):
+    if isinstance(wait, timedelta) and wait >= timedelta(0):
         return wait
-    if isinstance(wait, bool) or not isinstance(wait, int | float):
+    if isinstance(wait, bool) or not isinstance(wait, int | float) or not math.isfinite(wait) or wait < 0:
         raise ConfigurationError(
-            f"retry_on(wait={wait!r}): seconds, a timedelta, 'polynomially_longer', 'exponentially_longer', "
+            f"retry_on(wait={wait!r}): seconds from 0 on, a timedelta, 'polynomially_longer', 'exponentially_longer', "
             f"a list or a callable is wanted"
         )
     return wait
@@ -268,18 +311,34 @@ def _seconds(wait: float | timedelta | None) -> float:
     return wait.total_seconds() if isinstance(wait, timedelta) else float(wait)
 
 
-def _call_wait(
-    wait: Callable[..., float | timedelta | None], executions: int, error: BaseException
-) -> float | timedelta | None:
-    return wait(executions, error) if required_positionals(wait) > 1 else wait(executions)
+def _checked_share(jitter: object) -> float:
+    if isinstance(jitter, bool) or not isinstance(jitter, int | float) or not 0 <= jitter <= 1:
+        raise ConfigurationError(f"retry_on(jitter={jitter!r}): a share from 0 to 1 is wanted")
+    return float(jitter)
+
+
+def _result_of_wait(wait: Callable[..., float | timedelta | None], executions: int, error: BaseException) -> float:
+    result = wait(executions, error) if required_positionals(wait) > 1 else wait(executions)
+    return _seconds(None if result is None else _checked_seconds(result))
 
 
 def required_positionals(function: Callable[..., Any]) -> int:
     """How many positional arguments ``function`` insists on."""
-    parameters = inspect.signature(function).parameters.values()
-    return sum(
-        1
-        for parameter in parameters
-        if parameter.default is parameter.empty
-        and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-    )
+    return sum(1 for parameter in _positional(function) if parameter.default is parameter.empty)
+
+
+def positionals(function: Callable[..., Any]) -> int:
+    """How many positional arguments ``function`` takes at most; a handful if it takes any number, or does not say."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # some builtins do not say
+        return 3
+    return 3 if any(each.kind is each.VAR_POSITIONAL for each in parameters) else len(_positional(function))
+
+
+def _positional(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:
+        return []
+    return [each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]

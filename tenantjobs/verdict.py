@@ -12,14 +12,14 @@ from tenantjobs.current import Current
 from tenantjobs.definition import Definition
 from tenantjobs.envelope import Envelope
 from tenantjobs.outcome import Discarded, Failed, Outcome, Retried
-from tenantjobs.policies import ErrorPolicy, after_discard, discard_on, required_positionals, retry_on
+from tenantjobs.policies import ErrorPolicy, after_discard, discard_on, positionals, retry_on
 from tenantjobs.running import current_job
 
 
 async def verdict(envelope: Envelope, job: Definition, io: Colour, error: BaseException) -> Outcome:
     """What the declarations say about ``error``. Handlers run with the tenant's id, in a session of their own."""
-    policy = job.handler(error)
     try:
+        policy = job.handler(error)
         if isinstance(policy, retry_on):
             executions = envelope.counters.get(policy.key, 0) + 1
             if not policy.exhausted(executions):
@@ -71,4 +71,4 @@ async def _in_session(
 
 
 def _handler_arguments(handler: Callable[..., object], subject: object, error: BaseException) -> tuple[object, ...]:
-    return (subject, error) if required_positionals(handler) != 1 else (error,)
+    return (subject, error) if positionals(handler) > 1 else (error,)

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session, registry, scoped_session, sessionmaker
 
 from tenantjobs import identity, transaction
 from tenantjobs.errors import ConfigurationError
-from tenantjobs_sqlalchemy import factories, models, transactions
+from tenantjobs_sqlalchemy import factories, models, tracking
 from tenantjobs_sqlalchemy.locator import RecordLocator
 from tenantjobs_sqlalchemy.sessions import SessionWork
 from tenantjobs_sqlalchemy.transactions import SessionTransactions
@@ -46,7 +46,7 @@ def install(
         models.learn_all(_registry_of(base))
     if name is not None:
         _locator.name = name
-    transactions.track(factory.session_class)
+    tracking.track(factory.session_class)
     factories.remember(factory)
     transaction.register(_transactions)
     transaction.register_work(_work)
@@ -55,7 +55,7 @@ def install(
 
 def uninstall() -> None:
     """Undo every ``install``: jobs leave at the call again, and have no sessions. For tests."""
-    transactions.untrack_all()
+    tracking.untrack_all()
     factories.forget_all()
     identity.unregister(_locator)
     _locator.name = None

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
 def text_of(value: object) -> str:
@@ -42,10 +43,20 @@ def value_of(text: str, column: ColumnElement[Any]) -> Any:
 
 
 def _kind(column: ColumnElement[Any]) -> type:
+    kind: TypeEngine[Any] = column.type
+    if isinstance(kind, TypeDecorator) and _python_type(kind) is object:
+        kind = kind.impl_instance  # it does not say; most of them have the values of what they decorate
+    found = _python_type(kind)
+    if found is object:
+        raise ValueError(f"the type {kind!r} does not say what it holds in Python")
+    return found
+
+
+def _python_type(kind: TypeEngine[Any]) -> type:
     try:
-        return column.type.python_type
-    except NotImplementedError:
-        raise ValueError(f"the type {column.type!r} does not say what it holds in Python") from None
+        return kind.python_type
+    except NotImplementedError:  # so says SQLAlchemy 2.0, where 2.1 says object
+        return object
 
 
 def _member(text: str, kind: type[Enum]) -> Enum:

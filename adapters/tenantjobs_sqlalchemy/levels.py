@@ -7,7 +7,8 @@ flush makes for itself are none.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from weakref import WeakKeyDictionary, ref
 
@@ -88,6 +89,8 @@ def note(session: Session) -> None:
     if root is None:
         return
     seen = _opened.get()
+    if seen and seen[-1]() is root:
+        return  # nearly always
     if not any(reference() is root for reference in seen):
         level_of(root)
         _opened.set((*(reference for reference in seen if _is_open(reference())), ref(root)))
@@ -98,7 +101,19 @@ def open_sessions() -> Iterator[Session]:
     for reference in reversed(_opened.get()):
         transaction = reference()
         if transaction is not None and transaction in _levels:
-            yield transaction.session
+            session: Session | None = transaction.session
+            if session is not None and session.get_transaction() is transaction:  # else it is being closed
+                yield session
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """A part of this context that does not know of the transactions which are open around it."""
+    token = _opened.set(())
+    try:
+        yield
+    finally:
+        _opened.reset(token)
 
 
 def level_of(transaction: SessionTransaction) -> Level:
@@ -122,6 +137,14 @@ def root(session: Session) -> Root | None:
     return level if isinstance(level, Root) else None
 
 
+def pair(session: Session) -> tuple[Level, Root]:
+    """The innermost and the outermost level of a session that has a transaction."""
+    innermost, outermost = current(session), root(session)
+    assert innermost is not None
+    assert outermost is not None
+    return innermost, outermost
+
+
 def left(transaction: SessionTransaction) -> Level | None:
     """The level of a transaction that has ended; None for that of a flush."""
     return _levels.pop(transaction, None)
@@ -133,6 +156,16 @@ def around(transaction: SessionTransaction) -> Level | None:
     while outer is not None and outer.parent is not None and not outer.nested:
         outer = outer.parent
     return None if outer is None else level_of(outer)
+
+
+def by_adapter(jobs: Sequence[Waiting]) -> list[tuple[Adapter, list[Held]]]:
+    """The jobs of each adapter, in their order, without those that were taken back."""
+    found: dict[int, tuple[Adapter, list[Held]]] = {}
+    for job, adapter in jobs:
+        _, held = found.setdefault(id(adapter), (adapter, []))
+        if not job.cancelled:
+            held.append(job)
+    return list(found.values())
 
 
 def named(jobs: Iterable[Held]) -> str:

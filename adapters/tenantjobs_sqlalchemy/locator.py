@@ -15,7 +15,7 @@ from tenantjobs import runtime
 from tenantjobs.current import Current
 from tenantjobs.errors import ArgumentError, RecordGone, RecordUnavailable, SerializationError, WrongTenant
 from tenantjobs.identity import GlobalId, PendingRecord
-from tenantjobs_sqlalchemy import keys, levels, models, reading, transactions
+from tenantjobs_sqlalchemy import keys, levels, models, reading, tracking
 from tenantjobs_sqlalchemy.scoping import TenantScoped, owner_text
 
 NO_ANSWER = (OperationalError, InterfaceError, DisconnectionError, PoolTimeout, OSError)
@@ -31,11 +31,13 @@ class RecordLocator:
         state = inspect(record, raiseerr=False)
         if not isinstance(state, InstanceState):
             return None
-        if state.session is not None:
-            levels.note(state.session)
+        session = state.session
+        followed = session is not None and tracking.is_tracked(session)
+        if session is not None and followed:
+            levels.note(session)  # it may have begun in the context of another thread or task
         if state.key is not None:
             return self._gid(state, state.key[1])
-        if state.pending and state.session is not None and transactions.is_tracked(state.session):
+        if state.pending and followed:
             return self._gid(state, _inserted_key(state)) if _is_inserted(state) else PendingRecord(record)
         raise SerializationError(_nameless(state))
 

@@ -31,9 +31,9 @@ class TenantScoped:
     raises ``WrongTenant``. Without a tenant both raise ``TenantMissing``; ``Current.system(reason)`` sees everything.
     It holds for every ``Session``. Declare ``tenant_id`` yourself for another type or a foreign key.
 
-    What it does not see yet: textual and Core statements, bulk inserts and updates by key, an update whose values move
-    rows, an object of another tenant that the session holds already, the reload of an expired one, and a foreign key to
-    another tenant's row. A new row belongs to the tenant of the flush, not to that of ``session.add``.
+    What it does not see yet: textual and Core statements, insert statements, bulk inserts and updates by key, an update
+    whose values move rows, an object of another tenant that the session holds already, the reload of an expired one,
+    and a foreign key to another tenant's row. A new row belongs to the tenant of the flush, not of ``session.add``.
     """
 
     if TYPE_CHECKING:
@@ -61,6 +61,10 @@ class TenantScoped:
 
 class UnscopedQuery(TenantMissing, DontWrapMixin):
     """A query of tenants' rows without a tenant; SQLAlchemy passes it on as it is."""
+
+
+class MisfitTenant(ConfigurationError, DontWrapMixin):
+    """A tenant whose id the column cannot hold; passed on as it is too."""
 
 
 def owner_text(tenant_id: object) -> str:
@@ -130,7 +134,7 @@ def _current_id(column: Any, name: str) -> Any:
     try:
         return keys.value_of(tenant_id, column)
     except ValueError as error:
-        raise ConfigurationError(f"tenant {tenant_id} cannot be a {name}.tenant_id: {error}") from error
+        raise MisfitTenant(f"tenant {tenant_id} cannot be a {name}.tenant_id: {error}") from error
 
 
 def _column(model: type) -> Column[Any]:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.transaction import AsyncScope, Scope
-from tenantjobs_sqlalchemy import factories
+from tenantjobs_sqlalchemy import factories, levels
 from tenantjobs_sqlalchemy.factories import Colour
 from tenantjobs_sqlalchemy.levels import logger
 
@@ -141,7 +141,9 @@ class WithoutAsyncSession:
 def _in_place(session: Session | AsyncSession | Missing) -> Iterator[None]:
     token = _current.set(session)
     try:
-        yield
+        # What a job enqueues must not wait for a transaction of whoever happens to perform it.
+        with levels.apart():
+            yield
     finally:
         _current.reset(token)
 

@@ -7,16 +7,18 @@ from tenantjobs.adapter import Drains
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.runtime import override
 from tenantjobs.testing.assertions import assert_enqueued_jobs, assert_enqueued_with, assert_no_enqueued_jobs
-from tenantjobs.testing.memory import EnqueuedJob, MemoryAdapter, enqueued_jobs
+from tenantjobs.testing.memory import EnqueuedJob, FailedJob, MemoryAdapter, enqueued_jobs, failed_jobs
 
 __all__ = [
     "EnqueuedJob",
+    "FailedJob",
     "MemoryAdapter",
     "assert_enqueued_jobs",
     "assert_enqueued_with",
     "assert_no_enqueued_jobs",
     "drain",
     "enqueued_jobs",
+    "failed_jobs",
     "override",
 ]
 
@@ -24,7 +26,8 @@ __all__ = [
 def drain() -> int:
     """Perform everything that is due in the configured adapter, here, until nothing is; the number of attempts.
 
-    Every job goes through the real dump and load. What is scheduled for later stays.
+    Every job goes through the real dump and load. What is scheduled for later stays; what fails is logged and kept
+    (``failed_jobs()``, or the tables of the database queue).
     """
     configured = adapter.configured()
     if not isinstance(configured, Drains):

@@ -33,6 +33,13 @@ class EnqueuedJob(msgspec.Struct, frozen=True):
     kwargs: dict[str, Any]
 
 
+class FailedJob(msgspec.Struct, frozen=True):
+    """A job that was performed and raised what nobody had declared, or that could not be run at all."""
+
+    job: EnqueuedJob
+    error: BaseException
+
+
 class MemoryAdapter:
     """Keeps jobs until ``testing.drain()`` performs them; entry point ``test``."""
 
@@ -45,6 +52,7 @@ class MemoryAdapter:
         self.settings = settings or self.Settings()
         self._lock = threading.Lock()
         self._waiting: list[bytes] = []
+        self.failed: list[FailedJob] = []
         self.ledger: Ledger = MemoryLedger()
 
     def enqueue(self, envelope: Envelope) -> None:
@@ -62,17 +70,21 @@ class MemoryAdapter:
         return found
 
     def drain(self) -> int:
-        """Perform what is due. What a failed job raised is raised here, after the others have had their turn."""
-        performed, failures = 0, list[BaseException]()
+        """Perform what is due, however it ends; the number of attempts. What failed is in ``failed``."""
+        performed = 0
         while (data := self._take_due()) is not None:
+            try:
+                outcome = execute(data)
+            except BaseException:
+                # Interrupted: rolled back, and the job waits again.
+                with self._lock:
+                    self._waiting.insert(0, data)
+                raise
             performed += 1
-            outcome = execute(data)
             if isinstance(outcome, Retried):
                 self.enqueue(outcome.again())
             elif isinstance(outcome, Failed | Quarantined):
-                failures.append(outcome.error)
-        if failures:
-            raise failures[0]
+                self.failed.append(FailedJob(_view(Envelope.decode(data)), outcome.error))
         return performed
 
     def waiting(self) -> list[EnqueuedJob]:
@@ -96,13 +108,22 @@ class MemoryAdapter:
 
 def enqueued_jobs() -> list[EnqueuedJob]:
     """What waits in the adapter ``test``, in the order of enqueuing."""
+    return _memory().waiting()
+
+
+def failed_jobs() -> list[FailedJob]:
+    """What has failed in the adapter ``test``, in the order of performing."""
+    return list(_memory().failed)
+
+
+def _memory() -> MemoryAdapter:
     configured = adapter.configured()
     if not isinstance(configured, MemoryAdapter):
         raise ConfigurationError(
-            f"enqueued_jobs() looks into the adapter 'test', and {type(configured).__name__} is configured: "
+            f"this looks into the adapter 'test', and {type(configured).__name__} is configured: "
             f"wrap the test in testing.override(adapter='test')"
         )
-    return configured.waiting()
+    return configured
 
 
 def _view(envelope: Envelope) -> EnqueuedJob:

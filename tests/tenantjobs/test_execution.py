@@ -3,7 +3,7 @@ from __future__ import annotations
 import contextvars
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -461,3 +461,68 @@ def test_a_job_whose_lease_is_lost_is_rolled_back_without_a_verdict() -> None:
 
     with pytest.raises(LeaseLost):
         execute(enqueued(note), Lost())
+
+
+def test_a_hook_around_the_job_may_take_its_error() -> None:
+    def swallow() -> Iterator[None]:
+        with suppress(ValueError):
+            yield
+
+    assert execute(enqueued(failing(ValueError(), around_perform(swallow)))) == Finished(None)
+
+
+def test_a_predicate_that_raises_fails_the_job_with_a_verdict() -> None:
+    def explode(error: BaseException) -> bool:
+        raise RuntimeError("predicate")
+
+    outcome = execute(enqueued(failing(ValueError("boom"), retry_on(explode))))
+
+    assert isinstance(outcome, Failed)
+    assert str(outcome.error) == "predicate"
+
+
+async def test_something_cancelled_inside_an_async_job_fails_it() -> None:
+    import asyncio
+
+    @job
+    async def awaits_a_cancelled_task() -> None:
+        task = asyncio.create_task(asyncio.sleep(10))
+        task.cancel()
+        await task
+
+    assert isinstance(await aexecute(enqueued(awaits_a_cancelled_task)), Failed)
+
+
+def test_policies_are_heard_wherever_they_stand() -> None:
+    class Declared(Job):
+        policies = [discard_on(KeyError)]
+
+        @guard
+        def wanted(self, number: int) -> bool:
+            return number > 0
+
+        @discard_on(ValueError)
+        def perform(self, number: int) -> None:
+            raise ValueError if number == 1 else KeyError
+
+    assert isinstance(execute(enqueued(Declared, 1)), Discarded)
+    assert isinstance(execute(enqueued(Declared, 2)), Discarded)
+    assert execute(enqueued(Declared, 0)) == Finished(note="its guard said no")
+
+
+def test_a_hook_that_a_subclass_overrides_is_what_runs_once() -> None:
+    class Parent(Job):
+        @before_perform
+        def prepare(self) -> None:
+            seen.append("parent")
+
+        def perform(self) -> None: ...
+
+    class Child(Parent):
+        @before_perform
+        def prepare(self) -> None:
+            seen.append("child")
+
+    execute(enqueued(Child))
+
+    assert seen == ["child"]

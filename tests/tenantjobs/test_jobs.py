@@ -327,3 +327,71 @@ def test_what_is_no_function_of_ours_gives_a_clear_error(target: Any) -> None:
 
     with pytest.raises(ConfigurationError, match="is no job"):
         definition_of(target)
+
+
+async def test_an_async_enqueue_belongs_to_the_tenant_and_the_values_of_the_call_not_of_the_await() -> None:
+    note = a_function_job()
+    values = [1]
+    with Current.switch("the other one", tenant_id="globex"):
+        waiting = note.aperform_later(values)
+    values.append(2)
+    await waiting
+
+    assert [(each.tenant_id, each.args) for each in enqueued_jobs()] == [("globex", ([1],))]
+
+
+async def test_an_async_job_performed_now_runs_in_the_scope_of_the_call() -> None:
+    @job
+    async def tenant() -> str | None:
+        return Current.tenant_id
+
+    with Current.switch("the other one", tenant_id="globex"):
+        waiting = tenant.perform_now()
+
+    assert await waiting == "globex"
+
+
+def test_a_job_whose_name_leads_elsewhere_by_now_is_refused_rather_than_mixed_up() -> None:
+    def make(number: int) -> Any:
+        @job(name="made")
+        def made() -> None:
+            seen.append(number)
+
+        return made
+
+    first, second = make(1), make(2)
+    second.perform_later()
+
+    with pytest.raises(ConfigurationError, match="another job was defined under the name 'made'"):
+        first.perform_later()
+
+
+def test_parameters_may_have_any_name() -> None:
+    @job
+    def note(*, function: int, record: int, job: int, self: int = 0) -> None:
+        seen.append((function, record, job, self))
+
+    note.perform_later(function=1, record=2, job=3, self=4)
+    testing.drain()
+
+    assert seen == [(1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize("aliases", [[""], [5]])
+def test_an_alias_is_a_name(aliases: Any) -> None:
+    with pytest.raises(ConfigurationError, match="name is a text"):
+        a_function_job(aliases=aliases)
+
+
+def test_a_single_alias_may_be_a_text(registry: dict[str, Definition]) -> None:
+    a_function_job(aliases="note.old")
+
+    assert "note.old" in registry
+
+
+def test_a_generator_is_no_job_since_nothing_would_run_it() -> None:
+    with pytest.raises(ConfigurationError, match="is a generator"):
+
+        @job
+        def yields() -> Any:
+            yield 1

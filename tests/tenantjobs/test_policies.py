@@ -57,7 +57,9 @@ def test_jitter_never_applies_to_the_two_seconds_of_a_polynomial() -> None:
     assert all(3 <= policy.delay(1, Base()) < 4 for _ in range(100))
 
 
-@pytest.mark.parametrize("wait", ["linearly", [], True, None, object(), [1, "x"]])
+@pytest.mark.parametrize(
+    "wait", ["linearly", [], True, None, object(), [1, "x"], -1, float("nan"), float("inf"), lambda: 1]
+)
 def test_a_wait_of_no_known_kind_is_refused_when_it_is_declared(wait: Any) -> None:
     with pytest.raises(ConfigurationError, match="wait="):
         retry_on(Base, wait=wait)
@@ -153,3 +155,20 @@ def test_the_key_of_a_declaration_does_not_depend_on_the_order_of_its_classes() 
     assert retry_on(Base, Leaf).key == retry_on(Leaf, Base).key
     assert retry_on(Base).key != retry_on(Leaf).key
     assert retry_on(Base, key="mine").key == "mine"
+
+
+def test_two_declarations_that_would_share_a_counter_are_refused() -> None:
+    def target() -> None: ...
+
+    with pytest.raises(ConfigurationError, match="give one of them key="):
+        attach(target, [retry_on(lambda error: False), retry_on(lambda error: True)])
+
+
+@pytest.mark.parametrize("then", [5, "log", lambda: None])
+def test_a_handler_that_could_not_be_called_is_refused_when_declared(then: Any) -> None:
+    with pytest.raises(ConfigurationError, match="then="):
+        discard_on(Base, then=then)
+
+
+def test_a_wait_without_end_stays_a_moment_that_can_be_stored() -> None:
+    assert retry_on(Base, wait="exponentially_longer").delay(10_000, Base()) < 11 * 365 * 86_400

@@ -20,7 +20,7 @@ from sqlalchemy import (
     insert,
     select,
 )
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, sessionmaker
 
 import tenantjobs_sqlalchemy
@@ -30,7 +30,8 @@ from tenantjobs.envelope import Envelope
 from tenantjobs_sqlalchemy import TenantScoped
 from tests.services import fresh_postgres
 
-ENGINES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
+POSTGRES = pytest.param("postgres", marks=pytest.mark.postgres)
+ENGINES = ["sqlite", POSTGRES]
 
 queue = Table(
     "queue", MetaData(), Column("position", Integer, primary_key=True, autoincrement=True), Column("label", String(80))
@@ -80,6 +81,7 @@ class Recording:
 
     def __init__(self) -> None:
         self.batches: list[list[Any]] = []
+        self.envelopes: list[Envelope] = []
         self.error: Exception | None = None
 
     @property
@@ -93,6 +95,7 @@ class Recording:
         if self.error is not None:
             raise self.error
         self.batches.append([label(envelope) for envelope in envelopes])
+        self.envelopes += envelopes
 
     def close(self) -> None: ...
 
@@ -139,7 +142,7 @@ class Statements:
 def label(envelope: Envelope) -> Any:
     """The first argument: what a test knows the job by."""
     arguments, _ = msgspec.json.decode(envelope.arguments)
-    return arguments[0]
+    return arguments[0] if arguments else None
 
 
 @pytest.fixture(scope="session")
@@ -177,6 +180,15 @@ async def async_engine(url: str, engine: Engine) -> AsyncIterator[AsyncEngine]:
 
 
 @pytest.fixture
+def amaker(async_engine: AsyncEngine) -> Iterator[async_sessionmaker[AsyncSession]]:
+    """What makes async sessions, installed."""
+    amaker = async_sessionmaker(async_engine)
+    tenantjobs_sqlalchemy.install(amaker)
+    yield amaker
+    tenantjobs_sqlalchemy.uninstall()
+
+
+@pytest.fixture
 def maker(engine: Engine) -> Iterator[sessionmaker[Any]]:
     """What makes sessions, installed."""
     maker = sessionmaker(engine)
@@ -202,9 +214,13 @@ def within(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Joining:
 
 
 def create_tables(engine: Engine) -> None:
+    names = []
     for metadata in (Base.metadata, queue.metadata):
-        metadata.drop_all(engine)
         metadata.create_all(engine)
+        names += list(metadata.tables)
+    if engine.dialect.name == "postgresql":  # the database of all tests
+        with engine.begin() as connection:
+            connection.exec_driver_sql(f"TRUNCATE {', '.join(names)} RESTART IDENTITY")
 
 
 def with_savepoints(engine: Engine) -> None:

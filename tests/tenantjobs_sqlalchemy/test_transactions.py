@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 import tenantjobs_sqlalchemy
 from tenantjobs import job, on_commit, perform_all_later
 from tenantjobs.errors import SerializationError
-from tests.tenantjobs_sqlalchemy.conftest import Order, Recording, create_tables, with_savepoints
+from tests.tenantjobs_sqlalchemy.conftest import Order, Recording
 
 Maker = sessionmaker[Session]
 
@@ -344,6 +343,14 @@ class TestSeveralSessions:
 
             assert elsewhere.sent == [1]
 
+    def test_not_even_if_a_record_of_it_is_passed(self, maker: Maker, engine: Engine, elsewhere: Recording) -> None:
+        with maker.begin() as session:
+            session.add(Order(name="a"))
+        with Session(engine) as session:
+            handle = note.perform_later(session.scalars(select(Order)).one())
+
+            assert handle.enqueued is True
+
 
 def test_a_session_is_used_again_with_nothing_left_behind(maker: Maker, elsewhere: Recording) -> None:
     with maker() as session:
@@ -360,9 +367,7 @@ def test_a_session_is_used_again_with_nothing_left_behind(maker: Maker, elsewher
     assert elsewhere.sent == [0, 1]
 
 
-def test_a_scoped_session_holds_jobs_until_it_is_removed(
-    engine: Engine, maker: Maker, elsewhere: Recording
-) -> None:
+def test_a_scoped_session_holds_jobs_until_it_is_removed(engine: Engine, maker: Maker, elsewhere: Recording) -> None:
     registry = scoped_session(maker)
     registry.scalars(select(Order)).all()
     note.perform_later(1)
@@ -424,6 +429,17 @@ class TestHooks:
 
         assert elsewhere.sent == [1]
 
+    def test_jobs_of_a_hook_at_the_very_end_leave_at_once(
+        self, engine: Engine, maker: Maker, elsewhere: Recording
+    ) -> None:
+        hooked = sessionmaker(engine)
+        event.listen(hooked, "after_transaction_end", lambda session, ended: note.perform_later("end"))
+        tenantjobs_sqlalchemy.install(hooked)
+        with hooked.begin():
+            note.perform_later(1)
+
+        assert sorted(map(str, elsewhere.sent)) == ["1", "end"]
+
     def test_a_job_that_is_enqueued_while_jobs_are_sent_leaves_too(self, maker: Maker, elsewhere: Recording) -> None:
         with maker.begin():
             on_commit(lambda: note.perform_later(2))
@@ -461,6 +477,18 @@ class TestFailures:
 
         assert elsewhere.sent == []
         assert handle.enqueued is False
+
+    def test_a_job_of_a_transaction_that_has_failed_already_is_dropped(
+        self, maker: Maker, elsewhere: Recording
+    ) -> None:
+        with maker() as session:
+            session.add(Order())
+            with pytest.raises(IntegrityError):
+                session.flush()
+            handle = note.perform_later(1)
+            session.rollback()
+
+        assert (elsewhere.sent, handle.enqueued) == ([], False)
 
     def test_an_error_of_the_queue_reaches_nobody_but_the_handle(
         self, maker: Maker, elsewhere: Recording, caplog: pytest.LogCaptureFixture
@@ -573,9 +601,7 @@ class TestOnCommit:
 
         assert ran == [1, 2]
 
-    def test_one_that_raises_is_logged_and_the_others_run(
-        self, maker: Maker, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_one_that_raises_is_logged_and_the_others_run(self, maker: Maker, caplog: pytest.LogCaptureFixture) -> None:
         ran: list[int] = []
         with maker.begin():
             on_commit(lambda: 1 / 0)

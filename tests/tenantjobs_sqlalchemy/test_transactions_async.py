@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
-import tenantjobs_sqlalchemy
 from tenantjobs import job, on_commit
 from tests.tenantjobs_sqlalchemy.conftest import Joining, Order, Recording, Statements
 
@@ -21,14 +19,6 @@ Maker = async_sessionmaker[AsyncSession]
 
 @job(name="tests.asynchronous.note", tenancy="none")
 def note(value: Any) -> None: ...
-
-
-@pytest.fixture
-def amaker(async_engine: AsyncEngine) -> Iterator[Maker]:
-    amaker = async_sessionmaker(async_engine)
-    tenantjobs_sqlalchemy.install(amaker)
-    yield amaker
-    tenantjobs_sqlalchemy.uninstall()
 
 
 @pytest.fixture
@@ -95,9 +85,11 @@ async def test_a_session_that_wrote_and_is_closed_drops_its_jobs(
     assert handle.job_id in caplog.text
 
 
-async def test_the_queue_does_not_stop_the_event_loop(amaker: Maker, elsewhere: Recording) -> None:
+async def test_the_queue_does_not_stop_the_event_loop(
+    amaker: Maker, elsewhere: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
     threads: list[int] = []
-    elsewhere.enqueue_all = lambda envelopes: threads.append(threading.get_ident())  # type: ignore[method-assign, assignment, misc]  # a spy
+    monkeypatch.setattr(elsewhere, "enqueue_all", lambda envelopes: threads.append(threading.get_ident()))
     async with amaker.begin():
         note.perform_later(1)
 

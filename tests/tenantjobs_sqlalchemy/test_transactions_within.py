@@ -118,7 +118,9 @@ def test_a_session_that_wrote_and_is_closed_drops_its_jobs(
     assert handle.job_id in caplog.text
 
 
-def test_an_error_of_the_queue_aborts_the_commit(maker: Maker, within: Joining, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_queue_aborts_the_commit(
+    maker: Maker, within: Joining, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object) -> None:
         raise ConnectionError
 
@@ -143,7 +145,7 @@ def test_a_failing_commit_drops_the_jobs(maker: Maker, within: Joining) -> None:
     assert (within.stored, handle.enqueued) == ([], False)
 
 
-def test_a_commit_that_fails_after_the_jobs_were_written_drops_them(maker: Maker, engine: Engine, within: Joining) -> None:
+def test_a_commit_that_fails_after_the_jobs_were_written_drops_them(maker: Maker, within: Joining) -> None:
     def refuse(session: Session) -> None:
         raise ZeroDivisionError
 
@@ -180,12 +182,10 @@ class TestHooks:
     """Jobs that are enqueued while the transaction commits."""
 
     def test_jobs_of_an_earlier_before_commit_hook_are_written_with_the_others(
-        self, engine: Engine, maker: Maker, within: Joining
+        self, maker: Maker, within: Joining
     ) -> None:
-        hooked = sessionmaker(engine)
-        event.listen(hooked, "before_commit", lambda session: note.perform_later(2))
-        tenantjobs_sqlalchemy.install(hooked)
-        with hooked.begin():
+        event.listen(maker, "before_commit", lambda session: note.perform_later(2), insert=True)
+        with maker.begin():
             note.perform_later(1)
 
         assert within.writes == [["1", "2"]]
@@ -287,7 +287,7 @@ class TestSeveralSessions:
 
         assert within.writes == [["1"]]
 
-    def test_a_job_does_not_wait_for_an_outer_session_there(self, maker: Maker, engine: Engine, within: Joining) -> None:
+    def test_a_job_does_not_wait_for_an_outer_session_there(self, maker: Maker, within: Joining) -> None:
         with maker.begin():
             with maker.begin():
                 note.perform_later(1)

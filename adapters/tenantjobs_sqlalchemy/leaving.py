@@ -1,0 +1,67 @@
+"""The end of a transaction as the jobs that waited for it see it: sent, handed on, or lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from sqlalchemy.orm import Session
+from sqlalchemy.util import await_only
+from sqlalchemy.util.concurrency import in_greenlet
+
+from tenantjobs import transaction
+from tenantjobs.adapter import Adapter
+from tenantjobs.transaction import Held
+from tenantjobs_sqlalchemy import levels
+from tenantjobs_sqlalchemy.extension import async_session_of
+from tenantjobs_sqlalchemy.levels import Root, by_adapter, logger, named
+
+
+def leave(session: Session, root: Root) -> None:
+    """The transaction is over and well: on to the next one that is open in this context, or else to the queue."""
+    written, jobs, callbacks = root.written, root.jobs, root.callbacks
+    root.clear()
+    for job in written:
+        job.sent()
+    following = next(levels.open_sessions(), None)
+    if following is not None:
+        level, _ = levels.pair(following)
+        level.jobs += jobs
+        level.callbacks += callbacks
+        return
+    try:
+        for adapter, held in by_adapter(jobs):
+            _send(session, held, adapter)
+    finally:
+        for callback in callbacks:
+            _call(callback)
+
+
+def warn_of_loss(root: Root) -> None:
+    lost = [named(root.waiting)] if root.waiting else []
+    lost += [f"{len(root.callbacks)} callbacks of on_commit"] if root.callbacks else []
+    if lost:
+        logger.warning(
+            "dropped %s: the session that they waited for wrote and was closed without a commit; commit it, as in "
+            "`with Session.begin() as session:`",
+            " and ".join(lost),
+        )
+
+
+def _send(session: Session, held: Sequence[Held], adapter: Adapter) -> None:
+    if _is_awaited(session):
+        # The queue's own I/O would stop the event loop that this commit is awaited in.
+        await_only(asyncio.to_thread(transaction.send, held, adapter))
+    else:
+        transaction.send(held, adapter)
+
+
+def _is_awaited(session: Session) -> bool:
+    return async_session_of(session) is not None and in_greenlet()
+
+
+def _call(callback: Callable[[], object]) -> None:
+    try:
+        callback()
+    except Exception:
+        logger.exception("a callback of on_commit failed; its transaction is committed: %r", callback)
