@@ -28,7 +28,7 @@ from tenantjobs.definition import Definition
 from tenantjobs.enqueuing import refuse_foreign, require_scope
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import EnvelopeError, LeaseLost, UnknownJob
-from tenantjobs.keyed import Complete, behind_key
+from tenantjobs.keyed import Completion, behind_key
 from tenantjobs.outcome import Discarded, Failed, Finished, Outcome, Quarantined, Retried
 from tenantjobs.policies import after_perform, around_perform, before_perform, guard
 from tenantjobs.running import JobContext, running
@@ -123,7 +123,7 @@ async def _behind_its_key(envelope: Envelope, job: Definition, io: Colour, deliv
         tenant=envelope.tenant_id or "",
         key=_key(envelope, job),
         owner=envelope.id,
-        work=lambda complete: _work(envelope, job, io, complete, delivery),
+        work=lambda completion: _work(envelope, job, io, completion, delivery),
     )
     if finished == "running":
         # Nothing was attempted: the job goes back uncharged.
@@ -142,7 +142,7 @@ def _key(envelope: Envelope, job: Definition) -> str:
 
 
 async def _work(
-    envelope: Envelope, job: Definition, io: Colour, complete: Complete | None, delivery: Delivery | None
+    envelope: Envelope, job: Definition, io: Colour, completion: Completion | None, delivery: Delivery | None
 ) -> Finished:
     """One transaction: locate, load, run, complete the key. The exit of the session is the commit."""
     async with io.session(job) as session:
@@ -150,12 +150,13 @@ async def _work(
         args, kwargs = await _load(envelope, job, io)
         faults.point("after_load")
         finished = await run(job, args, kwargs, io)
-        if complete is not None:
-            await _complete(complete, session, io)
+        joined = completion is not None and session is not None and await io.settle(session.run(completion.within))
         if delivery is not None and delivery.lost():
             raise LeaseLost(f"job {job.name} id={envelope.id} belongs to another worker by now")
         faults.point("before_commit")
     faults.point("after_commit")
+    if completion is not None and not joined:
+        await io.blocking(completion.afterwards)
     return finished
 
 
@@ -195,13 +196,6 @@ async def _load(envelope: Envelope, job: Definition, io: Colour) -> tuple[tuple[
         refuse_foreign(job, record, envelope.tenant_id)
         records[reference] = record
     return thawed.fill(records)
-
-
-async def _complete(complete: Complete, session: Any, io: Colour) -> None:
-    if session is None:
-        await io.blocking(complete, None)
-    else:
-        await io.settle(session.run(complete))
 
 
 def _known(data: bytes | str) -> tuple[Envelope, Definition]:

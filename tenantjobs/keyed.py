@@ -15,7 +15,24 @@ from tenantjobs.outcome import Finished
 
 POLL = 0.1  # seconds between two looks at a key that another job holds
 
-Complete = Callable[[object | None], None]
+
+class Completion:
+    """Marks the key of a job as done: in the work's own transaction where the ledger joins it, else after it."""
+
+    def __init__(self, ledger: Ledger, claim: Claim) -> None:
+        self._ledger = ledger
+        self._claim = claim
+
+    def within(self, connection: object) -> bool:
+        """True if the key commits with ``connection``; False if it can only be marked afterwards."""
+        joined = self._ledger.joins(connection)
+        if joined:
+            self._ledger.complete(self._claim, connection)
+        return joined
+
+    def afterwards(self) -> None:
+        """Mark it when the work has committed: a crash in between repeats the work rather than losing it."""
+        self._ledger.complete(self._claim, None)
 
 
 async def behind_key(
@@ -26,11 +43,11 @@ async def behind_key(
     tenant: str,
     key: str,
     owner: str,
-    work: Callable[[Complete], Awaitable[Finished]],
+    work: Callable[[Completion], Awaitable[Finished]],
 ) -> Finished | Literal["running"]:
     """Do ``work`` if the key is free, and free it again if the work fails.
 
-    ``work`` gets the function that marks the key as done, to be called with the connection of its transaction.
+    ``work`` gets the ``Completion`` by which it marks the key as done.
     """
     ledger = _ledger(job)
     claim = await _acquire(policy, ledger, io, tenant, key, owner)
@@ -39,7 +56,7 @@ async def behind_key(
     if claim == "running":
         return Finished(note="another job is at work on its key") if policy.on_running == "skip" else "running"
     try:
-        return await work(lambda connection: ledger.complete(claim, connection))
+        return await work(Completion(ledger, claim))
     except BaseException:
         await io.blocking(ledger.release, claim)
         raise

@@ -14,7 +14,7 @@ from tenantjobs.enqueuing import Call, keys, require_scope
 from tenantjobs.errors import DuplicateJob
 from tenantjobs.execution import run
 from tenantjobs.idempotency import idempotent
-from tenantjobs.keyed import Complete, behind_key
+from tenantjobs.keyed import Completion, behind_key
 from tenantjobs.outcome import Finished
 from tenantjobs.policies import discard_on
 from tenantjobs.running import running
@@ -63,9 +63,9 @@ async def _behind_its_key(call: Call, io: Colour) -> Finished:
     if policy is None:
         return await run(job, call.args, call.kwargs, io)
 
-    async def work(complete: Complete) -> Finished:
+    async def work(completion: Completion) -> Finished:
         finished = await run(job, call.args, call.kwargs, io)
-        await io.blocking(complete, None)
+        await io.blocking(completion.afterwards)
         return finished
 
     key = _key(call, policy)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from tenantjobs import Current, Job, adapter, idempotent, job, testing
+from tenantjobs import Current, Job, adapter, idempotent, job, testing, transaction
 from tenantjobs.adapter import HasLedger
 from tenantjobs.errors import ConfigurationError, DuplicateJob, LeaseLost, SerializationError
 from tenantjobs.execution import execute
@@ -208,3 +210,28 @@ def enqueued_id(data: bytes) -> str:
     from tenantjobs.envelope import Envelope
 
     return Envelope.decode(data).id
+
+
+def test_a_key_whose_ledger_does_not_join_is_done_only_after_the_work_has_committed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    commits = iter([ValueError("the commit failed"), None])
+
+    class Session:
+        def run(self, function: Any) -> Any:
+            return function("a connection that the ledger does not know")
+
+    class Work:
+        @contextmanager
+        def session(self) -> Iterator[Session]:
+            yield Session()
+            error = next(commits)
+            if error is not None:
+                raise error
+
+    monkeypatch.setattr(transaction, "_work", Work())
+    data = enqueued(charging(), 7)
+
+    assert isinstance(execute(data), Failed)
+    assert execute(data) == Finished("charged")
+    assert execute(data) == Finished(note="its key is done already")
