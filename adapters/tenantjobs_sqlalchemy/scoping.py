@@ -41,7 +41,7 @@ class TenantScoped:
     else:
 
         @declared_attr
-        def tenant_id(cls) -> Mapped[str]:
+        def tenant_id(cls):  # no annotation: it would make a field of a class that is mapped as a dataclass
             return mapped_column(String(255), index=True, nullable=False)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -27,7 +27,8 @@ import tenantjobs_sqlalchemy
 from tenantjobs import adapter
 from tenantjobs.adapter import Capabilities
 from tenantjobs.envelope import Envelope
-from tenantjobs_sqlalchemy import TenantScoped
+from tenantjobs.identity import GlobalId
+from tenantjobs_sqlalchemy import TenantScoped, models
 from tests.services import fresh_postgres
 
 POSTGRES = pytest.param("postgres", marks=pytest.mark.postgres)
@@ -137,6 +138,11 @@ class Statements:
 
     def inserts(self, table: str) -> list[str]:
         return [statement for statement in self.seen if statement.startswith(f"INSERT INTO {table} ")]
+
+
+def named(model: type, *key: str) -> GlobalId:
+    """The name of a record. Other tests have models of these names too, and then it is not the shortest."""
+    return GlobalId("app", models.name_of(model), key)
 
 
 def label(envelope: Envelope) -> Any:

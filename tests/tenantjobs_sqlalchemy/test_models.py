@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+from typing import Any
 
 import pytest
 from sqlalchemy import Column, Integer, Table
@@ -8,31 +9,24 @@ from sqlalchemy.orm import DeclarativeBase, DeclarativeBaseNoMeta, Mapped, decla
 
 from tenantjobs.errors import ConfigurationError
 from tenantjobs_sqlalchemy import models
-from tests.tenantjobs_sqlalchemy.conftest import Order
 
 
-def invoice(module: str) -> type:
-    """A mapped class called Invoice, as if it were defined in ``module``."""
+def mapped(module: str, name: str) -> Any:
+    """A mapped class, as if it were defined in ``module``."""
 
     class Base(DeclarativeBase):
         pass
 
-    found: type = type(
-        "Invoice",
-        (Base,),
-        {
-            "__tablename__": "invoices",
-            "__module__": module,
-            "__qualname__": "Invoice",
-            "id": mapped_column(Integer, primary_key=True),
-        },
-    )
-    return found
+    columns = {"id": mapped_column(Integer, primary_key=True)}
+    return type(name, (Base,), {"__tablename__": "t", "__module__": module, "__qualname__": name, **columns})
 
 
 def test_a_class_is_known_by_its_name() -> None:
-    assert models.name_of(Order) == "Order"
-    assert models.find("Order") is Order
+    sole = mapped("shop.models", "Sole")
+
+    assert models.name_of(sole) == "Sole"
+    assert models.find("Sole") is sole
+    assert models.find("shop.models.Sole") is sole
 
 
 def test_a_class_that_is_not_mapped_is_not_known() -> None:
@@ -62,7 +56,7 @@ def test_classes_mapped_by_any_means_are_known() -> None:
 
 
 def test_classes_of_one_name_are_told_apart_by_their_modules() -> None:
-    shop, billing = invoice("shop.models"), invoice("billing.models")
+    shop, billing = mapped("shop.models", "Invoice"), mapped("billing.models", "Invoice")
 
     assert models.name_of(shop) == "shop.models.Invoice"
     assert models.find("shop.models.Invoice") is shop
@@ -74,11 +68,11 @@ def test_classes_of_one_name_are_told_apart_by_their_modules() -> None:
 
 
 def test_a_class_that_is_defined_again_takes_the_place_of_the_first() -> None:
-    first, second = invoice("again.models"), invoice("again.models")
+    first, second = mapped("shop.models", "Again"), mapped("shop.models", "Again")
 
-    assert models.find("again.models.Invoice") is second
-
-    del first
+    assert models.name_of(second) == "Again"
+    assert first is not second
+    assert models.find("Again") is second
 
 
 def test_a_class_that_is_gone_is_forgotten() -> None:
@@ -100,10 +94,11 @@ def test_a_class_that_is_gone_is_forgotten() -> None:
 
 
 def test_the_classes_of_a_registry_can_be_named() -> None:
-    shop = invoice("named.models")
-    models._places.pop("Invoice")
-    models.learn_all(shop.registry)  # type: ignore[attr-defined]  # of its base
+    unseen = mapped("shop.models", "Unseen")
+    models._places.pop("Unseen")
 
-    assert models.find("Invoice") is shop
+    assert models.find("Unseen") is None
 
-    models._places.pop("Invoice")
+    models.learn_all(unseen.registry)
+
+    assert models.find("Unseen") is unseen

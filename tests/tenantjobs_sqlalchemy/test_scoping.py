@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import (
     DeclarativeBase,
     Mapped,
+    MappedAsDataclass,
     Session,
     aliased,
     joinedload,
@@ -294,6 +295,26 @@ class TestMapping:
 
         assert found == ["1"]
         assert "tenant_id" in Document.__table__.c
+
+    def test_a_class_that_is_mapped_as_a_dataclass_keeps_its_own_fields(self, engine: Engine) -> None:
+        class Base(MappedAsDataclass, DeclarativeBase):
+            pass
+
+        class Letter(TenantScoped, Base):
+            __tablename__ = "letters"
+            id: Mapped[int] = mapped_column(primary_key=True, init=False)
+            text: Mapped[str] = mapped_column(String(20))
+
+        Base.metadata.create_all(engine)
+        with Session(engine) as session, acme():
+            letter = Letter(text="dear")
+            session.add(letter)
+            session.flush()
+
+            assert letter.tenant_id == "1"
+
+            session.commit()
+        Base.metadata.drop_all(engine)
 
 
 def test_one_compiled_statement_serves_all_tenants(engine: Engine) -> None:

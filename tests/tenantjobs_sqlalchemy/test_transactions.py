@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 import tenantjobs_sqlalchemy
 from tenantjobs import job, on_commit, perform_all_later
 from tenantjobs.errors import SerializationError
-from tests.tenantjobs_sqlalchemy.conftest import Order, Recording
+from tests.tenantjobs_sqlalchemy.conftest import Order, Recording, named
 
 Maker = sessionmaker[Session]
 
@@ -541,7 +541,7 @@ class TestPendingRecords:
             note.perform_later(order)
         [sent] = elsewhere.sent
 
-        assert f"gid://app/Order/{order_id(maker)}" in str(sent)
+        assert str(named(Order, str(order_id(maker)))) in str(sent)
 
     def test_a_record_that_never_gets_a_key_aborts_the_commit(self, maker: Maker, elsewhere: Recording) -> None:
         with maker() as session:

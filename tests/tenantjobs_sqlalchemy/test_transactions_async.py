@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
 from tenantjobs import job, on_commit
-from tests.tenantjobs_sqlalchemy.conftest import Joining, Order, Recording, Statements
+from tests.tenantjobs_sqlalchemy.conftest import Joining, Order, Recording, Statements, named
 
 Maker = async_sessionmaker[AsyncSession]
 
@@ -120,7 +120,7 @@ async def test_in_the_transaction_all_jobs_are_written_by_one_statement(
 
     assert len(statements.inserts("queue")) == 1
     assert awithin.stored[:20] == [str(number) for number in range(20)]
-    assert "gid://app/Order/1" in awithin.stored[20]
+    assert str(named(Order, "1")) in awithin.stored[20]
 
 
 async def test_in_the_transaction_a_rollback_drops_them(amaker: Maker, awithin: Joining) -> None:

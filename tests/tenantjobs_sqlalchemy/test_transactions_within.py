@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 import tenantjobs_sqlalchemy
 from tenantjobs import job, on_commit
 from tenantjobs.errors import SerializationError
-from tests.tenantjobs_sqlalchemy.conftest import Base, Joining, Order, Statements
+from tests.tenantjobs_sqlalchemy.conftest import Base, Joining, Order, Statements, named
 
 Maker = sessionmaker[Session]
 
@@ -165,7 +165,7 @@ class TestPendingRecords:
             session.add(order)
             note.perform_later(order)
 
-        assert "gid://app/Order/1" in within.stored[0]
+        assert str(named(Order, "1")) in within.stored[0]
 
     def test_one_without_a_key_aborts_the_commit_and_nothing_is_stored(self, maker: Maker, within: Joining) -> None:
         with pytest.raises(SerializationError), maker.begin() as session:
@@ -208,7 +208,7 @@ class TestHooks:
         with maker.begin() as session:
             session.add(Order(name="a"))
 
-        assert "gid://app/Order/2" in within.stored[0]
+        assert str(named(Order, "2")) in within.stored[0]
 
     @pytest.mark.parametrize("hook", ["before_flush", "after_flush", "after_flush_postexec"])
     @pytest.mark.parametrize("first", [True, False])
