@@ -51,8 +51,9 @@ class idempotent(Policy):
 
     ``key`` takes the parameters of what it decorates (a function its arguments, a method its record first, a ``Job``
     class the job first); without one, the job's name and arguments are the key. It is computed at enqueue and
-    sealed. The ledger row commits with the job's own session: a worker killed after the work and before the
-    commit has done neither, one killed after the commit has done both. ``ttl`` (seconds or timedelta) forgets a key
+    sealed. The ledger row commits with the job's own session where they share a database: a worker killed before
+    that commit has done neither, one killed after it has done both. Elsewhere the row follows the commit: a worker
+    killed between the two does the work again. ``ttl`` (seconds or timedelta) forgets a key
     after a while. ``on_running`` says what happens while another job holds the key: ``"retry"`` comes back later,
     ``"wait"`` waits here, ``"skip"`` gives up. ``lease`` (seconds) is how long a dead holder keeps the key from others.
     """
