@@ -15,11 +15,16 @@ class Delivery:
         self.claim = claim
         self._lease = lease
         self._stopping = stopping
+        self._abandoned = False
 
     def stopping(self) -> bool:
         """True once the worker wants to end."""
         return self._stopping()
 
     def lost(self) -> bool:
-        """True once the job has been given to others, because this process was taken for dead."""
-        return not self._lease.holds(self.claim.process)
+        """True once the job is not ours any more: given back, or given to others because we were taken for dead."""
+        return self._abandoned or not self._lease.holds(self.claim.process)
+
+    def abandon(self) -> None:
+        """The worker gives the job back while it runs: what it has done is to be rolled back."""
+        self._abandoned = True

@@ -29,8 +29,19 @@ class Lease:
         self.process = self._processes.register(self._kind)
 
     def holds(self, process: str) -> bool:
-        """True while what was claimed under ``process`` is ours, as far as we know."""
-        return process == self.process
+        """True while what was claimed under ``process`` is ours.
+
+        A process that was silent for longer than its lease, because it was stopped or starved, asks the database
+        first: others may have its jobs, and no answer counts as no. It only reads: on SQLite, the job that asks may
+        itself hold the lock that a renewal would wait for.
+        """
+        if process != self.process or not self._stale(self._seconds):
+            return process == self.process
+        try:
+            return self._processes.known(process)
+        except Exception as error:
+            logger.error("process %s cannot learn whether its jobs are still its own: %s", process, error)
+            return False
 
     def renew(self) -> None:
         """Tell the database that we live; take a new id if it had given us up."""
@@ -52,7 +63,7 @@ class Lease:
 
         Asked before every claim: a process that was stopped or starved must not claim under a name that is gone.
         """
-        if time.monotonic() - self._renewed > (self._seconds if seconds is None else seconds):
+        if self._stale(self._seconds if seconds is None else seconds):
             self.renew()
 
     def end(self) -> None:
@@ -60,6 +71,9 @@ class Lease:
         with self._renewing:
             self._ended = True
             self._processes.leave(self.process)
+
+    def _stale(self, seconds: float) -> bool:
+        return time.monotonic() - self._renewed > seconds
 
     def __str__(self) -> str:
         return self.process

@@ -36,6 +36,7 @@ class Processes:
         self._max_deaths = max_deaths
         self._register = insert(processes).values(started_at=now, expires_at=expires_at)
         self._beat = update(processes).where(processes.c.id == bindparam("process")).values(expires_at=expires_at)
+        self._known = select(processes.c.id).where(processes.c.id == bindparam("process"))
         self._leave = delete(processes).where(processes.c.id == bindparam("process"))
         self._expired = database.dialect.skip_locked(
             select(processes.c.id).where(processes.c.expires_at < now, processes.c.id != bindparam("own")), processes
@@ -64,6 +65,11 @@ class Processes:
         """Renew the lease. False if the process was given up, and its jobs with it."""
         with self._database.begin() as connection:
             return connection.execute(self._beat, {"process": process, "lease": self._lease}).rowcount == 1
+
+    def known(self, process: str) -> bool:
+        """Whether the process still stands in the books, so that nobody else has been given its jobs."""
+        with self._database.autocommit() as connection:
+            return connection.execute(self._known, {"process": process}).first() is not None
 
     def leave(self, process: str) -> None:
         """Say goodbye. What the process has not settled by now goes back as if it had died."""

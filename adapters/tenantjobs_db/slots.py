@@ -19,7 +19,7 @@ from tenantjobs_db.threads import Threads
 class Running(msgspec.Struct, frozen=True):
     """A job that was started, and the task that it is if the event loop has it."""
 
-    claim: Claimed
+    delivery: Delivery
     task: Future[None] | None
 
 
@@ -40,7 +40,7 @@ class Slots:
 
     @property
     def running(self) -> list[Claimed]:
-        return [running.claim for running in self._running.values()]
+        return [running.delivery.claim for running in self._running.values()]
 
     def start(self, claim: Claimed) -> None:
         delivery = self._delivery(claim)
@@ -49,7 +49,7 @@ class Slots:
             task = asyncio.run_coroutine_threadsafe(self._arun(delivery), loops.shared())
         else:
             self._threads.start(lambda: self._mail.put(attempt(delivery)))
-        self._running[claim.id, claim.fence] = Running(claim, task)
+        self._running[claim.id, claim.fence] = Running(delivery, task)
 
     def wake(self) -> None:
         """End the wait for results; safe in a signal handler."""
@@ -71,6 +71,7 @@ class Slots:
     def abandon(self) -> list[Settlement]:
         """Give back what still runs; whatever comes of it is not waited for any more."""
         for running in self._running.values():
+            running.delivery.abandon()
             if running.task is not None:
                 running.task.cancel()
         return [GiveBack(claim) for claim in self.running]

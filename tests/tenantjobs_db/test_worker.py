@@ -8,21 +8,30 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import sessionmaker
 
+import tenantjobs_sqlalchemy
 from tenantjobs import Current, current_job, discard_on, job, retry_on
 from tenantjobs.adapter import WorkOptions
 from tenantjobs.errors import Interruption, LeaseLost
 from tenantjobs_db import worker as worker_module
 from tenantjobs_db.adapter import DatabaseAdapter
+from tenantjobs_db.attempting import attempt
+from tenantjobs_db.consumer import Consumer
+from tenantjobs_db.delivery import Delivery
 from tenantjobs_db.failure import Failure
 from tenantjobs_db.job_row import JobRow
+from tenantjobs_db.lease import Lease
 from tenantjobs_db.processes import Processes
+from tenantjobs_db.selection import Selection
 from tenantjobs_db.settings import DatabaseSettings
+from tenantjobs_db.settlement import Finish, GiveBack
 from tenantjobs_db.worker import Worker
 from tests.tenantjobs_db.making import envelope, let_expire
 
@@ -298,6 +307,89 @@ def test_what_still_runs_when_the_time_is_over_is_given_back(adapter: DatabaseAd
     assert sorted(claim.id for claim in worker.hanging) == sorted(handle.job_id for handle in handles)
     assert [(row.state, row.attempt, row.deaths) for row in rows] == [("ready", 0, 0)] * 2
     release.set()
+
+
+@pytest.fixture
+def effects(tmp_path: Path) -> Iterator[Callable[[], int]]:
+    """An application's database, whose sessions jobs have: how many rows were committed there."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'application.db'}")
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE effects (number INTEGER)"))
+    tenantjobs_sqlalchemy.install(sessionmaker(engine))
+
+    def committed() -> int:
+        with engine.connect() as connection:
+            return int(connection.execute(text("SELECT count(*) FROM effects")).scalar_one())
+
+    yield committed
+    tenantjobs_sqlalchemy.uninstall()
+    engine.dispose()
+
+
+def have_an_effect() -> None:
+    tenantjobs_sqlalchemy.current_session().execute(text("INSERT INTO effects VALUES (1)"))
+
+
+def test_what_a_job_does_after_it_was_given_back_is_rolled_back(
+    adapter: DatabaseAdapter, start: Any, effects: Callable[[], int]
+) -> None:
+    started, release = threading.Event(), threading.Event()
+
+    @job
+    def hangs() -> None:
+        have_an_effect()
+        started.set()
+        release.wait(20)
+
+    handle = hangs.perform_later()
+    with start(threads=1, shutdown_timeout=0.1) as worker:
+        assert started.wait(5)
+        worker.stop()
+    release.set()
+    until(lambda: worker._slots.results(0.05))  # its thread has ended
+
+    assert found(adapter, handle.job_id).state == "ready"
+    assert effects() == 0
+
+
+def test_a_process_that_was_stopped_past_its_lease_asks_before_it_commits(
+    adapter: DatabaseAdapter, effects: Callable[[], int]
+) -> None:
+    """It wakes in the middle of a job, before its heartbeat does."""
+
+    @job
+    def stopped() -> None:
+        have_an_effect()
+        lease._renewed = float("-inf")
+        with adapter.database.begin() as connection:
+            connection.execute(text("DELETE FROM tj_processes"))
+
+    stopped.perform_later()
+    lease = Lease(Processes(adapter.database, lease=60.0, max_deaths=3), 60.0)
+    lease.begin()
+    (claim,) = Consumer(adapter.database, Selection(["*"])).exchange(lease.process, (), 1).claimed
+    settlement = attempt(Delivery(claim, lease, lambda: False))
+
+    assert isinstance(settlement, GiveBack)
+    assert effects() == 0
+
+
+def test_a_process_that_was_only_slow_to_say_so_still_commits(
+    adapter: DatabaseAdapter, effects: Callable[[], int]
+) -> None:
+    @job
+    def slow() -> None:
+        have_an_effect()
+        lease._renewed = float("-inf")
+
+    slow.perform_later()
+    lease = Lease(Processes(adapter.database, lease=60.0, max_deaths=3), 60.0)
+    lease.begin()
+    (claim,) = Consumer(adapter.database, Selection(["*"])).exchange(lease.process, (), 1).claimed
+    settlement = attempt(Delivery(claim, lease, lambda: False))
+
+    assert isinstance(settlement, Finish)
+    assert effects() == 1
 
 
 def test_a_worker_that_ends_leaves_no_process_behind(adapter: DatabaseAdapter) -> None:
