@@ -40,7 +40,11 @@ KEY_RETRY = 5.0  # seconds until a job asks again for a key that another one hol
 
 
 class Delivery(Protocol):
-    """What a worker knows beyond the data."""
+    """What a worker knows beyond the data; as a text, which job it is."""
+
+    def verify(self, envelope: Envelope) -> None:
+        """``EnvelopeError`` if it is not the envelope that was to come: another job's, or another tenant's."""
+        ...
 
     def lost(self) -> bool:
         """True once another worker may own the job: its work is rolled back then."""
@@ -73,9 +77,9 @@ def execute(data: bytes | str, delivery: Delivery | None = None) -> Outcome:
     ``Interruption`` and ``LeaseLost`` come out as they are: rolled back, no verdict, no attempt charged.
     """
     try:
-        envelope, job = _known(data)
+        envelope, job = _known(data, delivery)
     except EnvelopeError as error:
-        return _quarantined(error)
+        return _quarantined(error, delivery)
     if job.is_async:
         outcome: Outcome = import_module("tenantjobs.loops").run(_attempt(envelope, job, Awaiting(), delivery))
         return outcome
@@ -86,9 +90,9 @@ def execute(data: bytes | str, delivery: Delivery | None = None) -> Outcome:
 async def aexecute(data: bytes | str, delivery: Delivery | None = None) -> Outcome:
     """The same on a running event loop; a synchronous job goes to a thread."""
     try:
-        envelope, job = _known(data)
+        envelope, job = _known(data, delivery)
     except EnvelopeError as error:
-        return _quarantined(error)
+        return _quarantined(error, delivery)
     outcome: Outcome
     if job.is_async:
         # A task has a copy of the context of its own.
@@ -198,8 +202,10 @@ async def _load(envelope: Envelope, job: Definition, io: Colour) -> tuple[tuple[
     return thawed.fill(records)
 
 
-def _known(data: bytes | str) -> tuple[Envelope, Definition]:
+def _known(data: bytes | str, delivery: Delivery | None) -> tuple[Envelope, Definition]:
     envelope = Envelope.decode(data)
+    if delivery is not None:
+        delivery.verify(envelope)
     job = definition.lookup(envelope.name)
     if job is None:
         like = definition.nearest_name(envelope.name)
@@ -211,8 +217,8 @@ def _known(data: bytes | str) -> tuple[Envelope, Definition]:
     return envelope, job
 
 
-def _quarantined(error: EnvelopeError) -> Quarantined:
-    logger.error("quarantined: %s", error)
+def _quarantined(error: EnvelopeError, delivery: Delivery | None) -> Quarantined:
+    logger.error("quarantined %s: %s", "a message" if delivery is None else delivery, error)
     return Quarantined(error)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tenantjobs.envelope import Envelope
+from tenantjobs.errors import EnvelopeError
 from tenantjobs_db.lease import Lease
 from tenantjobs_db.settlement import Claimed
 
@@ -17,6 +19,16 @@ class Delivery:
         self._stopping = stopping
         self._abandoned = False
 
+    def verify(self, envelope: Envelope) -> None:
+        """A row and its envelope say the same; ``EnvelopeError`` where somebody has put another one there."""
+        row = self.claim
+        if (row.id, row.name, row.tenant) != (envelope.id, envelope.name, envelope.tenant_id or ""):
+            raise EnvelopeError(
+                f"the row says job {row.name} id={row.id} of tenant {row.tenant or None}, and its envelope job "
+                f"{envelope.name} id={envelope.id} of tenant {envelope.tenant_id}: one of them was changed in the "
+                f"database, so it is not run as either"
+            )
+
     def stopping(self) -> bool:
         """True once the worker wants to end."""
         return self._stopping()
@@ -28,3 +40,6 @@ class Delivery:
     def abandon(self) -> None:
         """The worker gives the job back while it runs: what it has done is to be rolled back."""
         self._abandoned = True
+
+    def __str__(self) -> str:
+        return str(self.claim)

@@ -452,6 +452,8 @@ async def test_an_async_handler_has_the_tenant_awaited_for_it_or_only_the_id(ses
 
 def test_a_job_whose_lease_is_lost_is_rolled_back_without_a_verdict() -> None:
     class Lost:
+        def verify(self, envelope: Envelope) -> None: ...
+
         def lost(self) -> bool:
             return True
 

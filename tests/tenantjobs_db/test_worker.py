@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, text, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import sessionmaker
 
@@ -32,6 +32,7 @@ from tenantjobs_db.processes import Processes
 from tenantjobs_db.selection import Selection
 from tenantjobs_db.settings import DatabaseSettings
 from tenantjobs_db.settlement import Finish, GiveBack
+from tenantjobs_db.tables import jobs
 from tenantjobs_db.worker import Worker
 from tests.tenantjobs_db.making import envelope, let_expire
 
@@ -216,6 +217,31 @@ def test_a_job_that_nobody_knows_is_quarantined(adapter: DatabaseAdapter) -> Non
     row = found(adapter, unknown.id)
     assert (row.state, row.attempt) == ("quarantined", 0)
     assert "no.such.job" in str(row.reason)
+
+
+@pytest.mark.parametrize("changed", [{"tenant": "globex"}, {"name": "other"}, {"data": "another's"}])
+def test_a_row_that_is_not_of_its_envelope_is_quarantined(
+    adapter: DatabaseAdapter, changed: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A foreign envelope, copied into a row by hand or by an attacker, is not run as either tenant's job."""
+    ran: list[int] = []
+
+    @job(name="row")
+    def run(number: int) -> None:
+        ran.append(number)
+
+    with Current.set(tenant_id="acme"):
+        handle = run.perform_later(1)
+    if "data" in changed:
+        changed = {"data": envelope("acme", name="row").encode().decode()}
+    with adapter.database.begin() as connection:
+        connection.execute(update(jobs).values(changed))
+    drained(adapter)
+
+    row = found(adapter, handle.job_id)
+    assert (ran, row.state, row.attempt) == ([], "quarantined", 0)
+    assert handle.job_id in str(row.reason)
+    assert f"id={handle.job_id} queue=default tenant={row.tenant}" in caplog.text
 
 
 def test_a_job_that_is_due_later_runs_when_its_time_comes(adapter: DatabaseAdapter, start: Any) -> None:
