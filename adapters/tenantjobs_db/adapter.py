@@ -7,17 +7,16 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
-from importlib import import_module
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from tenantjobs.adapter import Capabilities, WorkOptions
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError
 from tenantjobs_db import draining, schema
-from tenantjobs_db.database import Database, beside, own
+from tenantjobs_db.database import Database
 from tenantjobs_db.ledger import DatabaseLedger
+from tenantjobs_db.opening import answering, application_engine, open_database
 from tenantjobs_db.queue import Queue
 from tenantjobs_db.settings import DatabaseSettings
 from tenantjobs_db.worker import Worker
@@ -42,7 +41,7 @@ class DatabaseAdapter:
         """The database of the queue, on connections of our own; opened on first use."""
         with self._opening:
             if self._database is None:
-                self._database = self._open()
+                self._database = open_database(self.settings)
             return self._database
 
     @property
@@ -71,7 +70,7 @@ class DatabaseAdapter:
 
     def joins(self, engine: object) -> bool:
         """True if ``engine``, or the engine of a connection, is the one that ``[db] engine`` names."""
-        configured = self._application_engine()
+        configured = application_engine(self.settings)
         if isinstance(engine, Connection):
             engine = engine.engine
         engine = getattr(engine, "sync_engine", engine)
@@ -96,7 +95,8 @@ class DatabaseAdapter:
         process ends here, since its thread could not be ended.
         """
         self._refuse_memory()
-        schema.require(self.database)
+        with answering(self.database, self.settings):
+            schema.require(self.database)
         worker = Worker(self.database, self.settings, options)
         self._workers.append(worker)
         try:
@@ -111,45 +111,16 @@ class DatabaseAdapter:
         """What is wrong with the configuration and the schema, each with what to do about it."""
         try:
             self._refuse_memory()
-            with self.database.begin() as connection:
+            with answering(self.database, self.settings), self.database.begin() as connection:
                 problem = schema.status(connection).problem
         except ConfigurationError as error:
             return [str(error)]
-        except SQLAlchemyError as error:
-            return [f"the database of the queue does not answer: {error}"]
         return [problem] if problem is not None else []
 
     def close(self) -> None:
         with self._opening:
             if self._database is not None:
                 self._database.close()
-
-    def _open(self) -> Database:
-        settings, engine = self.settings, self._application_engine()
-        if engine is not None:
-            return beside(engine, settings.url, synchronous=settings.synchronous, busy_timeout=settings.busy_timeout)
-        if settings.url is None:
-            raise ConfigurationError(
-                "the adapter 'db' does not know its database: set url in the section [db] "
-                '(url = "sqlite:///jobs.db"), or the engine of the application (engine = "shop.db:engine")'
-            )
-        database = own(settings.url, synchronous=settings.synchronous, busy_timeout=settings.busy_timeout)
-        if database.embedded:
-            schema.require(database)
-        return database
-
-    def _application_engine(self) -> Engine | None:
-        """The engine that ``[db] engine`` is or names; one for asyncio as what it is underneath."""
-        engine = self.settings.engine
-        if isinstance(engine, str):
-            engine = _imported(engine)
-        engine = getattr(engine, "sync_engine", engine)
-        if engine is not None and not isinstance(engine, Engine):
-            raise ConfigurationError(
-                f"[db] engine = {self.settings.engine!r} is {type(engine).__name__}; an Engine or AsyncEngine of "
-                f"SQLAlchemy is wanted"
-            )
-        return engine
 
     def _refuse_memory(self) -> None:
         if self.database.in_memory:
@@ -161,16 +132,6 @@ class DatabaseAdapter:
     def _wake_workers(self) -> None:
         for worker in self._workers:
             worker.wake()
-
-
-def _imported(path: str) -> object:
-    module, _, attribute = path.partition(":")
-    if not module or not attribute:
-        raise ConfigurationError(f"[db] engine = {path!r}: 'module:name' is wanted, as in \"shop.db:engine\"")
-    try:
-        return getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"[db] engine = {path!r} cannot be imported: {error}") from error
 
 
 def _leave_now(code: int) -> None:

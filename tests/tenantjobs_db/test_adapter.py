@@ -125,6 +125,7 @@ def test_the_engine_may_be_named(
         ("shop_db", "'module:name' is wanted"),
         ("no_such_module_here:engine", "cannot be imported"),
         ("sys:no_such_engine", "cannot be imported"),
+        ("sqlalchemy.pool:StaticPol", "did you mean sqlalchemy.pool:StaticPool"),
         ("sys:path", "an Engine or AsyncEngine of SQLAlchemy is wanted"),
         (42, "an Engine or AsyncEngine of SQLAlchemy is wanted"),
     ],
@@ -147,6 +148,37 @@ def test_a_database_that_does_not_answer_is_a_problem_to_report() -> None:
     (problem,) = DatabaseAdapter(DatabaseAdapter.Settings(url=url)).check()
 
     assert "does not answer" in problem
+
+
+@pytest.mark.parametrize(
+    ("url", "mistake"),
+    [
+        ("nonsense with a s3cret", r"\[db\] url is no URL of a database"),
+        ("postgres://user:s3cret@host/name", "sqlalchemy.dialects:postgres"),
+        ("postgresql+psycopg://user:s3cret@host:port/name", r"\[db\] url is no URL of a database"),
+        ("postgresql+nodriver://user:s3cret@host/name", "nodriver"),
+        (
+            "postgresql+psycopg2://user:s3cret@host/name",
+            r"No module named 'psycopg2'; pip install 'tenantjobs\[postgres\]'",
+        ),
+        ("mysql+pymysql://user:s3cret@host/name", "No module named 'pymysql'; install pymysql"),
+        ("sqlite:////no/such/folder/jobs.db", "does not answer: sqlite:////no/such/folder/jobs.db"),
+        ("postgresql+psycopg://user:s3cret@127.0.0.1:1/name", "does not answer: postgresql"),
+    ],
+)
+def test_a_url_that_does_not_lead_to_a_database_is_said_at_the_start_of_a_worker(url: str, mistake: str) -> None:
+    adapter = DatabaseAdapter(DatabaseAdapter.Settings(url=url))
+
+    with pytest.raises(ConfigurationError, match=mistake) as raised:
+        adapter.work(WorkOptions(drain=True))
+    assert adapter.check() == [str(raised.value)]
+    assert "s3cret" not in str(raised.value)
+
+
+def test_what_is_wrong_with_a_url_is_said_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENANTJOBS_DB_URL", "postgres://host/name")
+    with testing.override(adapter="db"), pytest.raises(ConfigurationError, match=r"^TENANTJOBS_DB_URL is no URL"):
+        adapters.configured().enqueue(envelope())
 
 
 def test_the_application_keeps_its_own_ways(joined: DatabaseAdapter, engine: Engine) -> None:

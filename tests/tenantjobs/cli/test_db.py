@@ -118,7 +118,9 @@ def test_a_database_that_does_not_answer_is_an_error_without_a_traceback(
 
     result = tenantjobs("db", "status", exit_code=1)
 
-    assert "error: the database of the queue does not answer: unable to open database file" in result.stderr
+    assert "error: the database of the queue does not answer: sqlite:////no/such/folder/jobs.db: " in result.stderr
+    assert "unable to open database file" in result.stderr
+    assert "is TENANTJOBS_DB_URL right?" in result.stderr
 
 
 @pytest.mark.postgres

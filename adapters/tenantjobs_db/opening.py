@@ -1,0 +1,110 @@
+"""Opening the database that the section ``[db]`` names; what is wrong with it is said with the place of the setting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+
+from sqlalchemy import Engine, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from tenantjobs import runtime
+from tenantjobs.errors import ConfigurationError
+from tenantjobs.spelling import nearest
+from tenantjobs_db import schema
+from tenantjobs_db.database import Database, beside, own
+from tenantjobs_db.settings import DatabaseSettings
+
+# The extra that brings the driver of a backend.
+EXTRAS = {"postgresql": "postgres"}
+
+
+def open_database(settings: DatabaseSettings) -> Database:
+    """The database of the queue, on connections of our own; ``ConfigurationError`` if it cannot be had."""
+    engine, url = application_engine(settings), settings.url
+    if engine is not None:
+        with _readable(url):
+            return beside(engine, url, synchronous=settings.synchronous, busy_timeout=settings.busy_timeout)
+    if url is None:
+        raise ConfigurationError(
+            "the adapter 'db' does not know its database: set url in the section [db] "
+            '(url = "sqlite:///jobs.db"), or the engine of the application (engine = "shop.db:engine")'
+        )
+    with _readable(url):
+        database = own(url, synchronous=settings.synchronous, busy_timeout=settings.busy_timeout)
+    if database.embedded:
+        with answering(database, settings):
+            schema.require(database)
+    return database
+
+
+def application_engine(settings: DatabaseSettings) -> Engine | None:
+    """The engine that ``[db] engine`` is or names; one for asyncio as what it is underneath."""
+    engine = settings.engine
+    if isinstance(engine, str):
+        engine = _imported(engine)
+    engine = getattr(engine, "sync_engine", engine)
+    if engine is not None and not isinstance(engine, Engine):
+        raise ConfigurationError(
+            f"{_place('engine')} = {settings.engine!r} is {type(engine).__name__}; an Engine or AsyncEngine of "
+            f"SQLAlchemy is wanted"
+        )
+    return engine
+
+
+@contextmanager
+def answering(database: Database, settings: DatabaseSettings) -> Iterator[None]:
+    """For the first words with ``database``: no answer is a ``ConfigurationError`` that says where it was looked for.
+
+    Later on no answer is an outage, and a worker waits for its end.
+    """
+    try:
+        yield
+    except SQLAlchemyError as error:
+        where = database.engine.url.render_as_string(hide_password=True)
+        raise ConfigurationError(
+            f"the database of the queue does not answer: {where}: {getattr(error, 'orig', None) or error}. "
+            f"Is it running, and is {_place('engine' if settings.url is None else 'url')} right?"
+        ) from error
+
+
+@contextmanager
+def _readable(url: str | None) -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get(make_url(url).get_backend_name()) if url is not None else None
+        hint = f"pip install 'tenantjobs[{extra}]'" if extra else f"install {error.name}"
+        raise ConfigurationError(
+            f"{_place('url')}: the driver of the database is not installed: {error}; {hint}"
+        ) from error
+    except (ArgumentError, ValueError) as error:
+        # The text itself is not shown: it may have a password at a place where none is looked for.
+        raise ConfigurationError(
+            f'{_place("url")} is no URL of a database: {error}; it looks like "sqlite:///jobs.db" or '
+            f'"postgresql+psycopg://user@host/name"'
+        ) from error
+
+
+def _imported(path: str) -> object:
+    name, _, attribute = path.partition(":")
+    if not name or not attribute:
+        raise ConfigurationError(f"{_place('engine')} = {path!r}: 'module:name' is wanted, as in \"shop.db:engine\"")
+    try:
+        module = import_module(name)
+        return getattr(module, attribute)
+    except ImportError as error:
+        raise ConfigurationError(f"{_place('engine')} = {path!r} cannot be imported: {error}") from error
+    except AttributeError as error:
+        found = nearest(attribute, [known for known in vars(module) if not known.startswith("_")])
+        hint = f"; did you mean {name}:{found}?" if found else ""
+        raise ConfigurationError(f"{_place('engine')} = {path!r} cannot be imported: {error}{hint}") from error
+
+
+def _place(key: str) -> str:
+    """Where the setting was written; a file says so by its line, anything else by its name."""
+    origin = runtime.settings().origins.get(f"db.{key}")
+    if origin is None:
+        return f"[db] {key}"
+    return str(origin) if origin.line is None else f"{origin}: [db] {key}"
