@@ -142,13 +142,13 @@ def require(adapter: Adapter, capability: str, asked: str) -> None:
         )
 
 
-def forget() -> None:
-    """Close what was built; the next use reads the configuration anew."""
+def _forget(changed: frozenset[str]) -> None:
+    """Close what was built with other settings. What a change does not touch stays, with the jobs it may hold."""
     with _lock:
-        adapters = list(_built.values())
-        _built.clear()
+        stale = [name for name in _built if "adapter" in changed or name in changed]
+        adapters = [_built.pop(name) for name in stale]
     for adapter in adapters:
         adapter.close()
 
 
-runtime.on_change(forget)
+runtime.on_change(_forget)

@@ -26,8 +26,8 @@ def settings() -> Settings:
     return found
 
 
-def on_change(callback: Callable[[], object]) -> None:
-    """Call ``callback`` after every change; ``settings()`` gives it the new ones."""
+def on_change(callback: Callable[[frozenset[str]], object]) -> None:
+    """Call ``callback`` after every change, with the names that it set; ``settings()`` gives the new values."""
     config.on_change(callback)
 
 
@@ -52,7 +52,7 @@ def load_app() -> Settings:
     return settings()
 
 
-def _forget() -> None:
+def _forget(_changed: frozenset[str]) -> None:
     global _settings
     with _lock:
         _settings = None

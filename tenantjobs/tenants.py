@@ -253,7 +253,7 @@ def _refuse_under_loop(look_up: object) -> None:
     )
 
 
-def _forget() -> None:
+def _forget(_changed: frozenset[str] = frozenset()) -> None:
     global _lookups
     _lookups = _Lookups()
 

@@ -54,5 +54,5 @@ def write(folder: Path, text: str, name: str = "tenantjobs.toml") -> Path:
 
 
 def _forget() -> None:
-    runtime._forget()
-    adapter.forget()
+    runtime._forget(frozenset())
+    adapter._forget(frozenset({"adapter"}))

@@ -30,7 +30,7 @@ _configured = Layer()
 _command_line = Layer()
 _overrides: list[Layer] = []
 _chosen_file: str | os.PathLike[str] | None = None
-_callbacks: list[Callable[[], object]] = []
+_callbacks: list[Callable[[frozenset[str]], object]] = []
 
 
 def configure(**values: Any) -> None:
@@ -43,7 +43,7 @@ def configure(**values: Any) -> None:
     upper = _in_code(_keyword("configure"), values)
     with _lock:
         _configured = _configured.under(upper)
-    _tell()
+    _tell(upper)
 
 
 def command_line(*, file: str | os.PathLike[str] | None = None, **values: Any) -> None:
@@ -53,7 +53,7 @@ def command_line(*, file: str | os.PathLike[str] | None = None, **values: Any) -
     with _lock:
         _command_line = _command_line.under(upper)
         _chosen_file = _chosen_file if file is None else file
-    _tell()
+    _tell(upper, *(["adapter"] if file is not None else []))  # another file may be another queue
 
 
 @contextmanager
@@ -63,17 +63,17 @@ def override(**values: Any) -> Iterator[None]:
     with _lock:
         _overrides.append(top)
     try:
-        _tell()
+        _tell(top)
         yield
     finally:
         with _lock:
             # By identity: two blocks may say the same.
             _overrides[:] = [other for other in _overrides if other is not top]
-        _tell()
+        _tell(top)
 
 
-def on_change(callback: Callable[[], object]) -> None:
-    """Call ``callback`` after every change of a layer."""
+def on_change(callback: Callable[[frozenset[str]], object]) -> None:
+    """Call ``callback`` after every change of a layer, with the names of the options and sections in it."""
     _callbacks.append(callback)
 
 
@@ -124,9 +124,10 @@ def _resolve() -> tuple[Settings, Mistakes]:
     return _settings(reduce(Layer.under, [written, variables, *in_code]), found, mistakes), mistakes
 
 
-def _tell() -> None:
+def _tell(changed: Layer, *besides: str) -> None:
+    names = frozenset((*changed.options, *changed.sections, *besides))
     for callback in list(_callbacks):
-        callback()
+        callback(names)
 
 
 def _in_code(origin: Callable[..., Origin], values: dict[str, Any]) -> Layer:

@@ -54,6 +54,22 @@ def test_an_adapter_of_anybody_is_built_by_name_with_its_own_section() -> None:
     assert built.closed
 
 
+@pytest.mark.usefixtures("plain")
+def test_an_adapter_outlives_a_change_that_does_not_touch_it() -> None:
+    """Jobs that wait in memory are not lost because a tenant locator is set, or another adapter's section."""
+    with testing.override(adapter="plain"):
+        built: Any = adapter.configured()
+        with testing.override(tenant_locator=str, tenancy="optional", db={"url": "sqlite://"}):
+            assert adapter.configured() is built
+        assert not built.closed
+
+        with testing.override(plain={"url": "elsewhere"}):
+            other: Any = adapter.configured()
+            assert (built.closed, other.settings.url) == (True, "elsewhere")
+        with testing.override(adapter="plain"):
+            assert adapter.configured() is not other
+
+
 @pytest.mark.usefixtures("plain", "registry", "acme")
 def test_what_it_has_not_declared_is_refused_at_the_call() -> None:
     @job

@@ -76,7 +76,7 @@ def test_override_is_seen_by_all_threads_and_undone_afterwards() -> None:
 
 def test_callbacks_see_the_new_settings() -> None:
     seen: list[str | None] = []
-    runtime.on_change(lambda: seen.append(runtime.settings().adapter))
+    runtime.on_change(lambda _: seen.append(runtime.settings().adapter))
 
     with runtime.override(adapter="inline"):
         pass
