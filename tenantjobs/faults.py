@@ -22,8 +22,18 @@ POINTS = (
     "after_acknowledge",
 )
 
-_armed, _, _count = os.environ.get("TENANTJOBS_FAULT", "").partition(":")
-_remaining = int(_count or 1)
+
+def _read(value: str) -> tuple[str, int]:
+    name, _, count = value.partition(":")
+    if value and (name not in POINTS or not (count or "1").isdecimal() or count == "0"):
+        raise ValueError(
+            f"TENANTJOBS_FAULT={value!r}: a point and perhaps a count is wanted, as in after_effect:3; "
+            f"points are {', '.join(POINTS)}"
+        )
+    return name, int(count or 1)
+
+
+_armed, _remaining = _read(os.environ.get("TENANTJOBS_FAULT", ""))
 _lock = threading.Lock()
 
 

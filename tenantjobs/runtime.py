@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Callable
 from importlib import import_module
@@ -38,6 +40,7 @@ def load_app() -> Settings:
     raises is raised; ``ConfigurationError`` if there is no such module.
     """
     before = settings()
+    _reach(before)
     if before.app is not None:
         try:
             import_module(before.app)
@@ -47,9 +50,16 @@ def load_app() -> Settings:
                 raise
             raise ConfigurationError(
                 f"{before.origins['app']}: app = {before.app!r} cannot be imported: there is no module {error.name!r}; "
-                f"run from the folder that has it, or put that folder on PYTHONPATH"
+                f"put its folder on PYTHONPATH, or run from there"
             ) from error
     return settings()
+
+
+def _reach(found: Settings) -> None:
+    """Let a configuration file name the modules beside it, from whichever folder a command is run."""
+    folder = None if found.file is None else os.path.dirname(found.file)
+    if folder is not None and folder not in sys.path:
+        sys.path.append(folder)
 
 
 def _forget(_changed: frozenset[str]) -> None:

@@ -19,6 +19,11 @@ from tenantjobs_db.settings import DatabaseSettings
 # The extra that brings the driver of a backend.
 EXTRAS = {"postgresql": "postgres"}
 
+UNKNOWN = (
+    "the adapter 'db' does not know its database: set url in the section [db] "
+    '(url = "sqlite:///jobs.db"), or the engine of the application (engine = "shop.db:engine")'
+)
+
 
 def open_database(settings: DatabaseSettings) -> Database:
     """The database of the queue, on connections of our own; ``ConfigurationError`` if it cannot be had."""
@@ -27,16 +32,24 @@ def open_database(settings: DatabaseSettings) -> Database:
         with _readable(url):
             return beside(engine, url, synchronous=settings.synchronous, busy_timeout=settings.busy_timeout)
     if url is None:
-        raise ConfigurationError(
-            "the adapter 'db' does not know its database: set url in the section [db] "
-            '(url = "sqlite:///jobs.db"), or the engine of the application (engine = "shop.db:engine")'
-        )
+        raise ConfigurationError(UNKNOWN)
     with _readable(url):
         database = own(url, synchronous=settings.synchronous, busy_timeout=settings.busy_timeout)
     if database.embedded:
         with answering(database, settings):
             schema.require(database)
     return database
+
+
+def dialect_name(settings: DatabaseSettings) -> str:
+    """The kind of database that the settings name, told without connecting; ``ConfigurationError`` if they do not."""
+    engine, url = application_engine(settings), settings.url
+    if engine is not None:
+        return engine.dialect.name
+    if url is None:
+        raise ConfigurationError(UNKNOWN)
+    with _readable(url):
+        return make_url(url).get_backend_name()
 
 
 def application_engine(settings: DatabaseSettings) -> Engine | None:

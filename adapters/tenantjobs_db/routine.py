@@ -33,7 +33,8 @@ class Routine:
         self._thread.join(timeout)
 
     def _run(self) -> None:
-        backoff = Backoff(longest=self._interval)
+        # Never more eager than when all is well, nor than an outage deserves.
+        backoff = Backoff(longest=max(self._interval, 5.0))
         # Spread a little, so that the workers of one deployment do not knock all at once.
         pause = random.uniform(0, min(self._interval, 1.0))
         while not self._stopped.wait(pause):

@@ -69,7 +69,10 @@ def upgrade(target: Engine | Connection) -> tuple[int, ...]:
         dialect = dialect_of(connection.dialect.name)
         dialect.lock_upgrade(connection)
         connection.execute(text(BOOKS[dialect.name]))
-        pending = status(connection).pending
+        found = status(connection)
+        if found.version > found.wanted:
+            raise ConfigurationError(found.problem)
+        pending = found.pending
         for step in pending:
             for statement in step.statements[dialect.name]:
                 connection.execute(text(statement))

@@ -47,7 +47,10 @@ class Worker:
         self.hanging: Sequence[Claimed] = ()
 
     def run(self) -> int:
-        """Work. 0 if every job that was started has ended, 1 if some were given back while they ran (``hanging``)."""
+        """Work. 0 if every job that was started has ended and is settled.
+
+        1 if some were given back while they ran (``hanging``), or if the database could not be told of a verdict.
+        """
         self._lease.begin()
         queues = ", ".join(self._options.queues)
         logger.info("worker %s serves %s, %d jobs at a time", self._lease, queues, self._options.threads)
@@ -58,7 +61,7 @@ class Worker:
                 self._work()
             finally:
                 self._wind_down()
-        return 1 if self.hanging else 0
+        return 1 if self.hanging or not self._exchanging.settled else 0
 
     def stop(self) -> None:
         """Claim no more, and end once what runs has ended; asked a second time: give back what runs, and end.
@@ -119,7 +122,7 @@ class Worker:
 
     def _wind_down(self) -> None:
         """Finish what runs, within the time there is; give the rest back, and leave."""
-        logger.info("worker %s stops; %d jobs run", self._lease, len(self._slots.running))
+        logger.info("worker %s stops, and waits for the %d jobs that run", self._lease, len(self._slots.running))
         until = time.monotonic() + self._options.shutdown_timeout
         while self._slots.running and self._stops < 2 and (left := until - time.monotonic()) > 0:
             self._exchanging.keep(self._slots.results(left))

@@ -11,7 +11,7 @@ import msgspec
 from tenantjobs import adapter, config, definition, runtime
 from tenantjobs.adapter import Works
 from tenantjobs.cli.output import as_json, json_option, table
-from tenantjobs.cli.work import DRAIN_NOT_YET, NO_APP
+from tenantjobs.cli.work import DRAIN_NOT_YET, NO_APP, no_jobs
 from tenantjobs.config import Settings, file
 from tenantjobs.config.settings import OPTIONS
 from tenantjobs.errors import TenantjobsError
@@ -89,8 +89,8 @@ def _problems_of_adapter(settings: Settings) -> Iterator[str]:
         yield DRAIN_NOT_YET
     try:
         found = adapter.configured()
-        if settings.app is None and isinstance(found, Works):
-            yield NO_APP
+        if isinstance(found, Works) and not definition.registry:
+            yield NO_APP if settings.app is None else no_jobs(settings)
         check: Callable[[], list[str]] = getattr(found, "check", list)
         yield from check()
     except TenantjobsError as error:

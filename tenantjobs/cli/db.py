@@ -55,13 +55,18 @@ def status(ctx: click.Context, wants_json: bool) -> None:
 
 
 @command.command("sql")
-@click.option("--dialect", metavar="NAME", required=True, help="postgresql or sqlite.")
+@click.option("--dialect", metavar="NAME", help="postgresql or sqlite.  [default: that of the configured database]")
 @click.option(
     "--since", metavar="VERSION", type=click.IntRange(min=0), default=0, help="Leave out steps up to this one."
 )
-def sql(dialect: str, since: int) -> None:
+def sql(dialect: str | None, since: int) -> None:
     """Print the SQL that upgrade would run, without connecting."""
-    click.echo(_schema().sql(dialect, since=since), nl=False)
+    click.echo(_schema().sql(dialect or _dialect_name(), since=since), nl=False)
+
+
+def _dialect_name() -> str:
+    name: str = import_module("tenantjobs_db.opening").dialect_name(_adapter().settings)
+    return name
 
 
 def _schema() -> Any:
@@ -72,15 +77,20 @@ def _schema() -> Any:
 
 @contextmanager
 def _engine() -> Iterator[Any]:
-    settings = runtime.load_app()
-    queue: Any = adapter.configured()
-    if not isinstance(queue, config.adapter_class("db")):
-        raise Failure(
-            f"the adapter {settings.adapter!r} has no tables; these commands are for the adapter 'db' "
-            f"(tenantjobs --adapter db db ..., with a section [db])"
-        )
+    queue = _adapter()
     no_answer = import_module("sqlalchemy.exc").SQLAlchemyError
     try:
         yield queue.database.engine
     except no_answer as error:
         raise Failure(f"the database of the queue does not answer: {getattr(error, 'orig', None) or error}") from error
+
+
+def _adapter() -> Any:
+    settings = runtime.load_app()
+    queue = adapter.configured()
+    if not isinstance(queue, config.adapter_class("db")):
+        raise Failure(
+            f"the adapter {settings.adapter!r} has no tables; these commands are for the adapter 'db' "
+            f"(tenantjobs --adapter db db ..., with a section [db])"
+        )
+    return queue

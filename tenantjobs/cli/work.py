@@ -9,6 +9,7 @@ import click
 from tenantjobs import adapter, definition, runtime
 from tenantjobs.adapter import WorkOptions, Works
 from tenantjobs.cli.output import Failure
+from tenantjobs.config import Settings
 
 DEFAULTS = WorkOptions()
 
@@ -23,6 +24,14 @@ NO_APP = (
     'write app = "shop.main", the module that defines the jobs, into tenantjobs.toml, or set TENANTJOBS_APP'
 )
 DRAIN_NOT_YET = "[drain] is not supported yet: leave it out, or start a worker of the other queue with --adapter"
+
+
+def no_jobs(settings: Settings) -> str:
+    """What is wrong with an application that defines no job."""
+    return (
+        f"{settings.origins['app']}: importing app = {settings.app!r} has defined no job: import the modules that "
+        f"define them there, or name the one that does"
+    )
 
 
 @click.command("work")
@@ -117,8 +126,9 @@ def _worker() -> Works:
         name = str(settings.adapter)
         how = getattr(found, "how_to_work", None) or WITHOUT_WORKERS.get(name, "its own workers perform its jobs")
         raise Failure(f"the adapter {name!r} has no worker to start here: {how}")
-    if settings.app is None and not definition.registry:
-        raise Failure(NO_APP)
+    if not definition.registry:
+        # Every job would be unknown, and go into quarantine one by one.
+        raise Failure(NO_APP if settings.app is None else no_jobs(settings))
     return found
 
 

@@ -53,7 +53,7 @@ def command_line(*, file: str | os.PathLike[str] | None = None, **values: Any) -
     with _lock:
         _command_line = _command_line.under(upper)
         _chosen_file = _chosen_file if file is None else file
-    _tell(upper, *(["adapter"] if file is not None else []))  # another file may be another queue
+    _tell(upper, "adapter")  # whatever was built before the command line was read, may be another queue
 
 
 @contextmanager

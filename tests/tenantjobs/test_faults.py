@@ -45,3 +45,8 @@ def test_every_named_point_stands_somewhere_in_the_sources() -> None:
     )
 
     assert {line.split('"')[1] for line in grep.stdout.splitlines()} == set(faults.POINTS)
+
+
+@pytest.mark.parametrize("armed", ["after_lunch", "after_load:x", "after_load:0", ":3"])
+def test_a_point_that_does_not_exist_is_an_error_and_no_test_that_passes(armed: str) -> None:
+    assert passing("after_load", 0, armed) == 1

@@ -98,8 +98,27 @@ def test_an_unknown_dialect_is_an_error_that_names_the_known_ones(tenantjobs: Ru
     assert "postgresql" in result.stderr
 
 
-def test_sql_without_a_dialect_is_wrong_usage(tenantjobs: Run) -> None:
-    assert "--dialect" in tenantjobs("db", "sql", exit_code=2).stderr
+def test_sql_is_that_of_the_configured_database_which_is_not_touched(tenantjobs: Run, folder: Path) -> None:
+    assert tenantjobs("db", "sql").stdout == tenantjobs("db", "sql", "--dialect", "sqlite").stdout
+    write(folder, 'adapter = "db"\n[db]\nurl = "postgresql+psycopg://nobody@127.0.0.1:1/nothing"\n')
+    assert tenantjobs("db", "sql").stdout == tenantjobs("db", "sql", "--dialect", "postgresql").stdout
+
+    assert not (folder / "shop.db").exists()
+
+
+def test_sql_without_a_database_wants_a_dialect_or_one(tenantjobs: Run, folder: Path) -> None:
+    write(folder, 'adapter = "db"\n')
+
+    assert "set url in the section [db]" in tenantjobs("db", "sql", exit_code=1).stderr
+
+
+def test_upgrade_leaves_tables_of_a_newer_release_alone(tenantjobs: Run, folder: Path) -> None:
+    tenantjobs("db", "upgrade")
+    with sqlite3.connect(folder / "shop.db") as connection:
+        connection.execute("INSERT INTO tj_schema VALUES (999, CURRENT_TIMESTAMP)")
+    connection.close()
+
+    assert "install the release that upgraded it" in tenantjobs("db", "upgrade", exit_code=1).stderr
 
 
 @pytest.mark.parametrize("command", ["upgrade", "status"])

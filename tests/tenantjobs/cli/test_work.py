@@ -87,7 +87,7 @@ def test_the_app_is_imported_before_the_settings_are_used(
     tenantjobs: Run, folder: Path, worked: list[WorkOptions]
 ) -> None:
     write(folder, 'adapter = "inline"\napp = "my_jobs"\n')
-    write(folder, 'import tenantjobs\ntenantjobs.configure(adapter="fake")\n', "my_jobs.py")
+    write(folder, JOBS + 'tenantjobs.configure(adapter="fake")\n', "my_jobs.py")
 
     tenantjobs("work", exit_code=3)
 
@@ -136,6 +136,28 @@ def test_without_an_app_a_worker_would_know_no_job(tenantjobs: Run, folder: Path
 
     assert "no app is configured" in tenantjobs("work", exit_code=1).stderr
     assert worked == []
+
+
+def test_an_app_without_a_job_would_put_every_job_into_quarantine(
+    tenantjobs: Run, folder: Path, worked: list[WorkOptions]
+) -> None:
+    write(folder, "", "my_jobs.py")
+
+    message = "tenantjobs.toml:2: importing app = 'my_jobs' has defined no job"
+    assert message in tenantjobs("work", exit_code=1).stderr
+    assert message in tenantjobs("check", exit_code=1).stdout
+    assert worked == []
+
+
+def test_modules_beside_the_file_are_found_from_a_folder_below(
+    tenantjobs: Run, folder: Path, worked: list[WorkOptions], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "deep" / "below").mkdir(parents=True)
+    monkeypatch.chdir(folder / "deep" / "below")
+
+    tenantjobs("work", exit_code=3)
+
+    assert len(worked) == 1
 
 
 def test_without_any_configuration_it_says_what_to_write(tenantjobs: Run, folder: Path) -> None:
