@@ -18,8 +18,6 @@ from tenantjobs.errors import ArgumentError, ConfigurationError, TenancyError
 
 T = TypeVar("T")
 
-MISMATCH = "a synchronous job was given an async hook, guard or handler: make the job async def, or the other one def"
-
 
 class Blocking:
     """How a synchronous job does its I/O: at once, in this thread."""
@@ -29,13 +27,14 @@ class Blocking:
         return isinstance(error, (Exception, SystemExit))
 
     async def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        return await self.settle(function(*args, **kwargs))
-
-    async def settle(self, value: Any) -> Any:
+        value = function(*args, **kwargs)
         if isawaitable(value):
             if iscoroutine(value):
                 value.close()
-            raise ConfigurationError(MISMATCH)
+            raise ConfigurationError(_mismatch(function))
+        return value
+
+    async def settle(self, value: Any) -> Any:
         return value
 
     async def blocking(self, function: Callable[..., T], *args: Any) -> T:
@@ -61,7 +60,7 @@ class Blocking:
     def around(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[Any]:
         generator = function(*args, **kwargs)
         if isasyncgen(generator):
-            raise ConfigurationError(MISMATCH)
+            raise ConfigurationError(_mismatch(function))
         return _entered(contextmanager(lambda: generator)())
 
     @asynccontextmanager
@@ -144,6 +143,14 @@ def drive(coroutine: Coroutine[Any, Any, T]) -> T:
         return result
     coroutine.close()
     raise RuntimeError("a synchronous job awaited something: its hooks, guards and handlers must be synchronous")
+
+
+def _mismatch(function: Callable[..., Any]) -> str:
+    name = getattr(function, "__qualname__", repr(function))
+    return (
+        f"{name} gave something to await, and nobody awaits in a synchronous job: declare the job with `async def`, or "
+        f"that with `def`"
+    )
 
 
 def asyncio() -> Any:

@@ -215,10 +215,15 @@ def _sent(messages: Sequence[Message]) -> None:
 def _context(definition: Definition) -> Snapshot:
     snapshot = Current.capture()
     if definition.tenancy == "none":
-        return Snapshot(system=f"job {definition.name}", attributes=snapshot.attributes)
+        return system_scope(definition, snapshot)
     if snapshot.scope == "unset":
         require_scope(definition, "enqueued")
     return snapshot
+
+
+def system_scope(definition: Definition, snapshot: Snapshot) -> Snapshot:
+    """The scope of a job with ``tenancy = "none"``: the system's, with the attributes that were set."""
+    return Snapshot(system=f"job {definition.name}", attributes=snapshot.attributes)
 
 
 def require_scope(definition: Definition, verb: str) -> None:

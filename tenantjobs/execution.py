@@ -23,9 +23,9 @@ import msgspec
 from tenantjobs import adapter, definition, faults
 from tenantjobs.arguments import thaw
 from tenantjobs.colours import Awaiting, Blocking, Colour, asyncio, drive
-from tenantjobs.current import Current
+from tenantjobs.current import Current, Snapshot
 from tenantjobs.definition import Definition
-from tenantjobs.enqueuing import refuse_foreign, require_scope
+from tenantjobs.enqueuing import refuse_foreign, require_scope, system_scope
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import EnvelopeError, LeaseLost, UnknownJob
 from tenantjobs.keyed import Completion, behind_key
@@ -104,7 +104,7 @@ async def aexecute(data: bytes | str, delivery: Delivery | None = None) -> Outco
 
 async def _attempt(envelope: Envelope, job: Definition, io: Colour, delivery: Delivery | None) -> Outcome:
     charged = msgspec.structs.replace(envelope, attempt=envelope.attempt + 1)
-    with Current.restored(envelope.snapshot), running(_job_context(charged)):
+    with Current.restored(_snapshot(envelope, job)), running(_job_context(charged)):
         outcome: Outcome
         try:
             outcome = await _behind_its_key(charged, job, io, delivery)
@@ -114,6 +114,13 @@ async def _attempt(envelope: Envelope, job: Definition, io: Colour, delivery: De
             outcome = await verdict(charged, job, io, error)
         _log(charged, outcome)
         return outcome
+
+
+def _snapshot(envelope: Envelope, job: Definition) -> Snapshot:
+    found = envelope.snapshot
+    if job.tenancy == "none" and found.scope == "unset":  # enqueued before the job said that it is for no tenant
+        return system_scope(job, found)
+    return found
 
 
 async def _behind_its_key(envelope: Envelope, job: Definition, io: Colour, delivery: Delivery | None) -> Outcome:

@@ -35,8 +35,17 @@ class InlineAdapter:
             raise outcome.error
 
     def enqueue_all(self, envelopes: Sequence[Envelope]) -> None:
+        """Perform all of them. What one raises keeps no other from its turn, and is raised at the end."""
+        errors: list[BaseException] = []
         for envelope in envelopes:
-            self.enqueue(envelope)
+            try:
+                self.enqueue(envelope)
+            except Exception as error:
+                errors.append(error)
+        if len(errors) > 1:
+            raise BaseExceptionGroup(f"{len(errors)} of {len(envelopes)} jobs failed", errors)
+        if errors:
+            raise errors[0]
 
     def drain(self) -> int:
         """Nothing waits here."""

@@ -97,6 +97,20 @@ def test_a_job_that_raises_leaves_no_context_behind() -> None:
     assert contextvars.Context().run(lambda: Current.scope) == "unset"
 
 
+def test_a_job_that_has_become_tenancy_none_runs_in_the_systems_scope_whenever_it_was_enqueued() -> None:
+    @job(tenancy="optional")
+    def before() -> None: ...
+
+    @job(name="cleanup", tenancy="none", aliases=("earlier",))
+    def after() -> None:
+        seen.append((Current.scope, Current.capture().system))
+
+    envelope = Envelope.decode(contextvars.Context().run(enqueued, before))
+    execute(msgspec.structs.replace(envelope, name="earlier").encode())
+
+    assert seen == [("system", "job cleanup")]
+
+
 def test_the_worker_runs_a_job_without_a_tenant_unscoped_never() -> None:
     @job(tenancy="optional")
     def lenient() -> None:
@@ -355,7 +369,7 @@ def test_an_async_hook_on_a_synchronous_job_fails_it_with_the_reason() -> None:
     outcome = execute(enqueued(note))
 
     assert isinstance(outcome, Failed)
-    assert "make the job async def" in str(outcome.error)
+    assert "prepare gave something to await" in str(outcome.error)
     assert seen == []
 
 

@@ -56,3 +56,20 @@ def test_a_discarded_job_raises_nothing() -> None:
         raise ValueError
 
     assert [handle.enqueued for handle in perform_all_later([fails.call(), fails.call()])] == [True, True]
+
+
+def test_a_job_that_fails_keeps_no_other_from_its_turn() -> None:
+    seen: list[int] = []
+
+    @job
+    def note(number: int) -> None:
+        seen.append(number)
+        if number > 1:
+            raise ValueError(number)
+
+    with pytest.raises(ValueError, match="2"):
+        perform_all_later([note.call(2), note.call(1)])
+    with pytest.raises(ExceptionGroup, match="2 of 3 jobs failed"):
+        perform_all_later([note.call(2), note.call(3), note.call(1)])
+
+    assert seen == [2, 1, 2, 3, 1]
