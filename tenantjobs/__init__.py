@@ -134,7 +134,7 @@ _HOMES = {
     ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_MODULES = frozenset({"http", "testing"})
+_MODULES = frozenset({"http", "sentinel", "testing"})
 
 __all__ = [
     # context

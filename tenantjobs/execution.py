@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from tenantjobs import adapter, definition, faults
+from tenantjobs import adapter, definition, faults, sentinel
 from tenantjobs.arguments import thaw
 from tenantjobs.colours import Awaiting, Blocking, Colour, asyncio, drive
 from tenantjobs.current import Current, Snapshot
@@ -104,7 +104,8 @@ async def aexecute(data: bytes | str, delivery: Delivery | None = None) -> Outco
 
 async def _attempt(envelope: Envelope, job: Definition, io: Colour, delivery: Delivery | None) -> Outcome:
     charged = msgspec.structs.replace(envelope, attempt=envelope.attempt + 1)
-    with Current.restored(_snapshot(envelope, job)), running(_job_context(charged)):
+    context = _job_context(charged)
+    with sentinel.performing(context), Current.restored(_snapshot(envelope, job)), running(context):
         outcome: Outcome
         try:
             outcome = await _behind_its_key(charged, job, io, delivery)

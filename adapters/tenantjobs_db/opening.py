@@ -106,9 +106,10 @@ def _imported(path: str) -> object:
         raise ConfigurationError(f"{_place('engine')} = {path!r}: 'module:name' is wanted, as in \"shop.db:engine\"")
     try:
         module = import_module(name)
-        return getattr(module, attribute)
     except ImportError as error:
         raise ConfigurationError(f"{_place('engine')} = {path!r} cannot be imported: {error}") from error
+    try:
+        return getattr(module, attribute)
     except AttributeError as error:
         found = nearest(attribute, [known for known in vars(module) if not known.startswith("_")])
         hint = f"; did you mean {name}:{found}?" if found else ""
