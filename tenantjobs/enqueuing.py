@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from tenantjobs import adapter, identity, runtime, transaction
+from tenantjobs import adapter, clock, identity, runtime, transaction
 from tenantjobs.adapter import Adapter
 from tenantjobs.arguments import Frozen, freeze, thaw
 from tenantjobs.current import Current, Snapshot
@@ -59,7 +59,7 @@ class Message:
         self._snapshot = _context(definition)
         _refuse_foreign(definition, self._frozen, self._snapshot)
         _refuse_undeclared(target, call)
-        self._enqueued_at = datetime.now(UTC)
+        self._enqueued_at = clock.now()
         self.handle = Handle(new_id(), definition.name, target)
         self._queue = _queue(call)
         # Values are fixed at the call. Only the key of a record that is still to be flushed comes later.
@@ -179,7 +179,7 @@ def options(
             )
         due_at = wait_until.astimezone(UTC)
     elif wait is not None:
-        due_at = datetime.now(UTC) + (wait if isinstance(wait, timedelta) else timedelta(seconds=wait))
+        due_at = clock.now() + (wait if isinstance(wait, timedelta) else timedelta(seconds=wait))
     else:
         due_at = None
     return Options(queue=queue, priority=priority, due_at=due_at)

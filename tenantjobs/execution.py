@@ -14,13 +14,13 @@ from __future__ import annotations
 import logging
 from contextlib import AsyncExitStack
 from contextvars import copy_context
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from importlib import import_module
 from typing import Any, Protocol
 
 import msgspec
 
-from tenantjobs import adapter, definition, faults, sentinel
+from tenantjobs import adapter, clock, definition, faults, sentinel
 from tenantjobs.arguments import thaw
 from tenantjobs.colours import Awaiting, Blocking, Colour, asyncio, drive
 from tenantjobs.current import Current, Snapshot
@@ -140,7 +140,7 @@ async def _behind_its_key(envelope: Envelope, job: Definition, io: Colour, deliv
     if finished == "running":
         # Nothing was attempted: the job goes back uncharged.
         uncharged = msgspec.structs.replace(envelope, attempt=envelope.attempt - 1)
-        due_at = datetime.now(UTC) + timedelta(seconds=min(policy.lease, KEY_RETRY))
+        due_at = clock.now() + timedelta(seconds=min(policy.lease, KEY_RETRY))
         return Retried(uncharged, due_at, note="another job is at work on its key")
     return finished
 
