@@ -14,7 +14,7 @@ from tenantjobs.enqueuing import Call, keys, require_scope
 from tenantjobs.errors import DuplicateJob
 from tenantjobs.execution import run
 from tenantjobs.idempotency import idempotent
-from tenantjobs.keyed import Completion, behind_key
+from tenantjobs.keyed import Key, behind_key, ledger_for
 from tenantjobs.outcome import Finished
 from tenantjobs.policies import discard_on
 from tenantjobs.running import running
@@ -49,8 +49,8 @@ async def _perform(call: Call, io: Colour) -> Any:
             require_scope(job, "performed")
         try:
             return (await _behind_its_key(call, io)).value
-        except Exception as error:
-            policy = job.handler(error)
+        except BaseException as error:
+            policy = job.handler(error) if io.is_failure(error) else None
             if not isinstance(policy, discard_on):
                 raise
             await give_up(job, io, error, policy)
@@ -63,16 +63,18 @@ async def _behind_its_key(call: Call, io: Colour) -> Finished:
     if policy is None:
         return await run(job, call.args, call.kwargs, io)
 
-    async def work(completion: Completion) -> Finished:
+    name = _key(call, policy)
+    key = Key(ledger_for(f"job {job.name} is @idempotent"), Current.tenant_id or "", name, joining=True)
+
+    async def work() -> Finished:
         finished = await run(job, call.args, call.kwargs, io)
-        await io.blocking(completion.afterwards)
+        await key.complete_with_caller(io)
         return finished
 
-    key = _key(call, policy)
     owner = f"now:{id(call)}:{time.monotonic_ns()}"
-    finished = await behind_key(job, policy, io, tenant=Current.tenant_id or "", key=key, owner=owner, work=work)
+    finished = await behind_key(policy, io, key=key, owner=owner, work=work)
     if finished == "running":
-        raise DuplicateJob(f"job {job.name}: another run is at work on its key {key!r}; try again when it has ended")
+        raise DuplicateJob(f"job {job.name}: another one is at work on its key {name!r}; try again when it has ended")
     return finished
 
 
