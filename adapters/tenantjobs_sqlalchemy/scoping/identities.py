@@ -1,0 +1,54 @@
+"""What a session holds already: given out to the tenant that it belongs to, and to no other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import inspect
+from sqlalchemy.orm import InstanceState, Session, SessionTransaction
+
+from tenantjobs.scopes import in_force
+from tenantjobs_sqlalchemy.scoping import ownership
+from tenantjobs_sqlalchemy.scoping.ownership import UNKNOWN
+
+
+class Guarded:
+    """An identity map that refuses records of other tenants.
+
+    ``Session.get`` and the lazy load of a many-to-one ask it before the database, and no event says so.
+    """
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        found = super().get(key, default)  # type: ignore[misc]  # of the identity map
+        if found is not None and in_force().reach.reason is None:
+            _require_own(found)
+        return found
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)  # type: ignore[misc]  # of the identity map
+        if in_force().reach.reason is None:
+            _require_own(found)
+        return found
+
+
+def guard(session: Session, _transaction: SessionTransaction) -> None:
+    """Guard the identity map of the session. Nothing gets into it before there is a transaction."""
+    known: Any = session.identity_map
+    kind = type(known)
+    if not issubclass(kind, Guarded):
+        # The class and not the object is exchanged: records refer to the map by a weak reference of their own.
+        known.__class__ = _kinds.get(kind) or _kinds.setdefault(kind, type("Guarded", (Guarded, kind), {}))
+
+
+def _require_own(record: object) -> None:
+    state: InstanceState[Any] | None = inspect(record, raiseerr=False)
+    if state is None:
+        return
+    name = ownership.attribute(state.mapper)
+    if name is not None:
+        owner = ownership.stored(state, name)
+        if owner is not UNKNOWN:  # else it is checked when it has been loaded again
+            ownership.require_own(state, owner, "read")
+
+
+_kinds: dict[type, type] = {}

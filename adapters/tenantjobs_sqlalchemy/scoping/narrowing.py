@@ -1,0 +1,140 @@
+"""The tenant, added to what the criteria of the ORM do not reach: rows by key, bulk statements, Core tables, upserts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Alias, ColumnElement, Delete, Executable, FromClause, Join, Select, Table, Update, and_, exists
+from sqlalchemy.sql import visitors
+from sqlalchemy.sql.dml import Insert, UpdateBase
+
+from tenantjobs_sqlalchemy.scoping import columns, reads
+from tenantjobs_sqlalchemy.scoping.columns import TenantValue
+from tenantjobs_sqlalchemy.scoping.refusals import Unproved
+
+
+def narrowed(statement: Executable) -> Executable:
+    """The same statement, for rows of the tenant in force; unchanged where the criteria of the ORM do it."""
+    if isinstance(statement, UpdateBase):
+        return _narrowed_once(statement)
+    elif reads.passes(statement):
+        return statement
+    else:
+        return _with_narrow_selects(statement)
+
+
+def _narrowed_once(statement: UpdateBase) -> Executable:
+    # A flush has a few statements for each model, which it executes over and over.
+    found = _known.get(statement, _UNKNOWN)
+    if found is _UNKNOWN:
+        narrow = _narrowed_write(statement)
+        found = _known[statement] = None if narrow is statement else narrow  # itself would keep itself alive
+    return statement if found is None else found
+
+
+def _narrowed_write(statement: Any) -> Executable:
+    narrow: Any = _with_narrow_selects(statement)
+    if isinstance(narrow, Insert):
+        return _upsert_of_own(narrow)
+    elif isinstance(narrow, Update | Delete) and not reads.is_filtered(statement):
+        criterion = _criterion_of(narrow.table)
+        return narrow if criterion is None else narrow.where(criterion)
+    else:
+        return narrow
+
+
+def _criterion_of(table: FromClause) -> ColumnElement[bool] | None:
+    column = columns.tenant_column(table)
+    if column is not None:
+        return columns.is_of_tenant(table, column)
+    mapper = columns.part_of(table)
+    if mapper is None:
+        return None
+    # A row of a subclass's own table belongs to whom its row in the table of the base belongs.
+    owner = columns.owner_of_part(mapper)
+    conditions = []
+    while mapper is not None and mapper.local_table is not owner.table:
+        conditions.append(mapper.inherit_condition)
+        mapper = mapper.inherits
+    value = TenantValue(owner, columns.tenant_value(owner).name, stands_for=table)  # type: ignore[arg-type]
+    return exists().where(*conditions, owner == columns.bind(value)).correlate(table)
+
+
+def _upsert_of_own(statement: Insert) -> Insert:
+    """An upsert changes rows of the tenant only."""
+    column = columns.tenant_column(statement.table)
+    clause: Any = statement._post_values_clause
+    if column is None or clause is None or not hasattr(clause, "update_values_to_set"):
+        return statement
+    own = columns.is_of_tenant(statement.table, column)
+    narrow = clause._clone()
+    before = clause.update_whereclause
+    narrow.update_whereclause = own if before is None else and_(before, own)
+    copy = statement._generate()
+    copy._post_values_clause = narrow
+    return copy
+
+
+def _with_narrow_selects(statement: Executable) -> Executable:
+    """The statement with the tenant in each of its SELECTs that has none."""
+    filtered = reads.is_filtered(statement)
+    found = [part for part in visitors.iterate(statement) if isinstance(part, Select)]  # type: ignore[arg-type]
+    if not any(_is_bare(part, filtered) and _criteria(part) for part in found):
+        return statement
+
+    def narrow(part: Any) -> None:
+        if _is_bare(part, filtered):
+            part._where_criteria += tuple(_criteria(part))
+
+    copy: Any = visitors.cloned_traverse(statement, {}, {"select": narrow})  # type: ignore[type-var]
+    return copy  # type: ignore[no-any-return]
+
+
+def _is_bare(select: Select[Any], filtered: bool) -> bool:
+    """Whether the criteria of the ORM leave this SELECT out."""
+    return not filtered or select._propagate_attrs.get("compile_state_plugin") != "orm"
+
+
+def _criteria(select: Select[Any]) -> list[ColumnElement[bool]]:
+    found = []
+    for source in select.get_final_froms():
+        for table in _tables(source):
+            column = columns.tenant_column(table.element if isinstance(table, Alias) else table)
+            if column is not None:
+                found.append(columns.is_of_tenant(table, column))
+    return found
+
+
+def _tables(source: FromClause) -> Iterator[FromClause]:
+    """The tables that a FROM is made of, save those whose rows may be missing in an outer join."""
+    if isinstance(source, Join):
+        if not source.full:
+            yield from _tables(source.left)
+            if not source.isouter:
+                yield from _tables(source.right)
+    elif isinstance(source, Table) or (isinstance(source, Alias) and isinstance(source.element, Table)):
+        yield source
+
+
+def require_provable(statement: Any) -> None:
+    """``WrongTenant`` for a write that would move rows, or that replaces rows without saying whose."""
+    column = columns.tenant_column(statement.table)
+    if column is None:
+        return
+    clause = getattr(statement, "_post_values_clause", None)
+    if clause is not None and hasattr(clause, "update") and not hasattr(clause, "update_values_to_set"):
+        raise Unproved(
+            f"ON DUPLICATE KEY UPDATE changes rows of {column.table.name} that may be another tenant's, and it can say "
+            f"nothing of whose they are: read first, then insert or update, or do it under Current.system(...)"
+        )
+    if any("REPLACE" in str(prefix).upper() for prefix, _ in getattr(statement, "_prefixes", ())):
+        raise Unproved(
+            f"REPLACE deletes rows of {column.table.name} that may be another tenant's: use on_conflict_do_update, or "
+            f"do it under Current.system(...)"
+        )
+
+
+_UNKNOWN: Any = object()
+_known: WeakKeyDictionary[Any, Executable | None] = WeakKeyDictionary()

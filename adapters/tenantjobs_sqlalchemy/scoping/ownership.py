@@ -1,0 +1,59 @@
+"""Whose a record is, as far as the session knows."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from sqlalchemy.orm import InstanceState, Mapper
+from sqlalchemy.orm.attributes import NO_VALUE
+
+from tenantjobs.scopes import in_force
+from tenantjobs_sqlalchemy.scoping import columns, refusals
+from tenantjobs_sqlalchemy.scoping.columns import TenantValue
+
+UNKNOWN = object()
+
+
+def attribute(mapper: Mapper[Any]) -> str | None:
+    """The name of the mapped attribute that says whose a record is; None for records of nobody."""
+    cls = mapper.class_
+    return getattr(cls, "__tenant_column__", None)
+
+
+def value_of(mapper: Mapper[Any]) -> TenantValue:
+    """What that attribute is compared with."""
+    return columns.tenant_value(mapper.columns[columns.tenant_attribute(mapper.class_)])
+
+
+def stored(state: InstanceState[Any], name: str) -> Any:
+    """Whose the row is in the database, ``UNKNOWN`` if that is not loaded."""
+    value = state.committed_state.get(name, UNKNOWN)
+    if value is UNKNOWN:
+        value = state.dict.get(name, UNKNOWN)
+    return UNKNOWN if value is NO_VALUE else value
+
+
+def may_reload(state: InstanceState[Any]) -> bool:
+    """Whether only the row of this record will be read, and it is the tenant's: known already, or checked afterwards."""
+    name = attribute(state.mapper)
+    if name is None:
+        return False
+    owner = stored(state, name)
+    if owner is not UNKNOWN:
+        require_own(state, owner, "read")
+        return True
+    return name in state.expired_attributes
+
+
+def require_own(state: InstanceState[Any], owner: Any, verb: str) -> None:
+    """``WrongTenant`` for a record whose row is another tenant's, ``TenantMissing`` without a tenant."""
+    name = state.mapper.class_.__name__
+    tenant_id = refusals.tenant_of(name)
+    if tenant_id is not None and not value_of(state.mapper).is_own(owner):
+        refuse(state, owner, verb)
+
+
+def refuse(state: InstanceState[Any], owner: Any, verb: str) -> NoReturn:
+    tenant_id = in_force().reach.tenant_id
+    assert tenant_id is not None
+    raise refusals.foreign(state.mapper.class_.__name__, owner, verb, tenant_id)
