@@ -64,7 +64,9 @@ class RecordLocator:
         if not isinstance(state, InstanceState):
             return None
         if isinstance(record, TenantScoped):
-            owner = state.dict.get(tenant_attribute(type(record)))  # as far as it is loaded: nothing is read from the database here
+            owner = state.dict.get(
+                tenant_attribute(type(record))
+            )  # as far as it is loaded: nothing is read from the database here
         elif _is_tenant(type(record)):
             owner = state.key[1][0] if state.key is not None and len(state.key[1]) == 1 else None
         else:

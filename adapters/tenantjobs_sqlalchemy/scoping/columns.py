@@ -68,7 +68,8 @@ def tenant_attribute(model: type) -> str:
 def tenant_column(table: FromClause) -> Column[Any] | None:
     """The column of a table that says whose a row is; None if its rows belong to nobody."""
     name = table.info.get(_INFO) if isinstance(table, Table) else None
-    return None if name is None else table.c[name]
+    column: Column[Any] | None = None if name is None else table.c[name]  # type: ignore[assignment]  # of a table
+    return column
 
 
 def tenant_value(column: Column[Any]) -> TenantValue:

@@ -14,7 +14,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.dml import Insert, UpdateBase
 
 from tenantjobs.scopes import in_force
-from tenantjobs_sqlalchemy.scoping import narrowing, reads, refusals, references, values, witness
+from tenantjobs_sqlalchemy.scoping import narrowing, reads, references, refusals, shortfall, values, witness
 from tenantjobs_sqlalchemy.scoping.refusals import PinnedSession, Unproved
 
 
@@ -50,6 +50,7 @@ def _began(session: Session, _transaction: SessionTransaction, connection: Conne
         _guarded.add(engine)
         event.listen(engine, "before_execute", _will_compile, retval=True)
         event.listen(engine, "before_cursor_execute", _will_send)
+        event.listen(engine, "after_execute", _sent)
 
 
 def _ended(_session: Session, transaction: SessionTransaction) -> None:
@@ -61,7 +62,7 @@ def _ended(_session: Session, transaction: SessionTransaction) -> None:
 
 
 def _will_compile(connection: Connection, statement: Any, many: Any, one: Any, options: Any) -> tuple[Any, Any, Any]:
-    if reads.TRUSTED in options or getattr(statement, "is_select", False) and reads.passes(statement):
+    if reads.TRUSTED in options or (getattr(statement, "is_select", False) and reads.passes(statement)):
         return statement, many, one
     if (
         (isinstance(statement, UpdateBase) or getattr(statement, "is_select", False))
@@ -98,6 +99,11 @@ def _will_send(connection: Connection, _cursor: Any, _text: str, _parameters: An
         pin.looked_at = context  # the batches of one INSERT have one context
         values.check(found.target, context)
         references.check(pin.session, connection, found.target, context)
+
+
+def _sent(connection: Connection, statement: Any, many: Any, one: Any, _options: Any, result: Any) -> None:
+    if isinstance(statement, UpdateBase) and in_force().reach.tenant_id is not None and connection in _pins:
+        shortfall.check(connection, statement, many or ([one] if one else []), result)
 
 
 def _pin(pin: Pin, tenant_id: str) -> None:

@@ -1,4 +1,4 @@
-"""The tenant, added to what the criteria of the ORM do not reach: rows by key, bulk statements, Core tables, upserts."""
+"""The tenant, added to what the criteria of the ORM do not reach: rows by key, bulk writes, Core tables, upserts."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ def narrowed(statement: Executable) -> Executable:
     elif reads.passes(statement):
         return statement
     else:
-        return _with_narrow_selects(statement)
+        narrow: Executable = _with_narrow_selects(statement)
+        return narrow
 
 
 def _narrowed_once(statement: UpdateBase) -> Executable:
     # A flush has a few statements for each model, which it executes over and over.
-    found = _known.get(statement, _UNKNOWN)
-    if found is _UNKNOWN:
+    if statement not in _known:
         narrow = _narrowed_write(statement)
-        found = _known[statement] = None if narrow is statement else narrow  # itself would keep itself alive
-    return statement if found is None else found
+        _known[statement] = None if narrow is statement else narrow  # itself would keep itself alive
+    known = _known[statement]
+    return statement if known is None else known
 
 
-def _narrowed_write(statement: Any) -> Executable:
-    narrow: Any = _with_narrow_selects(statement)
+def _narrowed_write(statement: UpdateBase) -> Any:
+    narrow = _with_narrow_selects(statement)
     if isinstance(narrow, Insert):
         return _upsert_of_own(narrow)
     elif isinstance(narrow, Update | Delete) and not reads.is_filtered(statement):
@@ -54,15 +55,16 @@ def _criterion_of(table: FromClause) -> ColumnElement[bool] | None:
         return None
     # A row of a subclass's own table belongs to whom its row in the table of the base belongs.
     owner = columns.owner_of_part(mapper)
-    conditions = []
+    conditions: list[ColumnElement[bool]] = []
     while mapper is not None and mapper.local_table is not owner.table:
+        assert mapper.inherit_condition is not None
         conditions.append(mapper.inherit_condition)
         mapper = mapper.inherits
     value = TenantValue(owner, columns.tenant_value(owner).name, stands_for=table)  # type: ignore[arg-type]
     return exists().where(*conditions, owner == columns.bind(value)).correlate(table)
 
 
-def _upsert_of_own(statement: Insert) -> Insert:
+def _upsert_of_own(statement: Any) -> Any:
     """An upsert changes rows of the tenant only."""
     column = columns.tenant_column(statement.table)
     clause: Any = statement._post_values_clause
@@ -77,24 +79,29 @@ def _upsert_of_own(statement: Insert) -> Insert:
     return copy
 
 
-def _with_narrow_selects(statement: Executable) -> Executable:
-    """The statement with the tenant in each of its SELECTs that has none."""
-    filtered = reads.is_filtered(statement)
-    found = [part for part in visitors.iterate(statement) if isinstance(part, Select)]  # type: ignore[arg-type]
-    if not any(_is_bare(part, filtered) and _criteria(part) for part in found):
+def _with_narrow_selects(statement: Any) -> Any:
+    """The statement with the tenant in each of its SELECTs; if the ORM filters the statement, in those in its WHERE."""
+    if not reads.is_filtered(statement):
+        return _narrow_selects(statement)
+    before = getattr(statement, "_where_criteria", ())
+    conditions = tuple(_narrow_selects(condition) for condition in before)
+    if all(narrow is wide for narrow, wide in zip(conditions, before, strict=True)):
         return statement
-
-    def narrow(part: Any) -> None:
-        if _is_bare(part, filtered):
-            part._where_criteria += tuple(_criteria(part))
-
-    copy: Any = visitors.cloned_traverse(statement, {}, {"select": narrow})  # type: ignore[type-var]
-    return copy  # type: ignore[no-any-return]
+    copy = statement._generate()
+    copy._where_criteria = conditions
+    return copy
 
 
-def _is_bare(select: Select[Any], filtered: bool) -> bool:
-    """Whether the criteria of the ORM leave this SELECT out."""
-    return not filtered or select._propagate_attrs.get("compile_state_plugin") != "orm"
+def _narrow_selects(element: Any) -> Any:
+    parts = [part for part in visitors.iterate(element) if isinstance(part, Select)]
+    if not any(_criteria(part) for part in parts):
+        return element
+    copies: list[Select[Any]] = []
+    options = [option for part in (element, *parts) for option in getattr(part, "_with_options", ())]
+    copy: Any = visitors.cloned_traverse(element, {"stop_on": options}, {"select": copies.append})
+    for part in copies:
+        part._where_criteria += tuple(_criteria(part))
+    return copy
 
 
 def _criteria(select: Select[Any]) -> list[ColumnElement[bool]]:
@@ -136,5 +143,4 @@ def require_provable(statement: Any) -> None:
         )
 
 
-_UNKNOWN: Any = object()
-_known: WeakKeyDictionary[Any, Executable | None] = WeakKeyDictionary()
+_known: WeakKeyDictionary[UpdateBase, Executable | None] = WeakKeyDictionary()

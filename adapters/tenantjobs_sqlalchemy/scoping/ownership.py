@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from sqlalchemy.orm import InstanceState, Mapper
-from sqlalchemy.orm.attributes import NO_VALUE
+from sqlalchemy.orm import InstanceState, LoaderCallableStatus, Mapper
 
 from tenantjobs.scopes import in_force
 from tenantjobs_sqlalchemy.scoping import columns, refusals
@@ -30,11 +29,11 @@ def stored(state: InstanceState[Any], name: str) -> Any:
     value = state.committed_state.get(name, UNKNOWN)
     if value is UNKNOWN:
         value = state.dict.get(name, UNKNOWN)
-    return UNKNOWN if value is NO_VALUE else value
+    return UNKNOWN if value is LoaderCallableStatus.NO_VALUE else value
 
 
 def may_reload(state: InstanceState[Any]) -> bool:
-    """Whether only the row of this record will be read, and it is the tenant's: known already, or checked afterwards."""
+    """Whether a reload of the record is safe: it is known to be the tenant's, or will be known when it is loaded."""
     name = attribute(state.mapper)
     if name is None:
         return False

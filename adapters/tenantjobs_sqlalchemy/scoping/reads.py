@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy
 from sqlalchemy import Select, event
-from sqlalchemy.orm import LoaderCriteriaOption, ORMExecuteState, Session, with_loader_criteria
+from sqlalchemy.orm import InstanceState, LoaderCriteriaOption, ORMExecuteState, Session, with_loader_criteria
 
 from tenantjobs.scopes import in_force
 from tenantjobs_sqlalchemy.scoping import ownership
@@ -37,10 +37,15 @@ def _filter(state: ORMExecuteState) -> None:
     if in_force().reach.reason is not None:
         if state.is_relationship_load and is_filtered(state.statement):
             state.statement = _unfiltered(state.statement)
+    elif state.is_insert:
+        if getattr(state.statement, "_post_values_clause", None) is not None:
+            state.update_execution_options(preserve_rowcount=True)  # what an upsert leaves out is missed then
     elif not (state.is_select or state.is_update or state.is_delete):
         return
     elif state.is_column_load:
         _filter_reload(state)
+    elif state.is_update and isinstance(state.parameters, list):
+        return  # by keys: the criterion would be there, and not be used
     elif state.is_orm_statement and not is_filtered(state.statement):
         state.statement = state.statement.options(_criterion)
 
@@ -54,7 +59,8 @@ def _unfiltered(statement: Any) -> Any:
 
 def _filter_reload(state: ORMExecuteState) -> None:
     # SQLAlchemy applies no criteria here.
-    refreshed = state.load_options._refresh_state
+    options: Any = state.load_options
+    refreshed: InstanceState[Any] | None = options._refresh_state
     if refreshed is None or ownership.attribute(refreshed.mapper) is None:
         return
     if ownership.may_reload(refreshed):

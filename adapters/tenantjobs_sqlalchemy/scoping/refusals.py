@@ -34,7 +34,7 @@ class MisfitTenant(ConfigurationError, DontWrapMixin):
 
 
 def tenant_of(what: str) -> str | None:
-    """The tenant in force; None where there are no limits: in system scope, and where a missing tenant is only reported.
+    """The tenant in force; None where there are no limits: in system scope, or where a missing one is only reported.
 
     ``TenantMissing`` if there is none; ``what`` belongs to tenants.
     """

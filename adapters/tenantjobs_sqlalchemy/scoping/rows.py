@@ -10,7 +10,7 @@ from sqlalchemy.orm import InstanceState, Mapper, QueryContext, Session
 
 from tenantjobs.current import Current
 from tenantjobs.scopes import in_force
-from tenantjobs_sqlalchemy.scoping import identities, ownership
+from tenantjobs_sqlalchemy.scoping import identities, ownership, reads
 from tenantjobs_sqlalchemy.scoping.ownership import UNKNOWN
 from tenantjobs_sqlalchemy.scoping.refusals import Unproved
 
@@ -98,9 +98,9 @@ def _look_up(session: Session, mapper: Mapper[Any], states: Iterable[InstanceSta
             ownership.require_own(state, owner, "changed")
 
 
-def _refreshed(record: Any, _context: QueryContext, _names: Any) -> None:
+def _refreshed(record: Any, context: QueryContext, _names: Any) -> None:
     """What was loaded again without knowing whose it is must turn out to be the tenant's."""
-    if in_force().reach.reason is not None:
+    if reads.TRUSTED not in context.execution_options:
         return
     state: InstanceState[Any] = inspect(record)
     name = ownership.attribute(state.mapper)

@@ -78,6 +78,7 @@ class _Witness:
 
     def visit_insert(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
         if len(self.frames) > 1 and columns.tenant_column(statement.table) is not None:
+            self.names.add(statement.table.name)
             self.unproved.add(statement.table.name)  # in a CTE, where its values are not looked at
         return self._framed("visit_insert", (statement, *args), kwargs)
 
@@ -119,9 +120,9 @@ class _Witness:
         beside = {table for name, table in frame.read.items() if name in frame.proved}
         for part in frame.parts:
             mapper = columns.part_of(part)
-            if mapper is not None and columns.owner_of_part(mapper).table not in beside:
-                if _name(part) not in frame.proved:
-                    self.unproved.add(part.name)
+            assert mapper is not None
+            if columns.owner_of_part(mapper).table not in beside and _name(part) not in frame.proved:
+                self.unproved.add(part.name)
 
 
 def _name(source: Any) -> str:
