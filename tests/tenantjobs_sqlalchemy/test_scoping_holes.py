@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from sqlalchemy import (
+    Column,
     Engine,
     ForeignKey,
     String,
+    Table,
     delete,
     exists,
     func,
@@ -42,7 +44,7 @@ from sqlalchemy.orm import (
 from tenantjobs.current import Current
 from tenantjobs.errors import CrossTenantSwitch, TenancyError, TenantMissing, WrongTenant
 from tenantjobs_sqlalchemy import TenantScoped
-from tests.tenantjobs_sqlalchemy.conftest import POSTGRES
+from tests.tenantjobs_sqlalchemy.conftest import POSTGRES, Statements
 
 ACME, GLOBEX = "1", "2"
 
@@ -70,6 +72,7 @@ class Line(TenantScoped, Base):
 
 
 notes, lines = Note.__table__, Line.__table__
+pins = Table("pins", Base.metadata, Column("note_id", ForeignKey(Note.id)))
 
 
 @pytest.fixture(params=["sqlite", POSTGRES])
@@ -592,6 +595,61 @@ class TestNewRows:
             session.flush()
 
         assert note.tenant_id == 1
+
+
+class TestReferences:
+    @pytest.mark.parametrize(
+        "write",
+        [
+            pytest.param(lambda s: (s.add(Line(note_id=2)), s.flush()), id="flush"),
+            pytest.param(lambda s: (setattr(s.get_one(Line, 1), "note_id", 2), s.flush()), id="change"),
+            pytest.param(lambda s: s.execute(insert(Line).values(note_id=2)), id="insert"),
+            pytest.param(lambda s: s.execute(insert(Line).values([{"note_id": 1}, {"note_id": 2}])), id="values"),
+            pytest.param(lambda s: s.execute(insert(Line), [{"note_id": 1}, {"note_id": 2}]), id="bulk insert"),
+            pytest.param(lambda s: s.execute(insert(lines), [{"note_id": 2}]), id="core insert"),
+            pytest.param(lambda s: s.execute(update(Line).values(note_id=2)), id="update"),
+            pytest.param(lambda s: s.execute(update(Line), [{"id": 1, "note_id": 2}]), id="update by key"),
+            pytest.param(lambda s: s.execute(insert(pins), [{"note_id": 2}]), id="a table of nobody"),
+            pytest.param(lambda s: s.execute(insert(Line).values(note_id=99)), id="to nothing"),
+        ],
+    )
+    def test_to_another_tenants_row_are_refused(self, session: Session, write: Any) -> None:
+        with acme(), pytest.raises(WrongTenant, match="leads to no row of notes that is of tenant 1"):
+            write(session)
+
+    def test_to_a_record_that_the_session_holds_are_refused_too(self, session: Session) -> None:
+        with system():
+            foreign = session.get_one(Note, 2)
+        with acme():
+            session.add(Line(note_id=foreign.id))
+            with pytest.raises(WrongTenant, match="a Note of tenant 2 would be referred to"):
+                session.flush()
+            session.rollback()
+            session.add(Line(note=foreign))
+            with pytest.raises(WrongTenant):
+                session.flush()
+
+    def test_to_rows_of_the_tenant_cost_one_statement(self, session: Session, filled: Engine) -> None:
+        statements = Statements(filled)
+        with acme():
+            session.add_all([Line(note_id=1), Line(note_id=3), Line(note_id=1)])
+            session.flush()
+
+        assert len([text for text in statements.seen if text.startswith("SELECT")]) == 1
+
+    def test_to_what_the_session_holds_or_makes_cost_none(self, session: Session, filled: Engine) -> None:
+        with acme():
+            held = session.get_one(Note, 1)
+            statements = Statements(filled)
+            session.add_all([Line(note=held), Line(note=Note(text="new")), Line(note_id=1)])
+            session.flush()
+
+        assert [text for text in statements.seen if text.startswith("SELECT")] == []
+
+    def test_in_system_scope_are_what_they_are(self, session: Session) -> None:
+        with system():
+            session.add(Line(note_id=2, tenant_id=1))
+            session.flush()
 
 
 async def test_async_sessions_are_held_alike(

@@ -15,6 +15,7 @@ from tenantjobs_sqlalchemy import keys
 from tenantjobs_sqlalchemy.scoping.refusals import MisfitTenant, tenant_of
 
 _INFO = "tenantjobs_tenant_column"  # on a table; it survives a copy to another MetaData, and a pickle
+_VALUE = "tenantjobs_tenant_value"
 
 
 class TenantValue:
@@ -74,9 +75,10 @@ def tenant_column(table: FromClause) -> Column[Any] | None:
 
 def tenant_value(column: Column[Any]) -> TenantValue:
     """What the column is compared with."""
-    found = _values.get(column)
-    if found is None:
-        found = _values[column] = TenantValue(column, f"{column.table.name}.{column.key}")
+    info = column.table.info  # not a dictionary of columns: they compare as SQL does
+    found: TenantValue | None = info.get(_VALUE)
+    if found is None or found.column is not column:
+        found = info[_VALUE] = TenantValue(column, f"{column.table.name}.{column.key}")
     return found
 
 
@@ -104,6 +106,11 @@ def owner_of_part(mapper: Mapper[Any]) -> Column[Any]:
     return column
 
 
+def mapper_of(table: FromClause) -> Mapper[Any] | None:
+    """The mapper whose records are the rows of the table."""
+    return _mappers.get(table) if isinstance(table, Table) else None
+
+
 def learn(mapper: Mapper[Any]) -> None:
     """Know the tables of a scoped model. ``ConfigurationError`` if there is no column of the name that it says."""
     name = tenant_attribute(mapper.class_)
@@ -115,9 +122,11 @@ def learn(mapper: Mapper[Any]) -> None:
             f"`__tenant_column__ = ...`"
         )
     column.table.info[_INFO] = column.key
+    if isinstance(mapper.local_table, Table):
+        _mappers.setdefault(mapper.local_table, mapper)
     if mapper.local_table is not column.table and isinstance(mapper.local_table, Table):
         _parts[mapper.local_table] = mapper
 
 
-_values: WeakKeyDictionary[Column[Any], TenantValue] = WeakKeyDictionary()
+_mappers: WeakKeyDictionary[Table, Mapper[Any]] = WeakKeyDictionary()
 _parts: WeakKeyDictionary[Table, Mapper[Any]] = WeakKeyDictionary()

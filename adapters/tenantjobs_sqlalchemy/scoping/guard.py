@@ -76,17 +76,13 @@ def _will_compile(connection: Connection, statement: Any, many: Any, one: Any, o
 
 
 def _will_send(connection: Connection, _cursor: Any, _text: str, _parameters: Any, context: Any, _many: bool) -> None:
+    pin = _pins.get(connection)
+    if pin is None or pin.looked_at is context:  # the batches of one INSERT have one context
+        return
     compiled = context.compiled
-    if not isinstance(compiled, SQLCompiler):
+    if not isinstance(compiled, SQLCompiler) or in_force().reach.reason is not None:
         return
     found = witness.findings(compiled)
-    if not found.name and found.target is None:
-        return
-    if in_force().reach.reason is not None:
-        return
-    pin = _pins.get(connection)
-    if pin is None:
-        return
     if found.name:
         tenant_id = refusals.tenant_of(found.name)
         if tenant_id is None:
@@ -95,10 +91,11 @@ def _will_send(connection: Connection, _cursor: Any, _text: str, _parameters: An
             _pin(pin, tenant_id)
         if found.unproved and reads.TRUSTED not in context.execution_options:
             raise Unproved(_not_kept(found.unproved, tenant_id))
-    if found.target is not None and pin.looked_at is not context:
-        pin.looked_at = context  # the batches of one INSERT have one context
+    if found.target is not None:
+        pin.looked_at = context
         values.check(found.target, context)
-        references.check(pin.session, connection, found.target, context)
+        if found.references:
+            references.check(pin.session, connection, found.references, context)
 
 
 def _sent(connection: Connection, statement: Any, many: Any, one: Any, _options: Any, result: Any) -> None:

@@ -28,6 +28,7 @@ class TenantScoped:
     """
 
     __tenant_column__: ClassVar[str] = "tenant_id"
+    __tenant_value__: ClassVar[columns.TenantValue]
 
     if TYPE_CHECKING:
         tenant_id: Mapped[Any]
@@ -58,6 +59,7 @@ def _mapped(mapper: Mapper[Any], model: type) -> None:
         return
     columns.learn(mapper)
     column: Any = mapper.columns[model.__tenant_column__]
+    model.__tenant_value__ = columns.tenant_value(column)
     if column.default is None:  # for inserts that no flush makes
         column.default = ColumnDefault(columns.tenant_value(column).default)
         column.default.column = column

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
 from sqlalchemy.orm import InstanceState, LoaderCallableStatus, Mapper
 
-from tenantjobs.scopes import in_force
-from tenantjobs_sqlalchemy.scoping import columns, refusals
+from tenantjobs_sqlalchemy.scoping import refusals
 from tenantjobs_sqlalchemy.scoping.columns import TenantValue
 
 UNKNOWN = object()
@@ -21,7 +20,8 @@ def attribute(mapper: Mapper[Any]) -> str | None:
 
 def value_of(mapper: Mapper[Any]) -> TenantValue:
     """What that attribute is compared with."""
-    return columns.tenant_value(mapper.columns[columns.tenant_attribute(mapper.class_)])
+    value: TenantValue = mapper.class_.__tenant_value__
+    return value
 
 
 def stored(state: InstanceState[Any], name: str) -> Any:
@@ -46,13 +46,7 @@ def may_reload(state: InstanceState[Any]) -> bool:
 
 def require_own(state: InstanceState[Any], owner: Any, verb: str) -> None:
     """``WrongTenant`` for a record whose row is another tenant's, ``TenantMissing`` without a tenant."""
-    name = state.mapper.class_.__name__
+    name = state.class_.__name__
     tenant_id = refusals.tenant_of(name)
     if tenant_id is not None and not value_of(state.mapper).is_own(owner):
-        refuse(state, owner, verb)
-
-
-def refuse(state: InstanceState[Any], owner: Any, verb: str) -> NoReturn:
-    tenant_id = in_force().reach.tenant_id
-    assert tenant_id is not None
-    raise refusals.foreign(state.mapper.class_.__name__, owner, verb, tenant_id)
+        raise refusals.foreign(name, owner, verb, tenant_id)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import and_, event, inspect, or_, select
+from sqlalchemy import and_, event, or_, select
 from sqlalchemy.orm import InstanceState, Mapper, QueryContext, Session
+from sqlalchemy.orm.attributes import instance_state
 
 from tenantjobs.current import Current
 from tenantjobs.scopes import in_force
@@ -14,10 +15,10 @@ from tenantjobs_sqlalchemy.scoping import identities, ownership, reads
 from tenantjobs_sqlalchemy.scoping.ownership import UNKNOWN
 from tenantjobs_sqlalchemy.scoping.refusals import Unproved
 
-_scoped: type
+_scoped: Any
 
 
-def listen(scoped: type) -> None:
+def listen(scoped: Any) -> None:
     """Look after records of ``scoped``, in every session."""
     global _scoped
     _scoped = scoped
@@ -27,15 +28,14 @@ def listen(scoped: type) -> None:
     event.listen(scoped, "refresh", _refreshed, propagate=True)
 
 
-def _attached(_session: Session, record: object) -> None:
+def _attached(_session: Session, record: Any) -> None:
     """A new record belongs to the tenant of this moment, whenever it is flushed."""
     if isinstance(record, _scoped) and in_force().reach.tenant_id is not None:
-        state: InstanceState[Any] = inspect(record)
-        name = ownership.attribute(state.mapper)
-        assert name is not None
+        state = instance_state(record)
+        name = record.__tenant_column__
         if state.key is None:
             if state.dict.get(name) is None:
-                setattr(record, name, ownership.value_of(state.mapper)())
+                setattr(record, name, record.__tenant_value__())
         elif (owner := ownership.stored(state, name)) is not UNKNOWN:
             ownership.require_own(state, owner, "attached")
 
@@ -44,22 +44,29 @@ def _will_flush(session: Session, *_flush: object) -> None:
     if in_force().reach.reason is not None:
         return
     for record in session.new:
-        if isinstance(record, _scoped):
+        if isinstance(record, _scoped) and not _is_own(record):
             _fill(record)
     doubtful: dict[Mapper[Any], list[InstanceState[Any]]] = {}
     for record in (*session.dirty, *session.deleted):
         if isinstance(record, _scoped):
-            state: InstanceState[Any] = inspect(record)
+            state = instance_state(record)
+            if _is_own(record) and record.__tenant_column__ not in state.committed_state:
+                continue
             if not _is_known_to_be_own(state):
                 doubtful.setdefault(state.mapper, []).append(state)
     for mapper, states in doubtful.items():
         _look_up(session, mapper, states)
 
 
+def _is_own(record: Any) -> bool:
+    """Whether the record says that it is the tenant's, as nearly all do."""
+    own: bool = record.__dict__.get(record.__tenant_column__) == record.__tenant_value__()
+    return own
+
+
 def _fill(record: Any) -> None:
-    state: InstanceState[Any] = inspect(record)
-    name = ownership.attribute(state.mapper)
-    assert name is not None
+    state = instance_state(record)
+    name = record.__tenant_column__
     value = state.dict.get(name)
     if value is None:
         setattr(record, name, ownership.value_of(state.mapper)())
@@ -102,9 +109,8 @@ def _refreshed(record: Any, context: QueryContext, _names: Any) -> None:
     """What was loaded again without knowing whose it is must turn out to be the tenant's."""
     if reads.TRUSTED not in context.execution_options:
         return
-    state: InstanceState[Any] = inspect(record)
-    name = ownership.attribute(state.mapper)
-    assert name is not None
+    state = instance_state(record)
+    name = record.__tenant_column__
     owner = ownership.stored(state, name)
     try:
         if owner is UNKNOWN:

@@ -13,19 +13,20 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import BindParameter, Table
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from tenantjobs_sqlalchemy.scoping import columns
+from tenantjobs_sqlalchemy.scoping import columns, references
 from tenantjobs_sqlalchemy.scoping.columns import TenantValue
 
 
 class Findings:
     """What a compiled statement does with tenants' rows."""
 
-    __slots__ = ("name", "target", "unproved")
+    __slots__ = ("name", "references", "target", "unproved")
 
     def __init__(self, name: str, unproved: frozenset[str], target: Table | None) -> None:
         self.name = name  # of a table with tenants' rows; empty if there is none
         self.unproved = unproved  # tables that are not kept to one tenant
         self.target = target  # the table that an INSERT or UPDATE writes
+        self.references = () if target is None else references.of_table(target)  # and its keys to tenants' rows
 
 
 def findings(compiled: SQLCompiler) -> Findings:
