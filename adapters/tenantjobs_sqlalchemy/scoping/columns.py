@@ -42,7 +42,7 @@ class TenantValue:
             self._last = (tenant_id, value)
         return value
 
-    def default(self) -> Any:
+    def default(self, _context: object) -> Any:
         """The same for an insert that gives no value."""
         return self()
 
@@ -104,6 +104,18 @@ def owner_of_part(mapper: Mapper[Any]) -> Column[Any]:
     column = mapper.columns[tenant_attribute(mapper.class_)]
     assert isinstance(column, Column)
     return column
+
+
+def links_of_part(mapper: Mapper[Any]) -> list[ColumnElement[bool]]:
+    """What joins the rows of such a mapper to those of the table that has the tenant."""
+    owner = owner_of_part(mapper).table
+    links: list[ColumnElement[bool]] = []
+    base: Mapper[Any] | None = mapper
+    while base is not None and base.local_table is not owner:
+        assert base.inherit_condition is not None
+        links.append(base.inherit_condition)
+        base = base.inherits
+    return links
 
 
 def mapper_of(table: FromClause) -> Mapper[Any] | None:

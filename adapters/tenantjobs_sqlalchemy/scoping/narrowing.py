@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy import Alias, ColumnElement, Delete, Executable, FromClause, Join, Select, Table, Update, and_, exists
 from sqlalchemy.sql import visitors
@@ -26,6 +26,11 @@ def narrowed(statement: Executable) -> Executable:
         return narrow
 
 
+def is_narrowed(statement: UpdateBase) -> bool:
+    """Whether the last condition of this UPDATE or DELETE is the tenant's, and was added here."""
+    return statement in _by_us
+
+
 def _narrowed_once(statement: UpdateBase) -> Executable:
     # A flush has a few statements for each model, which it executes over and over.
     if statement not in _known:
@@ -41,7 +46,10 @@ def _narrowed_write(statement: UpdateBase) -> Any:
         return _upsert_of_own(narrow)
     elif isinstance(narrow, Update | Delete) and not reads.is_filtered(statement):
         criterion = _criterion_of(narrow.table)
-        return narrow if criterion is None else narrow.where(criterion)
+        if criterion is not None:
+            narrow = narrow.where(criterion)
+            _by_us.add(narrow)
+        return narrow
     else:
         return narrow
 
@@ -55,13 +63,8 @@ def _criterion_of(table: FromClause) -> ColumnElement[bool] | None:
         return None
     # A row of a subclass's own table belongs to whom its row in the table of the base belongs.
     owner = columns.owner_of_part(mapper)
-    conditions: list[ColumnElement[bool]] = []
-    while mapper is not None and mapper.local_table is not owner.table:
-        assert mapper.inherit_condition is not None
-        conditions.append(mapper.inherit_condition)
-        mapper = mapper.inherits
     value = TenantValue(owner, columns.tenant_value(owner).name, stands_for=table)  # type: ignore[arg-type]
-    return exists().where(*conditions, owner == columns.bind(value)).correlate(table)
+    return exists().where(*columns.links_of_part(mapper), owner == columns.bind(value)).correlate(table)
 
 
 def _upsert_of_own(statement: Any) -> Any:
@@ -143,4 +146,5 @@ def require_provable(statement: Any) -> None:
         )
 
 
+_by_us: WeakSet[UpdateBase] = WeakSet()
 _known: WeakKeyDictionary[UpdateBase, Executable | None] = WeakKeyDictionary()

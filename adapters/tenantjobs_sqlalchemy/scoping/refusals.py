@@ -33,6 +33,12 @@ class MisfitTenant(ConfigurationError, DontWrapMixin):
     """A tenant whose id the column cannot hold."""
 
 
+def is_unlimited() -> bool:
+    """Whether there are no limits: in system scope, and where a missing tenant is only reported."""
+    reach = in_force().reach
+    return reach.tenant_id is None and (reach.reason is not None or runtime.settings().tenancy == "observe")
+
+
 def tenant_of(what: str) -> str | None:
     """The tenant in force; None where there are no limits: in system scope, or where a missing one is only reported.
 

@@ -9,7 +9,7 @@ from sqlalchemy.sql.dml import Insert, UpdateBase
 
 from tenantjobs.current import Current
 from tenantjobs.scopes import in_force
-from tenantjobs_sqlalchemy.scoping import columns, refusals
+from tenantjobs_sqlalchemy.scoping import columns, narrowing, refusals
 from tenantjobs_sqlalchemy.scoping.columns import TenantValue
 from tenantjobs_sqlalchemy.scoping.refusals import ForeignRow
 
@@ -23,7 +23,12 @@ def check(connection: Connection, statement: UpdateBase, many: Any, result: Any)
         return  # not counted: whatever is foreign was left out in silence
     elif isinstance(statement, Insert):
         _check_upsert(statement, many, result.rowcount)
-    elif many and result.rowcount < len(many) and isinstance(statement, Update | Delete) and _is_narrow(statement):
+    elif (
+        many
+        and result.rowcount < len(many)
+        and isinstance(statement, Update | Delete)
+        and narrowing.is_narrowed(statement)
+    ):
         _look_up(connection, statement, many)
 
 
@@ -42,21 +47,20 @@ def _check_upsert(statement: Any, many: Any, written: int) -> None:
 def _look_up(connection: Connection, statement: Any, many: Any) -> None:
     meant = statement._where_criteria[:-1]
     table: FromClause = statement.table
-    column = columns.tenant_column(table)
+    column, links = columns.tenant_column(table), []
     if column is None:
-        return
+        mapper = columns.part_of(table)
+        if mapper is None:
+            return
+        column, links = columns.owner_of_part(mapper), columns.links_of_part(mapper)
     for parameters in many:
         with Current.system("whose rows are they"):
-            owners = connection.scalars(select(column).where(*meant).distinct(), parameters).all()
+            owners = connection.scalars(select(column).where(*meant, *links).distinct(), parameters).all()
         for owner in owners:
             if not columns.tenant_value(column).is_own(owner):
                 tenant_id = in_force().reach.tenant_id
                 assert tenant_id is not None
-                raise refusals.foreign(f"row of {column.table.name}", owner, "written", tenant_id)
-
-
-def _is_narrow(statement: Any) -> bool:
-    return bool(statement._where_criteria) and _is_criterion(statement._where_criteria[-1])
+                raise refusals.foreign(f"row of {statement.table.name}", owner, "written", tenant_id)
 
 
 def _is_criterion(element: Any) -> bool:

@@ -93,9 +93,8 @@ class _Witness:
     def visit_binary(self, binary: Any, *args: Any, **kwargs: Any) -> Any:
         bound = binary.right
         if isinstance(bound, BindParameter) and isinstance(bound.callable, TenantValue):
-            if bound.callable.stands_for is None:
-                self.frames[-1].proved.add(_name(binary.left.table))
-            else:
+            self.frames[-1].proved.add(_name(binary.left.table))
+            if bound.callable.stands_for is not None:
                 for frame in self.frames:
                     frame.proved.add(_name(bound.callable.stands_for))
         return super().visit_binary(binary, *args, **kwargs)  # type: ignore[misc]  # of the compiler
