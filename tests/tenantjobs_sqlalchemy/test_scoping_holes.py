@@ -278,6 +278,14 @@ class TestHeldRecords:
         with acme(), pytest.raises(WrongTenant, match="a Note of tenant 2 would be read in the scope of tenant 1"):
             session.get(Note, 2)
 
+    def test_get_from_a_session_that_was_emptied_between(self, session: Session) -> None:
+        with system():
+            session.get_one(Note, 4)
+            session.expunge_all()
+            held = session.get_one(Note, 2)
+        with acme(), pytest.raises(WrongTenant):
+            session.get(Note, held.id)
+
     def test_get_in_system_scope(self, session: Session, foreign: Note) -> None:
         with system():
             assert session.get(Note, 2) is foreign

@@ -68,8 +68,8 @@ def pending(session: Session, columns: Sequence[Column[Any]]) -> set[tuple[Any, 
     return {tuple(record.__dict__.get(name) for name in names) for record in new}
 
 
-def guard(session: Session, _transaction: SessionTransaction) -> None:
-    """Guard the identity map of the session. Nothing gets into it before there is a transaction."""
+def guard(session: Session, _transaction: SessionTransaction | None = None) -> None:
+    """Guard the identity map of the session, before anything gets into it; ``expunge_all`` makes another one."""
     known: Any = session.identity_map
     kind = type(known)
     if not issubclass(kind, Guarded):

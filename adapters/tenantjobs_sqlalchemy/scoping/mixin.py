@@ -61,7 +61,8 @@ def _mapped(mapper: Mapper[Any], model: type) -> None:
     column: Any = mapper.columns[model.__tenant_column__]
     model.__tenant_value__ = columns.tenant_value(column)
     if column.default is None:  # for inserts that no flush makes
-        column.default = ColumnDefault(columns.tenant_value(column).default)
+        default: Any = columns.tenant_value(column).default
+        column.default = ColumnDefault(default)
         column.default.column = column
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import Select, event
 from sqlalchemy.orm import InstanceState, LoaderCriteriaOption, ORMExecuteState, Session, with_loader_criteria
 
 from tenantjobs.scopes import in_force
-from tenantjobs_sqlalchemy.scoping import ownership, refusals
+from tenantjobs_sqlalchemy.scoping import identities, ownership, refusals
 
 #: On a statement that loads one known record again: nothing but its key decides what it reads.
 TRUSTED = "tenantjobs_trusted"
@@ -34,6 +34,7 @@ def passes(statement: Any) -> bool:
 
 
 def _filter(state: ORMExecuteState) -> None:
+    identities.guard(state.session)
     if in_force().reach.tenant_id is None and refusals.is_unlimited():
         if state.is_relationship_load and is_filtered(state.statement):
             state.statement = _unfiltered(state.statement)

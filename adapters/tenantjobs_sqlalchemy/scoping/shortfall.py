@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, Delete, FromClause, Update, select
+from sqlalchemy import BindParameter, Connection, FromClause, select
 from sqlalchemy.sql.dml import Insert, UpdateBase
 
 from tenantjobs.current import Current
@@ -23,12 +23,7 @@ def check(connection: Connection, statement: UpdateBase, many: Any, result: Any)
         return  # not counted: whatever is foreign was left out in silence
     elif isinstance(statement, Insert):
         _check_upsert(statement, many, result.rowcount)
-    elif (
-        many
-        and result.rowcount < len(many)
-        and isinstance(statement, Update | Delete)
-        and narrowing.is_narrowed(statement)
-    ):
+    elif result.rowcount < len(many) and narrowing.is_narrowed(statement):
         _look_up(connection, statement, many)
 
 
