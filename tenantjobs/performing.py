@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping, ValuesView
 from contextlib import nullcontext
 from contextvars import Context, copy_context
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from tenantjobs.arguments import freeze
 from tenantjobs.colours import Awaiting, Blocking, Colour, asyncio, drive
 from tenantjobs.current import Current
-from tenantjobs.enqueuing import Call, keys, require_scope
+from tenantjobs.enqueuing import Call, keys, refuse_foreign, require_scope
 from tenantjobs.errors import DuplicateJob
 from tenantjobs.execution import run
 from tenantjobs.idempotency import idempotent
@@ -47,6 +48,8 @@ async def _perform(call: Call, io: Colour) -> Any:
     with scope, running(None):
         if Current.scope == "unset":
             require_scope(job, "performed")
+        for record in _values([*call.args, *call.kwargs.values()]):
+            refuse_foreign(job, record, Current.tenant_id)
         try:
             return (await _behind_its_key(call, io)).value
         except BaseException as error:
@@ -55,6 +58,17 @@ async def _perform(call: Call, io: Colour) -> Any:
                 raise
             await give_up(job, io, error, policy)
             return None
+
+
+def _values(value: object) -> Iterator[object]:
+    """The values in the collections that arguments may be made of: a record may be among them."""
+    if isinstance(value, Mapping):
+        yield from _values(value.values())
+    elif isinstance(value, list | tuple | set | frozenset | ValuesView):
+        for part in value:
+            yield from _values(part)
+    else:
+        yield value
 
 
 async def _behind_its_key(call: Call, io: Colour) -> Finished:
