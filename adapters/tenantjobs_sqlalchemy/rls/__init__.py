@@ -8,8 +8,8 @@ Policies let a role see and write the rows of one tenant, the one that its trans
     rls.install(engine)                          # tells each transaction what ``Current`` says
     rls.verify(engine)                           # refuses a role that could see more
 
-Where nothing is said, nothing is seen. It holds textual SQL, Core, COPY and functions to the tenant; it is a guard against
-mistakes, not against whoever can run SQL of their own and say another tenant.
+Where nothing is said, nothing is seen. It holds textual SQL, Core, COPY and functions to the tenant; it is a guard
+against mistakes, not against whoever can run SQL of their own and say another tenant.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The settings of each transaction, kept at what ``Current`` says.
 
-They are set for the transaction only, by its first statement: nothing is left on the connection for whoever gets it next,
-not even behind a pooler that shares connections between transactions.
+They are set for the transaction only, by its first statement: nothing is left on the connection for whoever gets it
+next, not even behind a pooler that shares connections between transactions.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Engine
-from sqlalchemy.orm import scoped_session, sessionmaker
+from sqlalchemy.orm import sessionmaker
 from sqlalchemy.util import greenlet_spawn
 
 from tenantjobs import checks
@@ -17,18 +17,20 @@ from tenantjobs_sqlalchemy.rls.following import Following
 from tenantjobs_sqlalchemy.rls.verification import findings
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
 
-def install(target: Engine | AsyncEngine | Any, *, system_role: str | None = None) -> None:
+def install(
+    target: Engine | AsyncEngine | sessionmaker[Any] | async_sessionmaker[Any], *, system_role: str | None = None
+) -> None:
     """Tell every transaction of this engine, in its first statement, the tenant or the system scope of ``Current``.
 
     For sessions, Core and the jobs of a worker alike; told again where the scope changes within the transaction, and
     after a savepoint was rolled back. Out of any scope nothing is told. On an AUTOCOMMIT connection there is no
-    transaction to tell, and no tenant's row to see. ``target`` may also be the ``sessionmaker`` (or the async one) of the engine.
+    transaction to tell, and no tenant's row to see. ``target`` may also be a ``sessionmaker`` with the engine.
 
     ``system_role`` is the one that ``enable`` was given: taken for the scope of the system, for the transaction only.
-    ``tenantjobs check`` shows what ``verify`` finds here. ``ConfigurationError`` for an engine that is not PostgreSQL's.
+    ``tenantjobs check`` shows what ``verify`` finds. ``ConfigurationError`` for an engine that is not PostgreSQL's.
     """
     engine = _engine_of(target)
     if engine.dialect.name != "postgresql":
@@ -52,11 +54,8 @@ def uninstall() -> None:
 
 
 def _engine_of(target: Any) -> Engine:
-    while isinstance(target, sessionmaker | scoped_session) or extension.is_made_by(
-        target, "async_sessionmaker", "async_scoped_session"
-    ):
-        factory = getattr(target, "session_factory", target)
-        target = factory.kw.get("bind") if factory is target else factory
+    if isinstance(target, sessionmaker) or extension.is_made_by(target, "async_sessionmaker"):
+        target = target.kw.get("bind")
     engine = getattr(target, "sync_engine", target)
     if isinstance(engine, Engine):
         return engine

@@ -68,4 +68,4 @@ def _setting(name: str) -> str:
 
 
 def _quoted(role: str) -> str:
-    return postgresql.dialect().identifier_preparer.quote(role)  # type: ignore[no-untyped-call,no-any-return]
+    return postgresql.dialect().identifier_preparer.quote(role)  # type: ignore[no-untyped-call]

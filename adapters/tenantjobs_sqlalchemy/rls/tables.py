@@ -66,8 +66,8 @@ def tables(*sources: Any) -> list[TenantTable]:
         ours = [source] if isinstance(source, TenantTable) else list(_tables_of(source))
         if not ours and source is not None:
             raise ConfigurationError(
-                f"{source!r:.80} has no tables of tenants: give a MetaData, a base or a model with TenantScoped in it, or "
-                f'a TenantTable("name")'
+                f"{source!r:.80} has no tables of tenants: give a MetaData, a base or a model with TenantScoped in it, "
+                f'or a TenantTable("name")'
             )
         found.update({(table.schema, table.name): table for table in ours})
     return sorted(found.values(), key=str)
@@ -75,32 +75,29 @@ def tables(*sources: Any) -> list[TenantTable]:
 
 def _tables_of(source: Any) -> Iterator[TenantTable]:
     metadata = source if isinstance(source, MetaData) else getattr(source, "metadata", None)
-    mapper = inspect(source, raiseerr=False) if isinstance(source, type) else None
+    mapper: object = inspect(source, raiseerr=False) if isinstance(source, type) else None
     for model in _models(TenantScoped):
-        ours = inspect(model)
-        if isinstance(mapper, Mapper):
-            wanted = ours is mapper
-        else:
-            wanted = source is None or (isinstance(metadata, MetaData) and ours.local_table.metadata is metadata)
-        if wanted and isinstance(ours.local_table, Table):
-            yield _described(model, ours)
+        ours: Mapper[Any] = inspect(model)
+        table = ours.local_table
+        if not isinstance(table, Table):
+            continue
+        if ours is mapper or mapper is None and (source is None or table.metadata is metadata):
+            yield _described(model, ours, table)
 
 
-def _models(base: type) -> Iterator[type]:
+def _models(base: type[Any]) -> Iterator[type[Any]]:
     for model in base.__subclasses__():
         if isinstance(inspect(model, raiseerr=False), Mapper):
             yield model
         yield from _models(model)
 
 
-def _described(model: type, mapper: Mapper[Any]) -> TenantTable:
-    table = mapper.local_table
-    assert isinstance(table, Table)
+def _described(model: type, mapper: Mapper[Any], table: Table) -> TenantTable:
     column: Column[Any] = mapper.columns[getattr(model, "__tenant_column__", "tenant_id")]
     if column.table is not table:
         raise ConfigurationError(
-            f"{model.__name__} has a table of its own, {table.name}, without the column {column.name}: no policy can say "
-            f"whose its rows are. Give it the column, or map the class to the table of its base"
+            f"{model.__name__} has a table of its own, {table.name}, without the column {column.name}: no policy can "
+            f"say whose its rows are. Give it the column, or map the class to the table of its base"
         )
     return TenantTable(table.name, column.name, _cast(column, model), table.schema)
 
@@ -109,7 +106,7 @@ def _cast(column: Column[Any], model: type) -> str:
     written = column.type.compile(_DIALECT).partition("(")[0]
     if written not in _CASTS or (written == "CHAR" and column.type.python_type is not str):
         raise ConfigurationError(
-            f"{model.__name__}.{column.name} is of type {column.type!r}, which PostgreSQL keeps as {written}: a policy can "
-            f"compare the tenant's id with integers, texts and native UUIDs"
+            f"{model.__name__}.{column.name} is of type {column.type!r}, which PostgreSQL keeps as {written}: a policy "
+            f"can compare the tenant's id with integers, texts and native UUIDs"
         )
     return _CASTS[written]

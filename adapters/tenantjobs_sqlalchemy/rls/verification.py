@@ -54,8 +54,8 @@ def _of_settings(connection: Connection) -> Iterator[str]:
         value = connection.scalar(text("SELECT current_setting(:name, true)"), {"name": setting})
         if value:
             yield (
-                f"{setting} is {value!r} on a new connection, where nobody has said so: some ALTER ROLE, ALTER DATABASE or "
-                f"SET outlives its transaction"
+                f"{setting} is {value!r} on a new connection, where nobody has said so: an ALTER ROLE, ALTER DATABASE "
+                f"or SET outlives its transaction"
             )
 
 
@@ -142,7 +142,10 @@ _POLICIES = text("""
            pg_get_expr(polwithcheck, polrelid) AS written,
            EXISTS (
                SELECT FROM unnest(polroles) AS role
-               WHERE CASE role WHEN 0 THEN true ELSE pg_has_role(role, 'USAGE') OR pg_has_role(session_user, role, 'USAGE') END
+               WHERE CASE role
+                   WHEN 0 THEN true
+                   ELSE pg_has_role(role, 'USAGE') OR pg_has_role(session_user, role, 'USAGE')
+               END
            ) AS applies
     FROM pg_policy
     WHERE polrelid = CAST(:table AS oid)

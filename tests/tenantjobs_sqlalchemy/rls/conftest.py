@@ -41,7 +41,8 @@ class Badge(TenantScoped, Base):
 
 
 ROWS = """
-    INSERT INTO notes (id, tenant_id, body) SELECT n, CAST((n & 1) + 1 AS text), 'note ' || n FROM generate_series(1, 6) AS n
+    INSERT INTO notes (id, tenant_id, body)
+    SELECT n, CAST((n & 1) + 1 AS text), 'note ' || n FROM generate_series(1, 6) AS n
 """
 
 
