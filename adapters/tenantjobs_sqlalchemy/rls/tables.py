@@ -81,7 +81,7 @@ def _tables_of(source: Any) -> Iterator[TenantTable]:
         table = ours.local_table
         if not isinstance(table, Table):
             continue
-        if ours is mapper or mapper is None and (source is None or table.metadata is metadata):
+        if ours is mapper or (mapper is None and (source is None or table.metadata is metadata)):
             yield _described(model, ours, table)
 
 
