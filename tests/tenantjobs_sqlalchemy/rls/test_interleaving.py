@@ -19,8 +19,8 @@ from sqlalchemy.orm import Session
 from tenantjobs import Current
 from tenantjobs_sqlalchemy import rls
 from tenantjobs_sqlalchemy.rls import following
+from tests.pooler import pgbouncer
 from tests.tenantjobs_sqlalchemy.rls.conftest import Note, run
-from tests.tenantjobs_sqlalchemy.rls.pooler import pgbouncer
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow, pytest.mark.timeout(900)]
 

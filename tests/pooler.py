@@ -35,7 +35,7 @@ auth_file = {folder}/users
 
 
 @contextmanager
-def pgbouncer(url: str) -> Iterator[URL]:
+def pgbouncer(url: str | URL) -> Iterator[URL]:
     """The same database as the same role, by way of the pooler. Skips the test, loudly, where there is no PgBouncer."""
     program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
