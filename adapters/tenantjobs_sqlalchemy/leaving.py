@@ -13,6 +13,7 @@ from tenantjobs import transaction
 from tenantjobs.adapter import Adapter
 from tenantjobs.transaction import Held
 from tenantjobs_sqlalchemy import levels
+from tenantjobs_sqlalchemy.changes import settled
 from tenantjobs_sqlalchemy.extension import async_session_of
 from tenantjobs_sqlalchemy.levels import Root, by_adapter, logger, named
 
@@ -33,7 +34,7 @@ def leave(session: Session, root: Root) -> None:
         for adapter, held in by_adapter(jobs):
             _send(session, held, adapter)
     finally:
-        for callback in callbacks:
+        for callback in settled(callbacks):
             _call(callback)
 
 
