@@ -21,6 +21,7 @@ POINTS = (
     "before_acknowledge",
     "after_acknowledge",
 )
+OUTBOX_POINTS = ("before_publish", "after_publish")  # between the commit of a job and its publication, and after it
 
 _armed, _, _count = os.environ.get("TENANTJOBS_FAULT", "").partition(":")
 _remaining = int(_count or 1)

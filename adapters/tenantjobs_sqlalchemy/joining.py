@@ -1,32 +1,52 @@
-"""Jobs whose queue lives in the database of a session: written in its transaction, just before the commit."""
+"""Jobs whose queue, or outbox, lives in the database of a session: written in its transaction, before the commit."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session
 
+from tenantjobs import outbox
 from tenantjobs.adapter import Adapter, JoinsTransaction
 from tenantjobs.errors import SerializationError
+from tenantjobs.outbox import Outbox
 from tenantjobs.transaction import Held
 from tenantjobs_sqlalchemy import levels
 from tenantjobs_sqlalchemy.levels import Level, Root, by_adapter
 
 
-def bind_for(session: Session, adapter: Adapter) -> Engine | Connection | None:
-    """What the session is to write the adapter's jobs on; None if they do not belong into its transaction."""
+class Place(NamedTuple):
+    """Where a session writes the jobs of an adapter: into its queue, or into the outbox on the way to it."""
+
+    bind: Engine | Connection
+    writer: JoinsTransaction | Outbox
+
+
+def place_for(session: Session, adapter: Adapter) -> Place | None:
+    """Where the session is to write the adapter's jobs; None if they do not belong into its transaction."""
     root = levels.root(session)
-    if root is None or not isinstance(adapter, JoinsTransaction):
+    if root is None:
         return None
+    if isinstance(adapter, JoinsTransaction) and (bind := _bind_of(session, root, adapter)) is not None:
+        return Place(bind, adapter)
+    box = outbox.configured()
+    # Of a connection from outside nobody knows when it commits, so that nobody would know when to publish.
+    if box is None or isinstance(session.bind, Connection) or (bind := _bind_of(session, root, box)) is None:
+        return None
+    return Place(bind, box)
+
+
+def _bind_of(session: Session, root: Root, writer: JoinsTransaction | Outbox) -> Engine | Connection | None:
     for engine in root.connections:
-        if adapter.joins(engine):
+        if writer.joins(engine):
             return engine
     try:
         bind = session.get_bind()
     except Exception:  # a session with a rule of its own may know only with a model at hand: asked again at the commit
         return None
-    return bind if adapter.joins(bind.engine) else None
+    return bind if writer.joins(bind.engine) else None
 
 
 def finish(session: Session, root: Root) -> None:
@@ -44,14 +64,19 @@ def finish(session: Session, root: Root) -> None:
 
 
 def write(session: Session, level: Level) -> None:
-    """Write the jobs of ``level`` that belong into this transaction, by one statement."""
+    """Write the jobs of ``level`` that belong into this transaction, those of each adapter by one statement."""
     for adapter, jobs in by_adapter(level.jobs):
-        bind = bind_for(session, adapter)
-        if bind is None or not isinstance(adapter, JoinsTransaction):
+        place = place_for(session, adapter)
+        if place is None:
             continue
         envelopes = [job.seal() for job in jobs]
         if envelopes:
-            adapter.enqueue_within(session.connection(bind_arguments={"bind": bind}), envelopes)
+            connection = session.connection(bind_arguments={"bind": place.bind})
+            if isinstance(place.writer, Outbox):
+                place.writer.write_within(connection, envelopes)
+                level.to_publish += [(job, adapter) for job in jobs]
+            else:
+                place.writer.enqueue_within(connection, envelopes)
         level.jobs = [waiting for waiting in level.jobs if waiting[1] is not adapter]
         level.written += jobs
 

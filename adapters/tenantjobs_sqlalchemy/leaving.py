@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from sqlalchemy.orm import Session
 from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
-from tenantjobs import transaction
+from tenantjobs import outbox, transaction
 from tenantjobs.adapter import Adapter
 from tenantjobs.transaction import Held
 from tenantjobs_sqlalchemy import levels
@@ -19,10 +20,12 @@ from tenantjobs_sqlalchemy.levels import Root, by_adapter, logger, named
 
 def leave(session: Session, root: Root) -> None:
     """The transaction is over and well: on to the next one that is open in this context, or else to the queue."""
-    written, jobs, callbacks = root.written, root.jobs, root.callbacks
+    written, to_publish, jobs, callbacks = root.written, root.to_publish, root.jobs, root.callbacks
     root.clear()
     for job in written:
         job.sent()
+    for adapter, published in by_adapter(to_publish):
+        _outside(session, _publish, published, adapter)
     following = next(levels.open_sessions(), None)
     if following is not None:
         level, _ = levels.pair(following)
@@ -31,7 +34,7 @@ def leave(session: Session, root: Root) -> None:
         return
     try:
         for adapter, held in by_adapter(jobs):
-            _send(session, held, adapter)
+            _outside(session, transaction.send, held, adapter)
     finally:
         for callback in callbacks:
             _call(callback)
@@ -48,12 +51,18 @@ def warn_of_loss(root: Root) -> None:
         )
 
 
-def _send(session: Session, held: Sequence[Held], adapter: Adapter) -> None:
+def _publish(held: Sequence[Held], adapter: Adapter) -> None:
+    box = outbox.configured()
+    if box is not None:
+        box.publish([job.seal() for job in held], adapter)
+
+
+def _outside(session: Session, send: Callable[[Sequence[Held], Adapter], None], *what: Any) -> None:
     if _is_awaited(session):
         # The queue's own I/O would stop the event loop that this commit is awaited in.
-        await_only(asyncio.to_thread(transaction.send, held, adapter))
+        await_only(asyncio.to_thread(send, *what))
     else:
-        transaction.send(held, adapter)
+        send(*what)
 
 
 def _is_awaited(session: Session) -> bool:

@@ -29,6 +29,7 @@ class Level:
     def __init__(self) -> None:
         self.jobs: list[Waiting] = []
         self.written: list[Held] = []  # in the database, as much as the rest of the transaction is
+        self.to_publish: list[Waiting] = []  # those of them that are in the outbox
         self.callbacks: list[Callable[[], object]] = []
         self.doubtful: list[Level] = []  # savepoints that ended without a word
         self.wrote = False
@@ -45,6 +46,7 @@ class Level:
         """Go on with what a released savepoint held."""
         self.jobs += released.jobs
         self.written += released.written
+        self.to_publish += released.to_publish
         self.callbacks += released.callbacks
         self.doubtful += released.doubtful
         self.wrote = self.wrote or released.wrote
@@ -61,7 +63,7 @@ class Level:
     def clear(self) -> None:
         for level in self.doubtful:
             level.clear()
-        self.jobs, self.written, self.callbacks, self.doubtful = [], [], [], []
+        self.jobs, self.written, self.to_publish, self.callbacks, self.doubtful = [], [], [], [], []
 
     def __del__(self) -> None:
         # The session was forgotten with its transaction open: its connection rolls back, and no event says so.

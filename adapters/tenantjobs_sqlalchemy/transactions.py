@@ -43,6 +43,6 @@ def _session_for(adapter: Adapter) -> Session | None:
     """The innermost open session that writes the adapter's jobs itself, else the innermost one."""
     sessions = list(levels.open_sessions())
     for session in sessions:
-        if joining.bind_for(session, adapter) is not None:
+        if joining.place_for(session, adapter) is not None:
             return session
     return sessions[0] if sessions else None
