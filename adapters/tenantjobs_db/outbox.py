@@ -60,6 +60,11 @@ class DatabaseOutbox:
             stopped.wait()
         return 0
 
+    def check(self) -> list[str]:
+        """What is wrong with the schema, with what to do about it."""
+        problem = schema.status(self.database.engine).problem
+        return [] if problem is None else [f"the outbox: {problem}"]
+
     def _settle(self, settle: Callable[[Sequence[str]], None], ids: Sequence[str]) -> None:
         try:
             settle(ids)
