@@ -18,6 +18,7 @@ from tenantjobs.errors import ConfigurationError
 from tenantjobs_db import schema
 from tenantjobs_db.database import Database
 from tenantjobs_db.outbox_rows import OutboxRows
+from tenantjobs_db.refusing import saying_what_is_missing
 from tenantjobs_db.relaying import Relay
 
 logger = logging.getLogger("tenantjobs.db")
@@ -34,7 +35,8 @@ class DatabaseOutbox:
 
     def write_within(self, connection: object, envelopes: Sequence[Envelope]) -> None:
         assert isinstance(connection, Connection), "joins() has said yes to something else"
-        self._rows.write(connection, envelopes)
+        with saying_what_is_missing():
+            self._rows.write(connection, envelopes)
 
     def publish(self, envelopes: Sequence[Envelope], target: Adapter) -> None:
         """Send jobs that were just committed to ``target``. Never raises: what fails is left to the relay."""

@@ -12,8 +12,9 @@ For example::
 from __future__ import annotations
 
 from tenantjobs_sqlalchemy.conflicts import deadlock
+from tenantjobs_sqlalchemy.connections import begin
 from tenantjobs_sqlalchemy.installation import install, uninstall
 from tenantjobs_sqlalchemy.scoping import TenantScoped
 from tenantjobs_sqlalchemy.sessions import current_session
 
-__all__ = ["TenantScoped", "current_session", "deadlock", "install", "uninstall"]
+__all__ = ["TenantScoped", "begin", "current_session", "deadlock", "install", "uninstall"]

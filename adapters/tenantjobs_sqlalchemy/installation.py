@@ -8,15 +8,13 @@ from sqlalchemy.orm import Session, registry, scoped_session, sessionmaker
 
 from tenantjobs import identity, transaction
 from tenantjobs.errors import ConfigurationError
-from tenantjobs_sqlalchemy import factories, models, tracking
+from tenantjobs_sqlalchemy import factories, models, tracking, transactions
 from tenantjobs_sqlalchemy.locator import RecordLocator
 from tenantjobs_sqlalchemy.sessions import SessionWork
-from tenantjobs_sqlalchemy.transactions import SessionTransactions
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
 
-_transactions = SessionTransactions()
 _work = SessionWork()
 _locator = RecordLocator()
 
@@ -46,9 +44,8 @@ def install(
         models.learn_all(_registry_of(base))
     if name is not None:
         _locator.name = name
-    tracking.track(factory.session_class)
+    transactions.follow(factory.session_class)
     factories.remember(factory)
-    transaction.register(_transactions)
     transaction.register_work(_work)
     identity.register(_locator)
 

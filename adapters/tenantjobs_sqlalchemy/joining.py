@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, StaticPool
 from sqlalchemy.orm import Session
 
 from tenantjobs import outbox
@@ -49,8 +49,24 @@ def _bind_of(session: Session, root: Root, writer: JoinsTransaction | Outbox) ->
     return bind if writer.joins(bind.engine) else None
 
 
+def obstacle(session: Session, adapter: Adapter) -> str | None:
+    """Why the adapter cannot store a job by itself while this session is open; None if it can."""
+    root = levels.root(session)
+    if root is None or not isinstance(adapter, JoinsTransaction):
+        return None
+    for engine in root.connections:
+        if engine.dialect.name != "sqlite" or not adapter.joins(engine):
+            continue
+        if isinstance(engine.pool, StaticPool):
+            return "the queue is on the one connection of a SQLite database in memory, whose transaction is open"
+        elif root.locked:
+            return "this transaction has written to the SQLite file of the queue, which has one writer at a time"
+    return None
+
+
 def finish(session: Session, root: Root) -> None:
     """The last moment before the commit: records get their keys, and what belongs into the transaction is written."""
+    root.release()
     if root.jobs:
         session.flush()
         write(session, root)

@@ -12,10 +12,13 @@ from sqlalchemy.util.concurrency import in_greenlet
 
 from tenantjobs import outbox, transaction
 from tenantjobs.adapter import Adapter
+from tenantjobs.errors import EnqueueError
 from tenantjobs.transaction import Held
 from tenantjobs_sqlalchemy import levels
 from tenantjobs_sqlalchemy.extension import async_session_of
 from tenantjobs_sqlalchemy.levels import Root, by_adapter, logger, named
+
+UNCONFIRMED = "the commit failed or its answer was lost, so that it is not known whether it took place"
 
 
 def leave(session: Session, root: Root) -> None:
@@ -38,6 +41,18 @@ def leave(session: Session, root: Root) -> None:
     finally:
         for callback in callbacks:
             _call(callback)
+
+
+def leave_in_doubt(root: Root) -> None:
+    """The commit was asked for, and was not confirmed: only the database knows whether it took place."""
+    waiting, written, callbacks = root.waiting, root.written, len(root.callbacks)
+    root.clear()
+    for job in waiting:
+        if not job.cancelled:
+            fate = "it is in the queue, or in the outbox" if job in written else "it was not sent, even"
+            job.failed(EnqueueError(f"job {job.name} id={job.job_id}: {UNCONFIRMED}; {fate} if it did"))
+    if callbacks:
+        logger.error("%d callbacks of on_commit were not called: %s", callbacks, UNCONFIRMED)
 
 
 def warn_of_loss(root: Root) -> None:
@@ -71,6 +86,6 @@ def _is_awaited(session: Session) -> bool:
 
 def _call(callback: Callable[[], object]) -> None:
     try:
-        callback()
+        transaction.call(callback)
     except Exception:
         logger.exception("a callback of on_commit failed; its transaction is committed: %r", callback)

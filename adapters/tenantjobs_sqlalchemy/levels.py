@@ -80,9 +80,34 @@ class Root(Level):
     def __init__(self) -> None:
         super().__init__()
         self.connections: dict[Engine, Connection] = {}
+        self.savepoints: list[
+            tuple[str, Level]
+        ] = []  # of the connection itself, where there is no session: innermost last
         self.commits = 0  # commits that have begun and not ended: of this transaction, or of savepoints in it
+        self.commit_asked = False  # of the database; what came of it, is to be seen
+        self.locked = False  # something was executed that writes, whatever was rolled back since
         self.flushing = False
         self.finished = False  # what belongs into the transaction has been written: its commit is next
+
+    def nest(self, name: str) -> None:
+        """A savepoint of the connection begins."""
+        self.savepoints.append((name, Level()))
+
+    def release(self, name: str | None = None) -> None:
+        """Go on with what the savepoints from ``name`` on held; all of them, as a commit does, without a name."""
+        while self.savepoints:
+            released, level = self.savepoints.pop()
+            (self.savepoints[-1][1] if self.savepoints else self).take(level)
+            if released == name:
+                return
+
+    def undo(self, name: str) -> None:
+        """Drop what the savepoints from ``name`` on held."""
+        while self.savepoints:
+            undone, level = self.savepoints.pop()
+            level.drop("its savepoint was rolled back")
+            if undone == name:
+                return
 
 
 def note(session: Session) -> None:
@@ -129,7 +154,8 @@ def level_of(transaction: SessionTransaction) -> Level:
 def current(session: Session) -> Level | None:
     """The innermost level of the session, None if it has no transaction."""
     transaction = session.get_nested_transaction() or session.get_transaction()
-    return None if transaction is None else level_of(transaction)
+    level = None if transaction is None else level_of(transaction)
+    return level.savepoints[-1][1] if isinstance(level, Root) and level.savepoints else level
 
 
 def root(session: Session) -> Root | None:

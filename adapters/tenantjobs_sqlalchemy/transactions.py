@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy.orm import Session
 
+from tenantjobs import transaction
 from tenantjobs.adapter import Adapter
 from tenantjobs.transaction import Held
-from tenantjobs_sqlalchemy import joining, levels, writing
+from tenantjobs_sqlalchemy import joining, levels, tracking, writing
 
 
 class SessionTransactions:
@@ -38,6 +39,18 @@ class SessionTransactions:
         level.callbacks.append(callback)
         return True
 
+    def obstacle(self, adapter: Adapter) -> str | None:
+        for session in levels.open_sessions():
+            if (why := joining.obstacle(session, adapter)) is not None:
+                return why
+        return None
+
+
+def follow(session_class: type[Session]) -> None:
+    """Let jobs follow the transactions of all sessions of this class and its subclasses."""
+    tracking.track(session_class)
+    transaction.register(_transactions)
+
 
 def _session_for(adapter: Adapter) -> Session | None:
     """The innermost open session that writes the adapter's jobs itself, else the innermost one."""
@@ -46,3 +59,6 @@ def _session_for(adapter: Adapter) -> Session | None:
         if joining.place_for(session, adapter) is not None:
             return session
     return sessions[0] if sessions else None
+
+
+_transactions = SessionTransactions()

@@ -29,6 +29,9 @@ class OpenTransaction:
         self.callbacks.append(callback)
         return True
 
+    def obstacle(self, adapter: Adapter) -> str | None:
+        return None
+
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> OpenTransaction:
