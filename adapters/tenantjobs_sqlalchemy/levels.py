@@ -84,6 +84,7 @@ class Root(Level):
             tuple[str, Level]
         ] = []  # of the connection itself, where there is no session: innermost last
         self.commits = 0  # commits that have begun and not ended: of this transaction, or of savepoints in it
+        self.watched = False  # for jobs that wait too long
         self.commit_asked = False  # of the database; what came of it, is to be seen
         self.locked = False  # something was executed that writes, whatever was rolled back since
         self.flushing = False

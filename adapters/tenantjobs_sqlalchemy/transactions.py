@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from tenantjobs import transaction
 from tenantjobs.adapter import Adapter
 from tenantjobs.transaction import Held
-from tenantjobs_sqlalchemy import joining, levels, tracking, writing
+from tenantjobs_sqlalchemy import joining, levels, lingering, tracking, writing
 
 
 class SessionTransactions:
@@ -26,6 +26,9 @@ class SessionTransactions:
             return False
         level, root = levels.pair(session)
         level.wrote = level.wrote or writing.has_unsaved(session)
+        if not root.watched:
+            root.watched = True
+            lingering.watch(session, level, root)
         level.jobs += [(job, adapter) for job in held]
         if root.finished and not root.flushing and joining.may_write(session):
             joining.write_late(session, level, held)
