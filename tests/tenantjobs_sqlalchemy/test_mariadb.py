@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, create_engine, delete, select, text
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
 import tenantjobs_sqlalchemy
@@ -135,22 +135,6 @@ class TestTwoPhases:
             session.rollback()
 
         assert (elsewhere.sent, handle.enqueued, names(engine)) == ([], False, [])
-
-    def test_a_connection_lost_in_between_leaves_it_to_the_database(
-        self, maker: Maker, engine: Engine, elsewhere: Recording
-    ) -> None:
-        with maker() as session:
-            session.add(Order(name="a"))
-            handle = note.perform_later(1)
-            process = session.connection().connection.driver_connection.thread_id()
-            session.prepare()
-            with engine.connect() as other:
-                other.exec_driver_sql(f"KILL CONNECTION {process}")
-            with pytest.raises(OperationalError):
-                session.commit()
-
-        assert (elsewhere.sent, handle.enqueued) == ([], False)
-        assert "not known whether it took place" in str(handle.enqueue_error)
 
 
 def test_the_outbox_is_refused_where_it_cannot_be(maker: Maker, engine: Engine) -> None:
