@@ -120,6 +120,7 @@ class _Mark:
         self._claim = claim
         self.name = f"the key {claim.key!r}"
         self.job_id = claim.token
+        self.tenant_id = claim.tenant or None
 
     def seal(self) -> Any:
         return self._claim

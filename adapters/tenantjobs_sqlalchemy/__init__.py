@@ -14,6 +14,7 @@ from __future__ import annotations
 from tenantjobs import sentinel as _sentinel
 from tenantjobs_sqlalchemy.callbacks import after_create_commit, after_destroy_commit, after_update_commit
 from tenantjobs_sqlalchemy.conflicts import deadlock
+from tenantjobs_sqlalchemy.connections import begin
 from tenantjobs_sqlalchemy.installation import install, uninstall
 from tenantjobs_sqlalchemy.scoping import TenantScoped
 from tenantjobs_sqlalchemy.sentinel import DatabaseDetector
@@ -24,6 +25,7 @@ __all__ = [
     "after_create_commit",
     "after_destroy_commit",
     "after_update_commit",
+    "begin",
     "current_session",
     "deadlock",
     "install",

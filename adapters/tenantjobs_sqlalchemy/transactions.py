@@ -15,9 +15,10 @@ from sqlalchemy.orm import Session
 from sqlalchemy.util import greenlet_spawn
 from sqlalchemy.util.concurrency import in_greenlet
 
+from tenantjobs import transaction
 from tenantjobs.adapter import Adapter, JoinsTransaction
 from tenantjobs.transaction import AsyncScope, Held, Scope
-from tenantjobs_sqlalchemy import joining, levels, writing
+from tenantjobs_sqlalchemy import joining, levels, lingering, tracking, writing
 from tenantjobs_sqlalchemy.extension import async_session_of
 
 T = TypeVar("T")
@@ -32,6 +33,9 @@ class SessionTransactions:
             return False
         level, root = levels.pair(session)
         level.wrote = level.wrote or writing.has_unsaved(session)
+        if not root.watched:
+            root.watched = True
+            lingering.watch(session, level, root)
         level.jobs += [(job, adapter) for job in held]
         if root.finished and not root.flushing and joining.may_write(session):
             joining.write_late(session, level, held)
@@ -55,12 +59,24 @@ class SessionTransactions:
         level.callbacks.append(callback)
         return True
 
+    def obstacle(self, adapter: Adapter) -> str | None:
+        for session in levels.open_sessions():
+            if (why := joining.obstacle(session, adapter)) is not None:
+                return why
+        return None
+
+
+def follow(session_class: type[Session]) -> None:
+    """Let jobs follow the transactions of all sessions of this class and its subclasses."""
+    tracking.track(session_class)
+    transaction.register(_transactions)
+
 
 def _session_for(adapter: Adapter) -> Session | None:
     """The innermost open session that writes the adapter's jobs itself, else the innermost one."""
     sessions = list(levels.open_sessions())
     for session in sessions:
-        if joining.bind_for(session, adapter) is not None:
+        if joining.place_for(session, adapter) is not None:
             return session
     return sessions[0] if sessions else None
 
@@ -68,7 +84,8 @@ def _session_for(adapter: Adapter) -> Session | None:
 def _joined(queue: JoinsTransaction) -> tuple[Session, Engine | Connection] | None:
     """The innermost open session that ``queue`` joins, and what to do it on."""
     for session in levels.open_sessions():
-        bind = joining.bind_for(session, queue)
+        _, root = levels.pair(session)
+        bind = joining.bind_of(session, root, queue)
         if bind is not None:
             return session, bind
     return None
@@ -97,3 +114,6 @@ class _AsyncOpenTransaction:
 
     async def run(self, function: Callable[[object], T]) -> T:
         return await greenlet_spawn(lambda: self._transaction.run(function))
+
+
+_transactions = SessionTransactions()
