@@ -37,7 +37,14 @@ class Announced:
         seen.append(("created", self.id, changes["title"], Current.tenant_id))  # type: ignore[attr-defined]
 
 
-class Parcel(Announced, Base):
+class Stamped:
+    """Another one: the class is heard of by way of both."""
+
+    @after_update_commit
+    def stamp(self) -> None: ...
+
+
+class Parcel(Announced, Stamped, Base):
     __tablename__ = "parcels"
     __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "plain"}
 
