@@ -122,8 +122,14 @@ class Definition:
 
     @cached_property
     def idempotent(self) -> idempotent | None:
-        found = self.policies(idempotent)
-        return found[-1] if found else None
+        """Its key guard: that of the subclass before that of the base."""
+        for level in self.levels:
+            found = [policy for policy in level if isinstance(policy, idempotent)]
+            if len(found) > 1:
+                raise ConfigurationError(f"job {self.name} is @idempotent twice: its effect has one key, so keep one")
+            if found:
+                return found[0]
+        return None
 
     def __repr__(self) -> str:
         return f"<job {self.name}>"

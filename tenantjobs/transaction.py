@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Protocol, TypeVar
 
-from tenantjobs.adapter import Adapter
+from tenantjobs.adapter import Adapter, JoinsTransaction
 from tenantjobs.envelope import Envelope
 
 T = TypeVar("T")
@@ -48,9 +48,17 @@ class Transactions(Protocol):
         """True if the callback waits for a commit; False if there is no open transaction."""
         ...
 
+    def scope(self, queue: JoinsTransaction) -> Scope | None:
+        """The open transaction that ``queue`` joins; None without one, and where it can only be awaited."""
+        ...
+
+    def ascope(self, queue: JoinsTransaction) -> AsyncScope | None:
+        """The same for code that awaits."""
+        ...
+
 
 class Scope(Protocol):
-    """The session of one attempt."""
+    """The transaction of a session."""
 
     def run(self, function: Callable[[object], T]) -> T:
         """Call ``function`` with the connection of this session, inside its transaction."""
@@ -58,16 +66,19 @@ class Scope(Protocol):
 
 
 class AsyncScope(Protocol):
-    """The asynchronous session of one attempt."""
+    """The transaction of an asynchronous session."""
 
     async def run(self, function: Callable[[object], T]) -> T: ...
 
 
 class Work(Protocol):
-    """Opens the session of an attempt: committed on a clean exit, rolled back on any BaseException, always closed."""
+    """Opens the session of an attempt: committed on a clean exit, rolled back on any BaseException, always closed.
 
-    def session(self) -> AbstractContextManager[Scope]: ...
-    def asession(self) -> AbstractAsyncContextManager[AsyncScope]: ...
+    ``kept_for`` names a job whose work commits together with what is done for it: it may not end the transaction.
+    """
+
+    def session(self, *, kept_for: str | None = None) -> AbstractContextManager[Scope]: ...
+    def asession(self, *, kept_for: str | None = None) -> AbstractAsyncContextManager[AsyncScope]: ...
 
 
 _transactions: Transactions | None = None
@@ -94,6 +105,16 @@ def work() -> Work | None:
 def hold(held: Sequence[Held], adapter: Adapter) -> bool:
     """Give ``held`` to the open transaction of this context, if there is one."""
     return _transactions is not None and _transactions.hold(held, adapter)
+
+
+def scope(queue: JoinsTransaction) -> Scope | None:
+    """The open transaction of this context that ``queue`` joins, to do something in it."""
+    return None if _transactions is None else _transactions.scope(queue)
+
+
+def ascope(queue: JoinsTransaction) -> AsyncScope | None:
+    """The same for code that awaits."""
+    return None if _transactions is None else _transactions.ascope(queue)
 
 
 def on_commit(callback: Callable[[], object]) -> None:

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session
 
-from tenantjobs.adapter import Adapter, JoinsTransaction
+from tenantjobs.adapter import JoinsTransaction
 from tenantjobs.errors import SerializationError
 from tenantjobs.transaction import Held
 from tenantjobs_sqlalchemy import levels
 from tenantjobs_sqlalchemy.levels import Level, Root, by_adapter
 
 
-def bind_for(session: Session, adapter: Adapter) -> Engine | Connection | None:
+def bind_for(session: Session, adapter: object) -> Engine | Connection | None:
     """What the session is to write the adapter's jobs on; None if they do not belong into its transaction."""
     root = levels.root(session)
     if root is None or not isinstance(adapter, JoinsTransaction):
