@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -131,7 +132,8 @@ def _note(kind: Kind, record: object, snapshot: Snapshot | None = None) -> None:
     _root(record)
     cls = type(record)
     if any(_methods(cls, each) for each in _KINDS):
-        transaction.on_commit(Change(kind, _state(record), record, _scope(snapshot, record)))
+        with _its_transaction(record):
+            transaction.on_commit(Change(kind, _state(record), record, _scope(snapshot, record)))
 
 
 def _enqueue(record: object, snapshot: Snapshot | None) -> None:
@@ -140,7 +142,7 @@ def _enqueue(record: object, snapshot: Snapshot | None) -> None:
     for name in dict.fromkeys(name for base in reversed(type(record).__mro__) for name in _jobs.get(base, ())):
         known = waiting.get((_state(record), name))
         if known is None or known.enqueued is not None:  # a class and its base may both be heard of
-            with Current.restored(_scope(snapshot, record)):
+            with _its_transaction(record), Current.restored(_scope(snapshot, record)):
                 waiting[_state(record), name] = getattr(record, name)()
 
 
@@ -160,6 +162,16 @@ def _scope(snapshot: Snapshot | None, record: object) -> Snapshot:
     found = snapshot or Current.capture()  # nothing was set when it was added, but perhaps there is now
     owner = identity.tenant_of(record) if found.scope == "unset" else None
     return found if owner is None else Snapshot(tenant_id=owner, attributes=found.attributes)
+
+
+@contextmanager
+def _its_transaction(record: object) -> Iterator[None]:
+    """A part of this context in which the record's session is the only open one: no other decides about its commit."""
+    with levels.apart():
+        session = _state(record).session
+        if session is not None:
+            levels.note(session)
+        yield
 
 
 def _root(record: object) -> Root:

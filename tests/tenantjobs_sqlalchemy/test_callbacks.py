@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, String, delete, insert
+from sqlalchemy import Engine, ForeignKey, String, delete, insert
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, Session, mapped_column, sessionmaker
 
 from tenantjobs import Current, Snapshot, job, later
 from tenantjobs.errors import ConfigurationError, SerializationError, TenantMissing
@@ -37,7 +37,14 @@ class Announced:
         seen.append(("created", self.id, changes["title"], Current.tenant_id))  # type: ignore[attr-defined]
 
 
-class Parcel(Announced, Base):
+class Stamped:
+    """Another one: the class is heard of by way of both."""
+
+    @after_update_commit
+    def stamp(self) -> None: ...
+
+
+class Parcel(Announced, Stamped, Base):
     __tablename__ = "parcels"
     __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "plain"}
 
@@ -281,3 +288,55 @@ def test_a_pending_record_gets_its_key_and_a_transient_one_is_refused(maker: Mak
             Parcel(title="nowhere").post_later()
 
     assert len(elsewhere.sent) == 2
+
+
+def test_another_session_does_not_decide(maker: Maker, elsewhere: Recording) -> None:
+    with maker() as session:
+        session.begin()
+        session.add(Parcel(title="a"))
+        with maker() as other:
+            other.begin()
+            session.flush()
+            other.rollback()
+        session.commit()
+
+    assert len(seen) == len(elsewhere.sent) == 1
+
+
+def test_abstract_bases_joined_tables_and_dataclasses_have_callbacks_and_jobs(
+    engine: Engine, maker: Maker, elsewhere: Recording
+) -> None:
+    class Root(MappedAsDataclass, DeclarativeBase): ...
+
+    class Abstract(Root):
+        __abstract__ = True
+
+        @later(name="tests.callbacks.ship", after_create=True)
+        def ship(self) -> None: ...
+
+    class Ship(Abstract):
+        __tablename__ = "ships"
+        __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "ship"}
+
+        id: Mapped[int] = mapped_column(primary_key=True, init=False)
+        kind: Mapped[str] = mapped_column(String(20), init=False)
+
+    class Tanker(Ship):
+        __tablename__ = "tankers"
+        __mapper_args__ = {"polymorphic_identity": "tanker"}
+
+        id: Mapped[int] = mapped_column(ForeignKey("ships.id"), primary_key=True, init=False)
+        load: Mapped[int] = mapped_column(default=3)
+
+        @after_create_commit
+        def launch(self) -> None:
+            seen.append(("launched", self.id, self.load))
+
+    Root.metadata.drop_all(engine)
+    Root.metadata.create_all(engine)
+    with maker.begin() as session:
+        session.add_all([Ship(), Tanker()])
+
+    assert seen == [("launched", 2, 3)]
+    assert len(elsewhere.sent) == 2
+    Root.metadata.drop_all(engine)
