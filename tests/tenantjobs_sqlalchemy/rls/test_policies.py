@@ -117,6 +117,13 @@ def test_enabling_again_changes_nothing_and_disabling_leaves_nothing(owner: Engi
 
 
 @pytest.mark.postgres
+def test_the_statements_can_be_executed_as_text_as_a_migration_does(owner: Engine) -> None:
+    with owner.begin() as connection:
+        for statement in [*rls.disable(Base), *rls.enable(Base)]:
+            connection.execute(text(statement))
+
+
+@pytest.mark.postgres
 def test_with_a_role_for_the_system_a_bare_select_goes_by_the_index_of_the_tenant(
     owner: Engine, role: str, engine: Engine
 ) -> None:

@@ -122,6 +122,32 @@ def test_a_table_with_a_hole_is_named(owner: Engine, engine: Engine, to: str, ba
     assert said in finding
 
 
+@pytest.mark.parametrize("kind", ["VIEW", "MATERIALIZED VIEW"])
+def test_a_view_that_shows_more_than_its_reader_may_see_is_named(
+    owner: Engine, role: str, engine: Engine, kind: str
+) -> None:
+    create = [f"CREATE {kind} shelf AS SELECT * FROM notes", f"GRANT SELECT ON shelf TO {role}"]
+    with changed(owner, "; ".join(create), f"DROP {kind} shelf"):
+        with engine.connect() as connection:
+            assert connection.scalar(text("SELECT count(*) FROM shelf")) == 6
+        [finding] = found(engine)
+
+    assert "view shelf of notes" in finding
+
+
+def test_a_view_that_reads_as_its_reader_or_as_a_plain_owner_is_no_hole(
+    owner: Engine, role: str, engine: Engine
+) -> None:
+    create = [
+        "CREATE VIEW shelf WITH (security_invoker = on) AS SELECT * FROM notes",
+        "CREATE VIEW desk AS SELECT * FROM notes",
+        f"ALTER VIEW desk OWNER TO {role}",
+        f"GRANT SELECT ON shelf TO {role}",
+    ]
+    with changed(owner, "; ".join(create), "DROP VIEW shelf, desk"):
+        assert found(engine) == []
+
+
 def test_a_policy_that_only_narrows_or_is_for_others_is_no_hole(owner: Engine, engine: Engine) -> None:
     with fresh_role(owner) as other:
         run(
