@@ -187,7 +187,7 @@ def test_a_setting_that_outlives_its_transaction_would_be_found(
 ) -> None:
     monkeypatch.setattr(following, "_TELL", text(following._TELL.text.replace("true", "false")))
     with pgbouncer(url) as pooled:
-        crossing = Crossing(READING)  # writing would also run into locks
+        crossing = Crossing([*READING, (of_tenant, write_by_text, 1)])  # a rollback would take it back
         interleave(crossing, pooled, THREADS, TASKS)
 
     assert crossing.found["crossed"] > 0
@@ -195,7 +195,7 @@ def test_a_setting_that_outlives_its_transaction_would_be_found(
 
 def test_a_missing_policy_would_be_found(tenants: None, owner: Engine, url: str) -> None:
     run(owner, rls.disable(Note))
-    crossing = Crossing(READING)
+    crossing = Crossing(READING)  # writing everybody's rows would run into locks
     interleave(crossing, make_url(url), 2, 2)
 
     assert crossing.found["crossed"] > 0
