@@ -184,7 +184,7 @@ def test_what_the_application_has_installed_adds_its_findings(
     folder: Path, tenantjobs: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks, "_checks", [lambda: ["a policy is missing"]])
-    write(folder / "tenantjobs.toml", 'adapter = "inline"\n')
+    write(folder, 'adapter = "inline"\n')
     output = tenantjobs("check", exit_code=1).output
 
     assert "problems (1)\n  a policy is missing" in output
