@@ -74,6 +74,10 @@ class Message:
         return self.handle.job_id
 
     @property
+    def tenant_id(self) -> str | None:
+        return self._snapshot.tenant_id
+
+    @property
     def cancelled(self) -> bool:
         return self.handle.cancelled
 
@@ -202,8 +206,11 @@ def _held(messages: Sequence[Message], target: Adapter) -> bool:
 def _not_held(messages: Sequence[Message], target: Adapter) -> list[Message]:
     """Those that leave now; the open transaction of this context takes the others."""
     waiting = [message for message in messages if message._call.definition.enqueue_after_commit]
+    leaving = [message for message in messages if not message._call.definition.enqueue_after_commit]
+    if leaving:
+        transaction.refuse_obstacle(leaving[0].name, target)
     if waiting and transaction.hold(waiting, target):
-        return [message for message in messages if not message._call.definition.enqueue_after_commit]
+        return leaving
     return list(messages)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from tenantjobs import adapter, checks, config, definition, runtime
+from tenantjobs import adapter, checks, config, definition, outbox, runtime
 from tenantjobs.adapter import Works
 from tenantjobs.cli.output import as_json, json_option, table
 from tenantjobs.cli.work import DRAIN_NOT_YET, NO_APP, no_jobs
@@ -93,6 +93,9 @@ def _problems_of_adapter(settings: Settings) -> Iterator[str]:
             yield NO_APP if settings.app is None else no_jobs(settings)
         check: Callable[[], list[str]] = getattr(found, "check", list)
         yield from check()
+        if settings.adapter != outbox.KEEPER:  # which has looked at it already
+            check = getattr(outbox.configured(), "check", list)
+            yield from check()
     except TenantjobsError as error:
         yield str(error)
 

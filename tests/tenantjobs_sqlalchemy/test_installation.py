@@ -96,4 +96,6 @@ def test_a_base_that_is_none_is_refused() -> None:
 
 
 def test_the_package_says_what_is_public() -> None:
-    assert tenantjobs_sqlalchemy.__all__ == ["TenantScoped", "current_session", "deadlock", "install", "uninstall"]
+    public = ["TenantScoped", "begin", "current_session", "deadlock", "install", "uninstall"]
+
+    assert public == tenantjobs_sqlalchemy.__all__
