@@ -12,7 +12,7 @@ from tenantjobs.current import cleared
 from tenantjobs.errors import ConfigurationError
 from tenantjobs_sqlalchemy.rls import catalogue
 from tenantjobs_sqlalchemy.rls.policies import SYSTEM, SYSTEM_POLICY, TENANT, TENANT_POLICY
-from tenantjobs_sqlalchemy.rls.tables import TenantTable, tables
+from tenantjobs_sqlalchemy.rls.tables import TenantTable, find
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -36,8 +36,9 @@ async def averify(engine: AsyncEngine, *sources: Any) -> None:
 
 def findings(engine: Engine, *sources: Any) -> list[str]:
     """The reasons themselves."""
+    wanted, mistakes = find(*sources)
     with cleared(), engine.connect() as connection:
-        return [*_of_role(connection), *_of_settings(connection), *_of_tables(connection, tables(*sources))]
+        return [*_of_role(connection), *_of_settings(connection), *mistakes, *_of_tables(connection, wanted)]
 
 
 def _of_role(connection: Connection) -> Iterator[str]:
