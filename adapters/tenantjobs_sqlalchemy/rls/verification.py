@@ -46,7 +46,8 @@ def _of_role(connection: Connection) -> Iterator[str]:
     for role in roles:
         power = "is a superuser" if role.rolsuper else "has BYPASSRLS" if role.rolbypassrls else "has CREATEROLE"
         if role.is_own:
-            yield f"role {role.rolname} {power}, and is held by no policy: connect as a role without it"
+            held = "is held by no policy" if role.rolsuper or role.rolbypassrls else "can join a role that passes them"
+            yield f"role {role.rolname} {power}, and {held}: connect as a role without it"
         elif not any(own.is_own and own.rolsuper for own in roles):  # who is a member of everything
             yield f"role {role.rolname} {power}, and the role of this engine is a member of it: SET ROLE gets there"
 
