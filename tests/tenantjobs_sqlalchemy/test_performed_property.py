@@ -278,7 +278,7 @@ def test_what_is_performed_is_what_was_committed(mode: str, engine: Engine, tmp_
 
     try:
         with configured(mode, engine, tmp_path):
-            examples(holds, 60)()
+            examples(holds, 40)()
     finally:
         tenantjobs_sqlalchemy.uninstall()
         other.dispose()
@@ -322,7 +322,7 @@ def test_the_same_of_async_sessions(mode: str, url: str, engine: Engine, tmp_pat
 
         try:
             with configured(mode, async_engine, tmp_path):
-                examples(holds, 30)()
+                examples(holds, 20)()
         finally:
             runner.run(dispose())
             tenantjobs_sqlalchemy.uninstall()
