@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
 from tenantjobs import adapter, job, outbox, runtime, testing
-from tenantjobs.errors import ConfigurationError
+from tenantjobs.errors import ConfigurationError, UnsupportedCapability
 from tenantjobs.handle import Handle
 from tenantjobs_db import schema, tables
 from tests.tenantjobs_sqlalchemy.conftest import Order, Recording, Statements, named
@@ -174,6 +174,23 @@ def test_what_cannot_be_published_is_left_to_the_relay(
     assert relayed() == 1
     assert (elsewhere.sent, waiting()) == ([1], [])
     assert elsewhere.envelopes[0].id == handle.job_id
+
+
+def test_what_waits_for_the_relay_can_be_taken_back(maker: Maker, elsewhere: Recording, waiting: Any) -> None:
+    elsewhere.error = ConnectionError("the broker is down")
+    with maker.begin():
+        handle = note.perform_later(1)
+        other = note.perform_later(2)
+    elsewhere.error = None
+
+    assert handle.cancel() is True
+    assert handle.enqueued is False
+    assert waiting() == [other.job_id]
+    assert relayed() == 1
+    assert elsewhere.sent == [2]
+
+    with pytest.raises(UnsupportedCapability):  # the queue has it, and this one gives nothing back
+        other.cancel()
 
 
 def test_a_session_on_a_connection_from_outside_does_without(
