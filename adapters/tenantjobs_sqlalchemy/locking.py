@@ -10,6 +10,7 @@ from sqlalchemy.orm import InstanceState, Session
 
 from tenantjobs.errors import ConfigurationError, RecordGone
 from tenantjobs_sqlalchemy import extension
+from tenantjobs_sqlalchemy.sentinel.statements import OWN_ROW
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -109,7 +110,8 @@ def _become_the_writer(session: Session, state: InstanceState[Any]) -> None:
     quote = connection.dialect.identifier_preparer
     key = state.mapper.primary_key[0]
     column = quote.format_column(key)
-    connection.exec_driver_sql(f"UPDATE {quote.format_table(key.table)} SET {column} = {column} WHERE 0")
+    statement = f"UPDATE {quote.format_table(key.table)} SET {column} = {column} WHERE 0"
+    connection.exec_driver_sql(statement, execution_options={OWN_ROW: True})
 
 
 def _name(record: object) -> str:
