@@ -2,61 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, overload
+import sqlite3
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, overload
 
+from sqlalchemy import inspect
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstanceState, Session, scoped_session
 
-from tenantjobs_sqlalchemy.extension import is_made_by
+from tenantjobs.errors import ConfigurationError
+from tenantjobs_sqlalchemy import extension
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
-# How databases say that a row of this key is there: SQLSTATE, error numbers of MariaDB and MySQL, names of SQLite.
-UNIQUE = {"23505", 1062, "SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"}
+UNIQUE_SQLSTATE = "23505"
+UNIQUE_MYSQL = 1062
+UNIQUE_SQLITE = {
+    sqlite3.SQLITE_CONSTRAINT_UNIQUE,
+    sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY,
+    sqlite3.SQLITE_CONSTRAINT_ROWID,
+}
 
 
 @overload
 def insert_once(session: Session, record: object) -> bool: ...
 @overload
-def insert_once(session: AsyncSession, record: object) -> Coroutine[Any, Any, bool]: ...
-def insert_once(session: Session | AsyncSession, record: object) -> bool | Coroutine[Any, Any, bool]:
-    """Insert ``record`` now: True the first time, False if a unique constraint says that it has been there.
+def insert_once(session: AsyncSession, record: object) -> Awaitable[bool]: ...
+def insert_once(session: Session | AsyncSession, record: object) -> bool | Awaitable[bool]:
+    """Insert the new ``record``: True the first time, False if a unique constraint says that it is there already.
 
-    In a savepoint, so that the transaction goes on either way; of a transaction that has inserted the same and not
-    ended yet, the end is waited for. Any other error is raised. Of an ``AsyncSession``, the coroutine to await.
+    It is inserted at once, in a savepoint: a False leaves the transaction and what it did before as they are, and
+    ``record`` outside of the session. The row commits, or not, with the transaction. While another transaction is
+    inserting the same, this waits for how that ends. For an ``AsyncSession`` the result is to be awaited.
+
+    Any other ``IntegrityError`` is raised. ``ConfigurationError`` for what is no new record, or in a session already.
     """
-    if is_made_by(session, "AsyncSession", "async_scoped_session"):
-        return session.run_sync(_insert, record)  # type: ignore[union-attr]  # of the extension
-    return _insert(session, record)  # type: ignore[arg-type]  # what is left
+    if isinstance(session, scoped_session) or extension.is_made_by(session, "async_scoped_session"):
+        session = session()  # type: ignore[operator]  # the one of this thread, or task
+    if isinstance(session, Session):
+        return _insert(session, record)
+    if extension.is_async_session_class(type(session)):
+        return session.run_sync(_insert, record)
+    raise ConfigurationError(f"insert_once({session!r:.80}, ...): a Session or an AsyncSession is wanted")
 
 
 def _insert(session: Session, record: object) -> bool:
-    session.flush()  # what fails here is not about this record
-    _begin(session)
+    state = inspect(record, raiseerr=False)
+    if not isinstance(state, InstanceState) or not state.transient:
+        raise ConfigurationError(
+            f"insert_once(session, {record!r:.80}): a new record that is in no session yet is wanted, as in "
+            f"insert_once(session, Assignment(...))"
+        )
+    _begin_on_sqlite(session, state)
+    # Flushes what waits in the session, so that what fails inside is this record's.
+    savepoint = session.begin_nested()
     try:
-        with session.begin_nested():
-            session.add(record)
-            session.flush()
+        session.add(record)
+        session.flush()
     except IntegrityError as error:
-        if not _is_duplicate(error):
+        savepoint.rollback()
+        if not _is_unique(error.orig):
             raise
         return False
+    except BaseException:
+        savepoint.rollback()
+        raise
+    savepoint.commit()
     return True
 
 
-def _begin(session: Session) -> None:
-    # sqlite3 begins no transaction for a savepoint: releasing it would commit, whatever becomes of the rest.
-    connection = session.connection()
-    if connection.dialect.name == "sqlite":
-        driver: Any = connection.connection.driver_connection
-        if not driver.in_transaction:
-            connection.exec_driver_sql("BEGIN")
+def _begin_on_sqlite(session: Session, state: InstanceState[object]) -> None:
+    """Python's driver begins no transaction for a savepoint, whose release would be the commit then."""
+    connection = session.connection(bind_arguments={"mapper": state.mapper})
+    if connection.dialect.name == "sqlite" and not connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
+        connection.exec_driver_sql("BEGIN")
 
 
-def _is_duplicate(error: IntegrityError) -> bool:
-    cause: Any = error.orig
-    arguments = getattr(cause, "args", ())
-    told = {getattr(cause, name, None) for name in ("sqlstate", "pgcode", "sqlite_errorname")}
-    return not UNIQUE.isdisjoint(told | ({arguments[0]} if arguments and isinstance(arguments[0], int) else set()))
+def _is_unique(error: BaseException | None) -> bool:
+    if isinstance(error, sqlite3.Error):
+        return error.sqlite_errorcode in UNIQUE_SQLITE
+    if UNIQUE_SQLSTATE in (getattr(error, "sqlstate", None), getattr(error, "pgcode", None)):
+        return True
+    return getattr(error, "args", ())[:1] == (UNIQUE_MYSQL,)

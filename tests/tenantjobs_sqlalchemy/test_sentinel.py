@@ -16,7 +16,7 @@ from tenantjobs.definition import Definition, registry
 from tenantjobs.execution import aexecute, execute
 from tenantjobs.outcome import Failed, Finished
 from tenantjobs.sentinel import TenantLeak
-from tenantjobs_sqlalchemy import current_session, rls
+from tenantjobs_sqlalchemy import current_session, locked, rls
 from tests.tenantjobs_sqlalchemy.conftest import Card, Recording
 
 pytestmark = pytest.mark.tenantjobs_leaks
@@ -154,6 +154,16 @@ def test_what_the_orm_scopes_is_none(leaks: Any) -> None:
         session.get(Card, 5)
 
     assert leaks(work) == []
+
+
+@pytest.mark.usefixtures("maker", "rows")
+def test_a_lock_on_a_record_is_none(leaks: Any) -> None:
+    def lock() -> None:
+        card = current_session().scalars(select(Card)).first()
+        with locked(card):
+            card.title = "changed"
+
+    assert leaks(lock) == []
 
 
 @pytest.mark.usefixtures("maker", "rows")
