@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from sqlalchemy import inspect
 from sqlalchemy.exc import IntegrityError
@@ -38,13 +38,19 @@ def insert_once(session: Session | AsyncSession, record: object) -> bool | Await
 
     Any other ``IntegrityError`` is raised. ``ConfigurationError`` for what is no new record, or in a session already.
     """
-    if isinstance(session, scoped_session) or extension.is_made_by(session, "async_scoped_session"):
-        session = session()  # type: ignore[operator]  # the one of this thread, or task
-    if isinstance(session, Session):
-        return _insert(session, record)
-    if extension.is_async_session_class(type(session)):
-        return session.run_sync(_insert, record)
+    found = _in_place(session)
+    if isinstance(found, Session):
+        return _insert(found, record)
+    if extension.is_async_session_class(type(found)):
+        awaited: Awaitable[bool] = found.run_sync(_insert, record)
+        return awaited
     raise ConfigurationError(f"insert_once({session!r:.80}, ...): a Session or an AsyncSession is wanted")
+
+
+def _in_place(session: object) -> Any:
+    """The session itself, or that of this thread or task."""
+    is_scoped = isinstance(session, scoped_session) or extension.is_made_by(session, "async_scoped_session")
+    return session() if is_scoped else session  # type: ignore[operator]  # a scoped session is called
 
 
 def _insert(session: Session, record: object) -> bool:

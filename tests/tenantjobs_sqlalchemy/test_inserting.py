@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, create_engine, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from tenantjobs import Current
 from tenantjobs.errors import ConfigurationError, TenantMissing
@@ -137,3 +137,10 @@ async def test_of_an_async_session_the_row_ends_with_the_transaction(
 
     with engine.connect() as connection:
         assert connection.scalar(select(func.count()).select_from(Order)) == (1 if ends == "commit" else 0)
+
+
+def test_a_scoped_session_is_the_one_of_this_thread(maker: Any, engine: Engine) -> None:
+    scoped = scoped_session(maker)
+    assert insert_once(scoped, Order(name="a")) is True
+    assert insert_once(scoped, Order(name="a")) is False
+    scoped.remove()
