@@ -12,6 +12,7 @@ from rq.job import Job
 
 from tenantjobs.carriage import KEY, Header, refusal, write
 from tenantjobs.current import Current, Snapshot
+from tenantjobs.errors import SerializationError
 from tenantjobs_rq import policy
 
 logger = logging.getLogger("tenantjobs.rq")
@@ -33,7 +34,12 @@ def capture(job: Job) -> None:
     """Give a new job the scope of this call, or the one in its meta. ``SerializationError`` if it cannot travel."""
     if KEY in job.meta:
         # Out of the meta, which a job may hand on to the jobs that it enqueues, for other tenants too.
-        put(job, job.meta[KEY])
+        given = job.meta[KEY]
+        if not isinstance(given, str):
+            raise SerializationError(
+                f"meta[{KEY!r}] of a job is the text that tenantjobs_rq.meta() gives, not {given!r:.80}"
+            )
+        put(job, given)
         job.meta = {name: value for name, value in job.meta.items() if name != KEY}
     else:
         header = _in_force()
@@ -42,12 +48,12 @@ def capture(job: Job) -> None:
 
 def put(job: Job, text: str | bytes | None) -> None:
     """``text`` is what the job carries."""
-    vars(job)[_SLOT] = text
+    vars(job)[_SLOT] = text.decode(errors="replace") if isinstance(text, bytes) else text
 
 
-def text_of(job: Job) -> str | bytes | None:
+def text_of(job: Job) -> str | None:
     """What the job carries."""
-    found: str | bytes | None = vars(job).get(_SLOT)
+    found: str | None = vars(job).get(_SLOT)
     return found
 
 

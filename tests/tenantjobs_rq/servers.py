@@ -107,26 +107,32 @@ def queue(**options: Any) -> Iterator[Shop]:
 
 
 @contextmanager
-def worker(
-    shop: Shop, log: Path, *command: str, job_class: str = "tenantjobs_rq.TenantJob", **variables: str
-) -> Iterator[None]:
+def worker(shop: Shop, log: Path, *command: str, job_class: str = "tenantjobs_rq.TenantJob") -> Iterator[None]:
     """``rq worker`` or what else is in ``command``, on the queue of the shop."""
-    paths = os.pathsep.join(dict.fromkeys([str(ROOT), str(ROOT / "adapters"), *filter(None, sys.path)]))
-    environment = {**os.environ, "PYTHONPATH": paths, "RQ_JOB_CLASS": job_class, "RQ_REDIS_URL": REDIS, **variables}
-    arguments = [sys.executable, "-m", "rq.cli", *command, "-c", "tests.tenantjobs_rq.worker", shop.name]
-    with log.open("ab") as output:
-        process = subprocess.Popen(arguments, cwd=ROOT, env=environment, stdout=output, stderr=output)
-    try:
+    with process(log, *command, "-c", "tests.tenantjobs_rq.worker", shop.name, RQ_JOB_CLASS=job_class) as started:
         deadline = time.monotonic() + PATIENCE
         while not Worker.all(queue=shop.queue):
-            if process.poll() is not None or time.monotonic() > deadline:
+            if started.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"the worker has not started:\n{log.read_text()}")
             time.sleep(0.05)
         yield
+
+
+@contextmanager
+def process(log: Path, *command: str, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The command line of RQ, stopped afterwards."""
+    paths = os.pathsep.join(dict.fromkeys([str(ROOT), str(ROOT / "adapters"), *filter(None, sys.path)]))
+    environment = {**os.environ, "PYTHONPATH": paths, "RQ_REDIS_URL": REDIS, **variables}
+    with log.open("ab") as output:
+        started = subprocess.Popen(
+            [sys.executable, "-m", "rq.cli", *command], cwd=ROOT, env=environment, stdout=output, stderr=output
+        )
+    try:
+        yield started
     finally:
-        process.terminate()
+        started.terminate()
         try:
-            process.wait(timeout=15)
+            started.wait(timeout=15)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            started.kill()
+            started.wait()
