@@ -81,6 +81,7 @@ class Shop:
                     key, f"rq:results:{job_id}", f"rq:executions:{job_id}", f"rq:job:{job_id}:dependents"
                 )
         self.connection.srem("rq:queues", self.queue.key)
+        self.connection.srem("rq:groups", self.name)
         for key in self.connection.scan_iter(f"*{self.name}*"):
             self.connection.delete(key)
         self.connection.close()

@@ -128,7 +128,7 @@ def test_enqueue_in_a_pipeline(here: Shop, acme: Any) -> None:
 
 
 def test_group(here: Shop, acme: Any) -> None:
-    group = Group.create(connection=here.connection)
+    group = Group.create(here.connection, name=here.name)
     with acme:
         sent = group.enqueue_many(here.queue, [Queue.prepare_data(shop.who), Queue.prepare_data(shop.who)])
 
