@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tenantjobs.config import configure
     from tenantjobs.conventions import later
     from tenantjobs.current import Current, attribute
+    from tenantjobs.effects import once
     from tenantjobs.enqueuing import Call
     from tenantjobs.envelope import Envelope
     from tenantjobs.errors import (
@@ -67,6 +68,7 @@ _HOMES = {
     "snapshot": ("Snapshot",),
     "config": ("configure",),
     "enqueuing": ("Call",),
+    "effects": ("once",),
     "handle": ("Handle",),
     "jobs": (
         "Job",
@@ -162,6 +164,7 @@ __all__ = [
     "discard_on",
     "guard",
     "idempotent",
+    "once",
     "retry_on",
     # for workers and adapters
     "Adapter",

@@ -13,6 +13,7 @@ from inspect import isasyncgen, isawaitable, iscoroutine
 from typing import Any, TypeVar
 
 from tenantjobs import current, identity, transaction
+from tenantjobs.adapter import JoinsTransaction
 from tenantjobs.definition import Definition
 from tenantjobs.errors import ArgumentError, ConfigurationError, TenancyError
 
@@ -57,6 +58,9 @@ class Blocking:
         with suppress(TenancyError, ArgumentError):
             current.locate_tenant()
 
+    def open_transaction(self, queue: JoinsTransaction) -> Any:
+        return transaction.scope(queue)
+
     def around(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[Any]:
         generator = function(*args, **kwargs)
         if isasyncgen(generator):
@@ -69,7 +73,7 @@ class Blocking:
         if work is None or not job.session:
             yield None
         else:
-            with work.session() as session:
+            with work.session(kept_for=None if job.idempotent is None else job.name) as session:
                 yield session
 
 
@@ -109,6 +113,9 @@ class Awaiting:
             await current.alocate_tenant()
         await current.aload_attributes()
 
+    def open_transaction(self, queue: JoinsTransaction) -> Any:
+        return transaction.ascope(queue)
+
     def around(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[Any]:
         generator = function(*args, **kwargs)
         if isasyncgen(generator):
@@ -121,7 +128,7 @@ class Awaiting:
         if work is None or not job.session:
             yield None
         else:
-            async with work.asession() as session:
+            async with work.asession(kept_for=None if job.idempotent is None else job.name) as session:
                 yield session
 
 

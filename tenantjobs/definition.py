@@ -5,17 +5,31 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, Literal, TypedDict, TypeVar, get_type_hints
 
 from tenantjobs import runtime, spelling
 from tenantjobs.arguments import types_of
 from tenantjobs.codec.classes import module_name
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.idempotency import idempotent
-from tenantjobs.policies import ErrorPolicy, Hook, Policy, check_options, nearest
+from tenantjobs.policies import ErrorPolicy, Hook, Policy, check_options, nearest, own
 
 Tenancy = Literal["required", "optional", "observe", "none"]
 P = TypeVar("P", bound=Policy)
+
+
+class JobOptions(TypedDict, total=False):
+    """What ``@job`` and ``@later`` take: one list, for people, type checkers and the check of spelling."""
+
+    name: str | None
+    aliases: Iterable[str]
+    queue: str
+    priority: int
+    tenancy: Tenancy | None
+    session: bool
+    enqueue_after_commit: bool
+    choose_queue: Callable[..., str] | None
+    policies: Sequence[Policy]
 
 
 class Definition:
@@ -108,14 +122,21 @@ class Definition:
 
     @cached_property
     def idempotent(self) -> idempotent | None:
-        found = self.policies(idempotent)
-        return found[-1] if found else None
+        """Its key guard: that of the subclass before that of the base."""
+        for level in self.levels:
+            found = [policy for policy in level if isinstance(policy, idempotent)]
+            if len(found) > 1:
+                raise ConfigurationError(f"job {self.name} is @idempotent twice: its effect has one key, so keep one")
+            if found:
+                return found[0]
+        return None
 
     def __repr__(self) -> str:
         return f"<job {self.name}>"
 
 
 registry: dict[str, Definition] = {}
+_learners: list[Callable[[], None]] = []
 
 
 def register(definition: Definition) -> Definition:
@@ -133,7 +154,36 @@ def register(definition: Definition) -> Definition:
 
 def lookup(name: str) -> Definition | None:
     """The job of that name or alias. Only what has been imported is known; nothing is imported here."""
-    return registry.get(name)
+    found = registry.get(name)
+    if found is None:
+        for learn in _learners:
+            learn()
+        found = registry.get(name)
+    return found
+
+
+def learn_by(learn: Callable[[], None]) -> None:
+    """Call ``learn`` before a name counts as unknown: it may register jobs of classes that have appeared since."""
+    _learners.append(learn)
+
+
+def refuse_unknown(options: Iterable[str], known: Iterable[str], where: str) -> None:
+    """ConfigurationError for an option that ``where`` does not have, with the one that was probably meant."""
+    known = list(known)
+    for option in options:
+        if option not in known:
+            like = spelling.nearest(option, known)
+            hint = f"did you mean {like}?" if like else f"there are {', '.join(sorted(known))}"
+            raise ConfigurationError(f"{where} has no option {option!r}: {hint}")
+
+
+def declared(target: object) -> tuple[Policy, ...]:
+    """The policies of a class or function itself: those that decorate it, and a list ``policies`` of a mixin."""
+    found = own(target)
+    listed = target.__dict__.get("policies", ()) if isinstance(target, type) else ()
+    if isinstance(listed, list | tuple) and all(isinstance(each, Policy) for each in listed):
+        found = (*found, *(each for each in listed if each not in found))
+    return found
 
 
 def require_registered(definition: Definition) -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from tenantjobs import adapter, identity, runtime, transaction
+from tenantjobs import adapter, clock, identity, runtime, transaction
 from tenantjobs.adapter import Adapter
 from tenantjobs.arguments import Frozen, freeze, thaw
 from tenantjobs.current import Current, Snapshot
@@ -59,7 +59,7 @@ class Message:
         self._snapshot = _context(definition)
         _refuse_foreign(definition, self._frozen, self._snapshot)
         _refuse_undeclared(target, call)
-        self._enqueued_at = datetime.now(UTC)
+        self._enqueued_at = clock.now()
         self.handle = Handle(new_id(), definition.name, target)
         self._queue = _queue(call)
         # Values are fixed at the call. Only the key of a record that is still to be flushed comes later.
@@ -72,6 +72,10 @@ class Message:
     @property
     def job_id(self) -> str:
         return self.handle.job_id
+
+    @property
+    def tenant_id(self) -> str | None:
+        return self._snapshot.tenant_id
 
     @property
     def cancelled(self) -> bool:
@@ -179,7 +183,7 @@ def options(
             )
         due_at = wait_until.astimezone(UTC)
     elif wait is not None:
-        due_at = datetime.now(UTC) + (wait if isinstance(wait, timedelta) else timedelta(seconds=wait))
+        due_at = clock.now() + (wait if isinstance(wait, timedelta) else timedelta(seconds=wait))
     else:
         due_at = None
     return Options(queue=queue, priority=priority, due_at=due_at)
@@ -202,8 +206,11 @@ def _held(messages: Sequence[Message], target: Adapter) -> bool:
 def _not_held(messages: Sequence[Message], target: Adapter) -> list[Message]:
     """Those that leave now; the open transaction of this context takes the others."""
     waiting = [message for message in messages if message._call.definition.enqueue_after_commit]
+    leaving = [message for message in messages if not message._call.definition.enqueue_after_commit]
+    if leaving:
+        transaction.refuse_obstacle(leaving[0].name, target)
     if waiting and transaction.hold(waiting, target):
-        return [message for message in messages if not message._call.definition.enqueue_after_commit]
+        return leaving
     return list(messages)
 
 

@@ -117,5 +117,9 @@ class Interruption(BaseException):
     """The worker stops before the job is done: roll back, charge no attempt, run it again elsewhere."""
 
 
+class KeyTaken(Interruption):
+    """Another one is at work on a key that the job needs: roll back, charge no attempt, run it again a little later."""
+
+
 class LeaseLost(BaseException):
     """Another worker owns this job by now: roll back and leave every trace to the other one."""

@@ -14,21 +14,21 @@ from __future__ import annotations
 import logging
 from contextlib import AsyncExitStack
 from contextvars import copy_context
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from importlib import import_module
 from typing import Any, Protocol
 
 import msgspec
 
-from tenantjobs import adapter, definition, faults, sentinel
+from tenantjobs import adapter, clock, definition, faults, sentinel
 from tenantjobs.arguments import thaw
 from tenantjobs.colours import Awaiting, Blocking, Colour, asyncio, drive
 from tenantjobs.current import Current, Snapshot
 from tenantjobs.definition import Definition
 from tenantjobs.enqueuing import refuse_foreign, require_scope, system_scope
 from tenantjobs.envelope import Envelope
-from tenantjobs.errors import EnvelopeError, LeaseLost, UnknownJob
-from tenantjobs.keyed import Completion, behind_key
+from tenantjobs.errors import EnvelopeError, KeyTaken, LeaseLost, UnknownJob
+from tenantjobs.keyed import Key, behind_key, ledger_for
 from tenantjobs.outcome import Discarded, Failed, Finished, Outcome, Quarantined, Retried
 from tenantjobs.policies import after_perform, around_perform, before_perform, guard
 from tenantjobs.running import JobContext, running
@@ -109,6 +109,8 @@ async def _attempt(envelope: Envelope, job: Definition, io: Colour, delivery: De
         outcome: Outcome
         try:
             outcome = await _behind_its_key(charged, job, io, delivery)
+        except KeyTaken:
+            outcome = _uncharged(charged, KEY_RETRY)
         except BaseException as error:
             if not io.is_failure(error):
                 raise
@@ -128,21 +130,19 @@ async def _behind_its_key(envelope: Envelope, job: Definition, io: Colour, deliv
     policy = job.idempotent
     if policy is None:
         return await _work(envelope, job, io, None, delivery)
+    key = Key(ledger_for(f"job {job.name} is @idempotent"), envelope.tenant_id or "", _key(envelope, job))
     finished = await behind_key(
-        job,
-        policy,
-        io,
-        tenant=envelope.tenant_id or "",
-        key=_key(envelope, job),
-        owner=envelope.id,
-        work=lambda completion: _work(envelope, job, io, completion, delivery),
+        policy, io, key=key, owner=envelope.id, work=lambda: _work(envelope, job, io, key, delivery)
     )
     if finished == "running":
-        # Nothing was attempted: the job goes back uncharged.
-        uncharged = msgspec.structs.replace(envelope, attempt=envelope.attempt - 1)
-        due_at = datetime.now(UTC) + timedelta(seconds=min(policy.lease, KEY_RETRY))
-        return Retried(uncharged, due_at, note="another job is at work on its key")
+        return _uncharged(envelope, min(policy.lease, KEY_RETRY))
     return finished
+
+
+def _uncharged(envelope: Envelope, seconds: float) -> Retried:
+    """Nothing has been attempted: the job comes back, and its attempt is not charged."""
+    again = msgspec.structs.replace(envelope, attempt=envelope.attempt - 1)
+    return Retried(again, clock.now() + timedelta(seconds=seconds), note="another one is at work on its key")
 
 
 def _key(envelope: Envelope, job: Definition) -> str:
@@ -154,7 +154,7 @@ def _key(envelope: Envelope, job: Definition) -> str:
 
 
 async def _work(
-    envelope: Envelope, job: Definition, io: Colour, completion: Completion | None, delivery: Delivery | None
+    envelope: Envelope, job: Definition, io: Colour, key: Key | None, delivery: Delivery | None
 ) -> Finished:
     """One transaction: locate, load, run, complete the key. The exit of the session is the commit."""
     async with io.session(job) as session:
@@ -162,13 +162,13 @@ async def _work(
         args, kwargs = await _load(envelope, job, io)
         faults.point("after_load")
         finished = await run(job, args, kwargs, io)
-        joined = completion is not None and session is not None and await io.settle(session.run(completion.within))
+        joined = key is not None and session is not None and await io.settle(session.run(key.complete_within))
         if delivery is not None and delivery.lost():
             raise LeaseLost(f"job {job.name} id={envelope.id} belongs to another worker by now")
         faults.point("before_commit")
     faults.point("after_commit")
-    if completion is not None and not joined:
-        await io.blocking(completion.afterwards)
+    if key is not None and not joined:
+        await io.blocking(key.complete)
     return finished
 
 

@@ -21,14 +21,15 @@ POINTS = (
     "before_acknowledge",
     "after_acknowledge",
 )
+OUTBOX_POINTS = ("before_publish", "after_publish")  # between the commit of a job and its publication, and after it
 
 
 def _read(value: str) -> tuple[str, int]:
     name, _, count = value.partition(":")
-    if value and (name not in POINTS or not (count or "1").isdecimal() or count == "0"):
+    if value and (name not in (*POINTS, *OUTBOX_POINTS) or not (count or "1").isdecimal() or count == "0"):
         raise ValueError(
             f"TENANTJOBS_FAULT={value!r}: a point and perhaps a count is wanted, as in after_effect:3; "
-            f"points are {', '.join(POINTS)}"
+            f"points are {', '.join((*POINTS, *OUTBOX_POINTS))}"
         )
     return name, int(count or 1)
 

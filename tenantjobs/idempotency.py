@@ -15,20 +15,32 @@ OnRunning = Literal["skip", "wait", "retry"]
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """A key that is being worked on; ``token`` tells this holder from a later one."""
+    """A key that is being worked on; ``token`` tells this holder from a later one.
+
+    ``within``: it was taken in a transaction that was open around the work, and ends with that.
+    """
 
     tenant: str
     key: str
     token: str
+    within: bool = False
 
 
 class Ledger(Protocol):
     """Where keys are kept: in the database of the work where it can be, so that both commit together."""
 
+    @property
+    def one_writer(self) -> bool:
+        """True where one transaction that writes keeps all others from writing, as on SQLite.
+
+        There a key is taken in the transaction that is open around the work, which another one would wait for.
+        """
+        ...
+
     def acquire(
-        self, tenant: str, key: str, owner: str, lease: float, ttl: float | None
+        self, tenant: str, key: str, owner: str, lease: float, ttl: float | None, connection: object | None = None
     ) -> Claim | Literal["done", "running"]:
-        """Take the key, in a short transaction of its own.
+        """Take the key, in the transaction of ``connection`` if there is one, else in a short one of its own.
 
         The same ``owner`` (the id of a job) takes its own running key over with a new token: its earlier
         attempt is dead, or will be refused. A lease that has run out is free for anybody.
@@ -39,8 +51,8 @@ class Ledger(Protocol):
         """Mark the key as done, in the transaction of ``connection`` where it joins; LeaseLost if it is not ours."""
         ...
 
-    def release(self, claim: Claim) -> None:
-        """Free the key after a failure."""
+    def release(self, claim: Claim, connection: object | None = None) -> None:
+        """Free the key after a failure, in the transaction of ``connection`` if there is one."""
         ...
 
     def joins(self, connection: object) -> bool: ...
@@ -68,9 +80,14 @@ class idempotent(Policy):
     ) -> None:
         if key is not None and not callable(key):
             raise ConfigurationError(f"idempotent(key={key!r}): a callable of the job's own parameters is wanted")
-        if on_running not in ("skip", "wait", "retry"):
-            raise ConfigurationError(f"idempotent(on_running={on_running!r}): 'skip', 'wait' or 'retry' is wanted")
+        check_on_running("idempotent", on_running)
         self.key = key
         self.ttl = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
-        self.on_running = on_running
+        self.on_running: OnRunning = on_running
         self.lease = lease.total_seconds() if isinstance(lease, timedelta) else float(lease)
+
+
+def check_on_running(what: str, on_running: object) -> None:
+    """``ConfigurationError`` for a way to meet another holder of a key that there is not."""
+    if on_running not in ("skip", "wait", "retry"):
+        raise ConfigurationError(f"{what}(on_running={on_running!r}): 'skip', 'wait' or 'retry' is wanted")

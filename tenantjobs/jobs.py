@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, overload
+from inspect import isfunction
+from typing import Any, ClassVar, Generic, NoReturn, ParamSpec, Protocol, TypeVar, Unpack, overload
 
-from tenantjobs import enqueuing, performing
-from tenantjobs.definition import Definition, Tenancy, default_name, register
+from tenantjobs import enqueuing, performing, spelling
+from tenantjobs.definition import (
+    Definition,
+    JobOptions,
+    Tenancy,
+    declared,
+    default_name,
+    refuse_unknown,
+    register,
+)
 from tenantjobs.enqueuing import NO_OPTIONS, Call, Options
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.handle import Handle
@@ -18,6 +28,8 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 NOT_YET = ("timeout", "transactional")
+# "name" is too short to be told from a user's own `fname` or `rename`.
+_ATTRIBUTES = (*(JobOptions.__annotations__.keys() - {"name"}), *NOT_YET)
 
 
 class Performs(Protocol[P, R_co]):
@@ -49,6 +61,7 @@ class Job:
         for option in NOT_YET:
             if option in cls.__dict__:
                 raise ConfigurationError(f"job {cls.__qualname__}: {option} is not supported yet; leave it out")
+        _refuse_misspelt(cls)
         attach(cls, cls.__dict__.get("policies", ()))
         if cls.perform is not Job.perform:
             cls.name = cls.__dict__.get("name") or default_name(cls)
@@ -61,7 +74,7 @@ class Job:
     @classmethod
     def call(cls: type[Performs[P, Any]], /, *args: P.args, **kwargs: P.kwargs) -> Call:
         """The job with these arguments, for ``perform_all_later``."""
-        return Call(definition_of(cls), args, kwargs)
+        return bound_call(definition_of(cls), args, kwargs)
 
     @classmethod
     def perform_later(cls: type[Performs[P, Any]], /, *args: P.args, **kwargs: P.kwargs) -> Handle:
@@ -117,7 +130,7 @@ class JobFunction(Generic[P, R]):
 
     def call(self, /, *args: P.args, **kwargs: P.kwargs) -> Call:
         """The job with these arguments, for ``perform_all_later``."""
-        return Call(self.__definition__, args, kwargs)
+        return bound_call(self.__definition__, args, kwargs)
 
     def perform_later(self, /, *args: P.args, **kwargs: P.kwargs) -> Handle:
         """Enqueue the job; inside a transaction it leaves with the commit."""
@@ -160,54 +173,41 @@ class Configured(Generic[P, R]):
 
     def call(self, /, *args: P.args, **kwargs: P.kwargs) -> Call:
         """The job with these arguments and options, for ``perform_all_later``."""
-        return Call(self._definition, args, kwargs, self._options)
+        return bound_call(self._definition, args, kwargs, self._options)
 
     def perform_later(self, /, *args: P.args, **kwargs: P.kwargs) -> Handle:
         """Enqueue the job with these options."""
-        return enqueuing.enqueue(self.call(*args, **kwargs))
+        return enqueuing.enqueue(Call(self._definition, args, kwargs, self._options))
 
     def aperform_later(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Handle]:
         """Enqueue the job with these options, without blocking the event loop."""
-        return enqueuing.aenqueue(self.call(*args, **kwargs))
+        return enqueuing.aenqueue(Call(self._definition, args, kwargs, self._options))
+
+    def perform_now(self, /, *args: P.args, **kwargs: P.kwargs) -> NoReturn:  # noqa: ARG002  # refused as it stands
+        """Refused: ``set(...)`` is about the queue, and ``perform_now`` uses none."""
+        raise ConfigurationError(
+            f"{self._definition.name}.set(...).perform_now(...): a queue, a priority or a wait means nothing to a job "
+            f"that is performed at once; leave set(...) out, or write perform_later"
+        )
 
 
 @overload
 def job(function: Callable[P, R], /) -> JobFunction[P, R]: ...
-
-
 @overload
-def job(
-    *,
-    name: str | None = None,
-    aliases: Iterable[str] = (),
-    queue: str = "default",
-    priority: int = 0,
-    tenancy: Tenancy | None = None,
-    session: bool = True,
-    enqueue_after_commit: bool = True,
-    choose_queue: Callable[..., str] | None = None,
-    policies: Sequence[Policy] = (),
-) -> Callable[[Callable[P, R]], JobFunction[P, R]]: ...
-
-
-def job(
-    function: Callable[..., Any] | None = None,
-    /,
-    *,
-    name: str | None = None,
-    policies: Sequence[Policy] = (),
-    **options: Any,
-) -> Any:
+def job(**options: Unpack[JobOptions]) -> Callable[[Callable[P, R]], JobFunction[P, R]]: ...
+def job(function: Callable[..., Any] | None = None, /, **given: Any) -> Any:
     """Make a function, sync or async, a job. ``policies`` may also be stacked as decorators."""
+    refuse_unknown(given, JobOptions.__annotations__, "@job")
+    options = dict(given)
+    name, policies = options.pop("name", None), options.pop("policies", ())
 
     def decorate(function: Callable[..., Any]) -> JobFunction[..., Any]:
-        if isinstance(function, classmethod | staticmethod) or not callable(function):
-            raise ConfigurationError(f"@job decorates functions, not {function!r}; for methods there is @later")
+        _refuse_no_function(function)
         attach(function, policies)
         return JobFunction(
             function,
             lambda made: Definition(
-                name=name or default_name(function),
+                name=default_name(function) if name is None else name,
                 source=made,
                 function=function,
                 parameters=function,
@@ -221,12 +221,12 @@ def job(
 
 def perform_all_later(calls: Iterable[Call]) -> list[Handle]:
     """Enqueue many jobs, of any kind, in one round trip where the adapter can; a handle for each, in order."""
-    return enqueuing.enqueue_all(list(calls))
+    return enqueuing.enqueue_all(_checked(calls))
 
 
 def aperform_all_later(calls: Iterable[Call]) -> Coroutine[Any, Any, list[Handle]]:
     """The same, without blocking the event loop."""
-    return enqueuing.aenqueue_all(list(calls))
+    return enqueuing.aenqueue_all(_checked(calls))
 
 
 def definition_of(target: Any) -> Definition:
@@ -237,9 +237,61 @@ def definition_of(target: Any) -> Definition:
     return found
 
 
+def bound_call(
+    definition: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], options: Options = NO_OPTIONS
+) -> Call:
+    """A call to be enqueued by somebody else, perhaps among many: what does not fit is refused here, where it is."""
+    try:
+        definition.signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"job {definition.name}: {error}") from None
+    return Call(definition, args, kwargs, options)
+
+
+def _checked(calls: Iterable[Call]) -> list[Call]:
+    found = list(calls)
+    given: list[object] = list(found)  # whatever they were declared as, they are looked at
+    for each in given:
+        if not isinstance(each, Call):
+            hint = "write .call(...) with its arguments" if hasattr(each, "__definition__") else "make it a job first"
+            raise ConfigurationError(f"perform_all_later takes calls of jobs, not {each!r:.120}: {hint}")
+    return found
+
+
+def _refuse_no_function(function: Any) -> None:
+    if isinstance(function, type):
+        raise ConfigurationError(f"@job decorates functions, not the class {function.__qualname__}: subclass Job")
+    if isinstance(function, classmethod | staticmethod) or not callable(function):
+        raise ConfigurationError(f"@job decorates functions, not {function!r}; for methods there is @later")
+    if not hasattr(function, "__qualname__"):
+        raise ConfigurationError(
+            f"@job decorates functions, and {function!r:.120} has no name that a worker could find it by: write a "
+            f"function around it"
+        )
+    outer, _, _ = function.__qualname__.rpartition(".")
+    if outer and not outer.endswith("<locals>") and next(iter(inspect.signature(function).parameters), "") == "self":
+        raise ConfigurationError(
+            f"@job on the method {function.__qualname__} would lose its self: decorate methods of models with @later, "
+            f"or write a Job class"
+        )
+
+
+def _refuse_misspelt(cls: type[Job]) -> None:
+    for attribute, value in cls.__dict__.items():
+        if attribute.startswith("_") or attribute in _ATTRIBUTES or attribute.removesuffix("s") in _ATTRIBUTES:
+            continue  # a plural is a name of the user's own
+        # A method may be called anything, but what looks like one of ours would never be asked.
+        like = spelling.nearest(attribute, ("choose_queue",) if isfunction(value) else _ATTRIBUTES, cutoff=0.8)
+        if like and not hasattr(Job, attribute):
+            raise ConfigurationError(
+                f"job {cls.__qualname__}: {attribute} is not an option; did you mean {like}? An attribute of your own "
+                f"needs a name that is further from it"
+            )
+
+
 def _declared_by(base: type) -> tuple[Policy, ...]:
     """What a class declares, on itself or on the ``perform`` that it writes."""
-    return (*own(base), *own(base.__dict__.get("perform")))
+    return (*declared(base), *own(base.__dict__.get("perform")))
 
 
 def _definition_of_class(cls: type[Job]) -> Definition:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping, ValuesView
 from contextlib import nullcontext
 from contextvars import Context, copy_context
 from typing import Any
@@ -10,11 +11,11 @@ from typing import Any
 from tenantjobs.arguments import freeze
 from tenantjobs.colours import Awaiting, Blocking, Colour, asyncio, drive
 from tenantjobs.current import Current
-from tenantjobs.enqueuing import Call, keys, require_scope
+from tenantjobs.enqueuing import Call, keys, refuse_foreign, require_scope
 from tenantjobs.errors import DuplicateJob
 from tenantjobs.execution import run
 from tenantjobs.idempotency import idempotent
-from tenantjobs.keyed import Completion, behind_key
+from tenantjobs.keyed import Key, behind_key, ledger_for
 from tenantjobs.outcome import Finished
 from tenantjobs.policies import discard_on
 from tenantjobs.running import running
@@ -47,14 +48,27 @@ async def _perform(call: Call, io: Colour) -> Any:
     with scope, running(None):
         if Current.scope == "unset":
             require_scope(job, "performed")
+        for record in _values([*call.args, *call.kwargs.values()]):
+            refuse_foreign(job, record, Current.tenant_id)
         try:
             return (await _behind_its_key(call, io)).value
-        except Exception as error:
-            policy = job.handler(error)
+        except BaseException as error:
+            policy = job.handler(error) if io.is_failure(error) else None
             if not isinstance(policy, discard_on):
                 raise
             await give_up(job, io, error, policy)
             return None
+
+
+def _values(value: object) -> Iterator[object]:
+    """The values in the collections that arguments may be made of: a record may be among them."""
+    if isinstance(value, Mapping):
+        yield from _values(value.values())
+    elif isinstance(value, list | tuple | set | frozenset | ValuesView):
+        for part in value:
+            yield from _values(part)
+    else:
+        yield value
 
 
 async def _behind_its_key(call: Call, io: Colour) -> Finished:
@@ -63,16 +77,18 @@ async def _behind_its_key(call: Call, io: Colour) -> Finished:
     if policy is None:
         return await run(job, call.args, call.kwargs, io)
 
-    async def work(completion: Completion) -> Finished:
+    name = _key(call, policy)
+    key = Key(ledger_for(f"job {job.name} is @idempotent"), Current.tenant_id or "", name, joining=True)
+
+    async def work() -> Finished:
         finished = await run(job, call.args, call.kwargs, io)
-        await io.blocking(completion.afterwards)
+        await key.complete_with_caller(io)
         return finished
 
-    key = _key(call, policy)
     owner = f"now:{id(call)}:{time.monotonic_ns()}"
-    finished = await behind_key(job, policy, io, tenant=Current.tenant_id or "", key=key, owner=owner, work=work)
+    finished = await behind_key(policy, io, key=key, owner=owner, work=work)
     if finished == "running":
-        raise DuplicateJob(f"job {job.name}: another run is at work on its key {key!r}; try again when it has ended")
+        raise DuplicateJob(f"job {job.name}: another one is at work on its key {name!r}; try again when it has ended")
     return finished
 
 

@@ -8,12 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from inspect import iscoroutine, iscoroutinefunction
 from typing import Protocol, TypeVar
 
-from tenantjobs.adapter import Adapter
+from tenantjobs.adapter import Adapter, JoinsTransaction
 from tenantjobs.envelope import Envelope
+from tenantjobs.errors import ConfigurationError, EnqueueError
 
 T = TypeVar("T")
+
+NEVER_AWAITED = (
+    "it would never be awaited. Pass a plain function, such as one that enqueues an async job: "
+    "on_commit(lambda: announce.perform_later(order_id))"
+)
 
 
 class Held(Protocol):
@@ -23,6 +30,8 @@ class Held(Protocol):
     def name(self) -> str: ...
     @property
     def job_id(self) -> str: ...
+    @property
+    def tenant_id(self) -> str | None: ...
     @property
     def cancelled(self) -> bool:
         """True once its handle has taken it back: it must not be written."""
@@ -48,9 +57,21 @@ class Transactions(Protocol):
         """True if the callback waits for a commit; False if there is no open transaction."""
         ...
 
+    def scope(self, queue: JoinsTransaction) -> Scope | None:
+        """The open transaction that ``queue`` joins; None without one, and where it can only be awaited."""
+        ...
+
+    def ascope(self, queue: JoinsTransaction) -> AsyncScope | None:
+        """The same for code that awaits."""
+        ...
+
+    def obstacle(self, adapter: Adapter) -> str | None:
+        """Why a job cannot be sent to ``adapter`` before the commit of what is open; None if it can."""
+        ...
+
 
 class Scope(Protocol):
-    """The session of one attempt."""
+    """The transaction of a session."""
 
     def run(self, function: Callable[[object], T]) -> T:
         """Call ``function`` with the connection of this session, inside its transaction."""
@@ -58,16 +79,19 @@ class Scope(Protocol):
 
 
 class AsyncScope(Protocol):
-    """The asynchronous session of one attempt."""
+    """The transaction of an asynchronous session."""
 
     async def run(self, function: Callable[[object], T]) -> T: ...
 
 
 class Work(Protocol):
-    """Opens the session of an attempt: committed on a clean exit, rolled back on any BaseException, always closed."""
+    """Opens the session of an attempt: committed on a clean exit, rolled back on any BaseException, always closed.
 
-    def session(self) -> AbstractContextManager[Scope]: ...
-    def asession(self) -> AbstractAsyncContextManager[AsyncScope]: ...
+    ``kept_for`` names a job whose work commits together with what is done for it: it may not end the transaction.
+    """
+
+    def session(self, *, kept_for: str | None = None) -> AbstractContextManager[Scope]: ...
+    def asession(self, *, kept_for: str | None = None) -> AbstractAsyncContextManager[AsyncScope]: ...
 
 
 _transactions: Transactions | None = None
@@ -96,13 +120,44 @@ def hold(held: Sequence[Held], adapter: Adapter) -> bool:
     return _transactions is not None and _transactions.hold(held, adapter)
 
 
+def scope(queue: JoinsTransaction) -> Scope | None:
+    """The open transaction of this context that ``queue`` joins, to do something in it."""
+    return None if _transactions is None else _transactions.scope(queue)
+
+
+def ascope(queue: JoinsTransaction) -> AsyncScope | None:
+    """The same for code that awaits."""
+    return None if _transactions is None else _transactions.ascope(queue)
+
+
 def on_commit(callback: Callable[[], object]) -> None:
     """Call ``callback`` after the open transaction of this context has committed, or now if there is none.
 
-    A rollback drops it. What it raises is logged and reaches nobody: the data is committed already.
+    A rollback drops it. What it raises is logged and reaches nobody: the data is committed already. An async function
+    is a ``ConfigurationError``: where a commit ends there is nobody to await it.
     """
+    if iscoroutinefunction(callback) or iscoroutinefunction(getattr(callback, "__call__", None)):  # noqa: B004
+        raise ConfigurationError(f"on_commit({callback!r:.120}): {NEVER_AWAITED}")
     if _transactions is None or not _transactions.on_commit(callback):
-        callback()
+        call(callback)
+
+
+def call(callback: Callable[[], object]) -> None:
+    """Call what was given to ``on_commit``; ConfigurationError if that turns out to be async."""
+    result = callback()
+    if iscoroutine(result):
+        result.close()
+        raise ConfigurationError(f"the callback of on_commit {callback!r:.120} made a coroutine: {NEVER_AWAITED}")
+
+
+def refuse_obstacle(name: str, adapter: Adapter) -> None:
+    """EnqueueError if a job that does not wait for the commit could not be stored before it."""
+    why = None if _transactions is None else _transactions.obstacle(adapter)
+    if why is not None:
+        raise EnqueueError(
+            f"job {name} is declared with enqueue_after_commit=False, and could not be stored now: {why}. Enqueue it "
+            f"before or after the transaction, or let it wait for the commit"
+        )
 
 
 def send(held: Sequence[Held], adapter: Adapter) -> None:

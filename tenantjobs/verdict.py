@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 
+from tenantjobs import clock
 from tenantjobs.colours import Colour
 from tenantjobs.current import Current
 from tenantjobs.definition import Definition
@@ -46,7 +47,7 @@ def _retried(envelope: Envelope, policy: retry_on, executions: int, error: BaseE
         queue=envelope.queue if policy.queue is None else policy.queue,
         priority=envelope.priority if policy.priority is None else policy.priority,
     )
-    return Retried(again, datetime.now(UTC) + timedelta(seconds=policy.delay(executions, error)), error)
+    return Retried(again, clock.now() + timedelta(seconds=policy.delay(executions, error)), error)
 
 
 async def give_up(job: Definition, io: Colour, error: BaseException, policy: ErrorPolicy | None) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
 POSTGRES = os.environ.get("TENANTJOBS_TEST_POSTGRES", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
+MARIADB = os.environ.get("TENANTJOBS_TEST_MARIADB", "mysql+pymysql://root@127.0.0.1:3306")
 REQUIRED = os.environ.get("TENANTJOBS_REQUIRE_SERVICES") == "1"
 
 
@@ -51,4 +52,23 @@ def fresh_postgres() -> Iterator[str]:
     finally:
         with server.connect() as connection:
             connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+        server.dispose()
+
+
+@contextmanager
+def fresh_mariadb() -> Iterator[str]:
+    """A new database on the MariaDB server."""
+    name = f"tj_test_{uuid.uuid4().hex[:12]}"
+    server = create_engine(MARIADB, isolation_level="AUTOCOMMIT")
+    try:
+        with server.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+    except OperationalError as error:
+        server.dispose()
+        missing("MariaDB", f"start it, or say where it is in TENANTJOBS_TEST_MARIADB ({error.orig})")
+    try:
+        yield make_url(MARIADB).set(database=name).render_as_string(hide_password=False)
+    finally:
+        with server.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {name}"))
         server.dispose()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tenantjobs_db.adapter import DatabaseAdapter
+from tenantjobs_db.outbox import relay
 from tenantjobs_db.settings import DatabaseSettings
 
-__all__ = ["DatabaseAdapter", "DatabaseSettings"]
+__all__ = ["DatabaseAdapter", "DatabaseSettings", "relay"]

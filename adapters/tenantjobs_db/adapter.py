@@ -6,17 +6,20 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine
 
+from tenantjobs import runtime
 from tenantjobs.adapter import Capabilities, WorkOptions
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError
 from tenantjobs_db import draining, schema
 from tenantjobs_db.database import Database
 from tenantjobs_db.ledger import DatabaseLedger
-from tenantjobs_db.opening import answering, application_engine, open_database
+from tenantjobs_db.opening import answering, application_engine, beside_application, open_database
+from tenantjobs_db.outbox import DatabaseOutbox
 from tenantjobs_db.queue import Queue
 from tenantjobs_db.settings import DatabaseSettings
 from tenantjobs_db.worker import Worker
@@ -34,6 +37,7 @@ class DatabaseAdapter:
         self._database: Database | None = None
         self._queue: Queue | None = None
         self._ledger: DatabaseLedger | None = None
+        self._outbox: DatabaseOutbox | None = None
         self._workers: list[Worker] = []
 
     @property
@@ -41,7 +45,7 @@ class DatabaseAdapter:
         """The database of the queue, on connections of our own; opened on first use."""
         with self._opening:
             if self._database is None:
-                self._database = open_database(self.settings)
+                self._database = open_database(self.settings, apart=self._is_apart)
             return self._database
 
     @property
@@ -60,6 +64,14 @@ class DatabaseAdapter:
                 self._ledger = DatabaseLedger(self.database, self.joins)
             return self._ledger
 
+    @property
+    def outbox(self) -> DatabaseOutbox:
+        """The outbox, in the application's database; ConfigurationError if that is not known."""
+        with self._opening:
+            if self._outbox is None:
+                self._outbox = DatabaseOutbox(self._beside(), self._is_application, lease=self.settings.lease)
+            return self._outbox
+
     def enqueue(self, envelope: Envelope) -> None:
         self.queue.enqueue([envelope])
         self._wake_workers()
@@ -70,6 +82,14 @@ class DatabaseAdapter:
 
     def joins(self, engine: object) -> bool:
         """True if ``engine``, or the engine of a connection, is the one that ``[db] engine`` names."""
+        return not self._is_apart and self._is_application(engine)
+
+    @property
+    def _is_apart(self) -> bool:
+        """Whether jobs reach the queue through the outbox: ``url`` is then a database of its own, beside ``engine``."""
+        return runtime.settings().outbox and self.settings.url is not None and self.settings.engine is not None
+
+    def _is_application(self, engine: object) -> bool:
         configured = application_engine(self.settings)
         if isinstance(engine, Connection):
             engine = engine.engine
@@ -100,7 +120,8 @@ class DatabaseAdapter:
         worker = Worker(self.database, self.settings, options)
         self._workers.append(worker)
         try:
-            code = worker.run()
+            with self._relaying(options):
+                code = worker.run()
         finally:
             self._workers.remove(worker)
         if worker.hanging:
@@ -111,16 +132,49 @@ class DatabaseAdapter:
         """What is wrong with the configuration and the schema, each with what to do about it."""
         try:
             self._refuse_memory()
-            with answering(self.database, self.settings), self.database.begin() as connection:
-                problem = schema.status(connection).problem
+            return [problem for database in self._databases() if (problem := self._problem(database)) is not None]
         except ConfigurationError as error:
             return [str(error)]
-        return [problem] if problem is not None else []
 
     def close(self) -> None:
         with self._opening:
             if self._database is not None:
                 self._database.close()
+            if self._outbox is not None:
+                self._outbox.database.close()
+
+    def _beside(self) -> Database:
+        """The application's database, on connections of our own."""
+        return beside_application(self.settings) if self._is_apart else self._in_application()
+
+    def _in_application(self) -> Database:
+        if application_engine(self.settings) is None:
+            raise ConfigurationError(
+                "outbox = true, and the application's database, which it is to be in, is not known: set engine in the "
+                'section [db] (engine = "shop.db:engine")'
+            )
+        return self.database
+
+    @contextmanager
+    def _relaying(self, options: WorkOptions) -> Iterator[None]:
+        """Relay from the outbox, if there is one, beside a worker; before it, if it is to end when nothing is left."""
+        if not runtime.settings().outbox:
+            yield
+        else:
+            schema.require(self.outbox.database)
+            if options.drain:
+                self.outbox.relay.relay()
+            with self.outbox.relay.running():
+                yield
+
+    def _databases(self) -> list[Database]:
+        """That of the queue, and that of the outbox if it is another."""
+        apart = [self.outbox.database] if self._is_apart else []
+        return [self.database, *apart]
+
+    def _problem(self, database: Database) -> str | None:
+        with answering(database, self.settings), database.begin() as connection:
+            return schema.status(connection).problem
 
     def _refuse_memory(self) -> None:
         if self.database.in_memory:

@@ -42,6 +42,8 @@ class Dialect:
     transaction: ClassVar[Mapping[str, Any]]
     # True where arrays are parameters, LATERAL is spoken and an UPDATE returns rows: many jobs, one statement.
     set_based: ClassVar[bool] = False
+    # True where a transaction that has written keeps every other from writing.
+    one_writer: ClassVar[bool] = False
 
     def now(self) -> ColumnElement[datetime]:
         """The time of the database: leases and due times are compared by one clock."""
@@ -90,6 +92,7 @@ class SQLite(Dialect):
     """The clock of a file is that of its machine; ``clock`` lets tests move it."""
 
     name = "sqlite"
+    one_writer = True
     autocommit = {"tenantjobs_begin": None}
     transaction = {"tenantjobs_begin": "BEGIN IMMEDIATE"}
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ARRAY, Connection, Insert, Integer, Text, bindparam, column, func, select
-from sqlalchemy.types import TypeEngine
+from sqlalchemy import Connection, Insert, Integer, Text, select
 
 from tenantjobs.envelope import Envelope
 from tenantjobs_db.columns import Moment
 from tenantjobs_db.dialect import Dialect
+from tenantjobs_db.inserting import CHUNK, Columns, as_arrays, incoming
 from tenantjobs_db.tables import due, due_state, jobs
 
-CHUNK = 10_000  # rows of one statement; what an array of parameters may take in memory
-COLUMNS: dict[str, TypeEngine[Any]] = {
+COLUMNS: Columns = {
     "id": Text(),
     "queue": Text(),
     "tenant": Text(),
@@ -59,18 +58,13 @@ def _row(envelope: Envelope) -> dict[str, Any]:
 
 
 def _insert_all(dialect: Dialect) -> Insert:
-    """Any number of jobs as one statement of one text: a column is an array."""
-    incoming = (
-        func.unnest(*(bindparam(name, type_=ARRAY(kind)) for name, kind in COLUMNS.items()))
-        .table_valued(*(column(name, kind) for name, kind in COLUMNS.items()))
-        .render_derived("incoming")
-    )
+    rows = incoming(COLUMNS)
     return dialect.insert_new(jobs).from_select(
         [*COLUMNS, "state"],
-        select(*incoming.c, due_state(incoming.c.due_at, dialect.now())),
+        select(*rows.c, due_state(rows.c.due_at, dialect.now())),
     )
 
 
 def _arrays(envelopes: Sequence[Envelope]) -> dict[str, list[Any]]:
     rows = [_row(envelope) for envelope in envelopes]
-    return {name: [row["due" if name == "due_at" else name] for row in rows] for name in COLUMNS}
+    return as_arrays([row | {"due_at": row["due"]} for row in rows], COLUMNS)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import Any, Literal
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
 
 from sqlalchemy import Connection, and_, bindparam, delete, or_, select, tuple_, update
 
@@ -59,38 +60,43 @@ class DatabaseLedger:
             tuple_(ledger.c.tenant, ledger.c.key).in_(bindparam("listed", expanding=True))
         )
 
+    @property
+    def one_writer(self) -> bool:
+        return self._database.dialect.one_writer
+
     def acquire(
-        self, tenant: str, key: str, owner: str, lease: float, ttl: float | None
+        self, tenant: str, key: str, owner: str, lease: float, ttl: float | None, connection: object | None = None
     ) -> Claim | Literal["done", "running"]:
         """Take the key, or say who has it."""
-        claim = Claim(tenant, key, new_id())
+        claim = Claim(tenant, key, new_id(), within=connection is not None)
         stored = _stored(key)
         row = {"tenant": tenant, "key": stored, "owner": owner, "token": claim.token, "ttl": ttl, "lease": lease}
         place = {"of_tenant": tenant, "at_key": stored}
         takeover = {"claimant": owner, "owner": owner, "token": claim.token, "ttl": ttl, "lease": lease}
         while True:
-            with self._database.begin() as connection:
-                if connection.execute(self._insert, row).rowcount == 1:
+            with self._on(connection) as transaction:
+                if transaction.execute(self._insert, row).rowcount == 1:
                     return claim
-                if connection.execute(self._take_over, place | takeover).rowcount == 1:
+                if transaction.execute(self._take_over, place | takeover).rowcount == 1:
                     return claim
-                state = connection.execute(self._state, place).scalar()
+                state = transaction.execute(self._state, place).scalar()
             if state is not None:
                 return "done" if state == DONE else "running"
             # Released between two statements: it is free.
 
     def complete(self, claim: Claim, connection: object | None) -> None:
         """Mark the key as done, with the transaction of ``connection`` if it joins; LeaseLost if another has it."""
-        if isinstance(connection, Connection) and self.joins(connection):
-            self._write(connection, self._complete, claim)
-        else:
-            with self._database.begin() as own:
-                self._write(own, self._complete, claim)
+        with self._on(connection) as transaction:
+            if transaction.execute(self._complete, _held(claim)).rowcount != 1:
+                raise LeaseLost(
+                    f"the key {claim.key!r} of tenant {claim.tenant or None} belongs to another by now: its lease ran "
+                    f"out"
+                )
 
-    def release(self, claim: Claim) -> None:
+    def release(self, claim: Claim, connection: object | None = None) -> None:
         """Free the key; one that another has by now stays as it is."""
-        with self._database.begin() as connection:
-            connection.execute(self._release, _held(claim))
+        with self._on(connection) as transaction:
+            transaction.execute(self._release, _held(claim))
 
     def joins(self, connection: object) -> bool:
         """True if ``connection`` is one of the application's engine that the queue was configured with."""
@@ -104,11 +110,11 @@ class DatabaseLedger:
                 connection.execute(self._forget, {"listed": used_up})
         return len(used_up)
 
-    def _write(self, connection: Connection, statement: Any, claim: Claim) -> None:
-        if connection.execute(statement, _held(claim)).rowcount != 1:
-            raise LeaseLost(
-                f"the key {claim.key!r} of tenant {claim.tenant or None} belongs to another by now: its lease ran out"
-            )
+    def _on(self, connection: object | None) -> AbstractContextManager[Connection]:
+        """The transaction of ``connection`` if it joins, else one of our own."""
+        if isinstance(connection, Connection) and self.joins(connection):
+            return nullcontext(connection)
+        return self._database.begin()
 
 
 def _held(claim: Claim) -> dict[str, str]:

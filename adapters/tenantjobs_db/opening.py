@@ -25,9 +25,12 @@ UNKNOWN = (
 )
 
 
-def open_database(settings: DatabaseSettings) -> Database:
-    """The database of the queue, on connections of our own; ``ConfigurationError`` if it cannot be had."""
-    engine, url = application_engine(settings), settings.url
+def open_database(settings: DatabaseSettings, *, apart: bool = False) -> Database:
+    """The database of the queue, on connections of our own; ``ConfigurationError`` if it cannot be had.
+
+    ``apart``: it is the one at ``url``, and ``engine`` is that of another database, where the outbox is.
+    """
+    engine, url = None if apart else application_engine(settings), settings.url
     if engine is not None:
         with _readable(url):
             return beside(engine, url, synchronous=settings.synchronous, busy_timeout=settings.busy_timeout)
@@ -39,6 +42,13 @@ def open_database(settings: DatabaseSettings) -> Database:
         with answering(database, settings):
             schema.require(database)
     return database
+
+
+def beside_application(settings: DatabaseSettings) -> Database:
+    """The application's database, on connections of our own; ``engine`` is there."""
+    engine = application_engine(settings)
+    assert engine is not None, "nobody asks for it without an engine"
+    return beside(engine, synchronous=settings.synchronous, busy_timeout=settings.busy_timeout)
 
 
 def dialect_name(settings: DatabaseSettings) -> str:

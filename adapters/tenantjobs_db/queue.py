@@ -14,6 +14,7 @@ from tenantjobs_db.database import Database
 from tenantjobs_db.dialect import seconds
 from tenantjobs_db.enqueuing import Enqueuing
 from tenantjobs_db.job_row import JobRow, read_job
+from tenantjobs_db.refusing import saying_what_is_missing, saying_who_is_in_the_way
 from tenantjobs_db.tables import DISCARDED, PRUNED, READY, SCHEDULED, failures, in_state, jobs
 
 BATCH = 500
@@ -51,15 +52,17 @@ class Queue:
 
     def enqueue(self, envelopes: Sequence[Envelope]) -> None:
         """Store the jobs, all or none; durable on return. An id that is already there has no second effect."""
-        if len(envelopes) == 1:
-            self._again_if_disconnected(lambda: self._enqueue_one(envelopes))
-        elif envelopes:
-            self._again_if_disconnected(lambda: self._enqueue_many(envelopes))
+        with saying_what_is_missing(), saying_who_is_in_the_way():
+            if len(envelopes) == 1:
+                self._again_if_disconnected(lambda: self._enqueue_one(envelopes))
+            elif envelopes:
+                self._again_if_disconnected(lambda: self._enqueue_many(envelopes))
 
     def enqueue_within(self, connection: Connection, envelopes: Sequence[Envelope]) -> None:
         """Store the jobs in the transaction of ``connection``, whose owner commits."""
         if envelopes:
-            self._enqueuing.insert(connection, envelopes)
+            with saying_what_is_missing():
+                self._enqueuing.insert(connection, envelopes)
 
     def cancel(self, job_id: str) -> bool:
         """Take a job back that has not started: True if it will not run."""

@@ -145,6 +145,32 @@ CREATE TABLE IF NOT EXISTS tj_ledger (
 
 LEDGER_INDEX = "CREATE INDEX IF NOT EXISTS tj_ledger_expires ON tj_ledger (expires_at)"
 
+OUTBOX_POSTGRESQL = """
+CREATE TABLE IF NOT EXISTS tj_outbox (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    tenant TEXT COLLATE "C" NOT NULL,
+    name TEXT COLLATE "C" NOT NULL,
+    failures INTEGER NOT NULL DEFAULT 0,
+    written_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    relay_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    error TEXT,
+    data TEXT NOT NULL
+)"""
+
+OUTBOX_SQLITE = """
+CREATE TABLE IF NOT EXISTS tj_outbox (
+    id TEXT NOT NULL PRIMARY KEY,
+    tenant TEXT NOT NULL,
+    name TEXT NOT NULL,
+    failures INTEGER NOT NULL DEFAULT 0,
+    written_at DATETIME NOT NULL,
+    relay_at DATETIME NOT NULL,
+    error TEXT,
+    data TEXT NOT NULL
+)"""
+
+OUTBOX_INDEX = "CREATE INDEX IF NOT EXISTS tj_outbox_relay ON tj_outbox (relay_at, id)"
+
 STEPS = (
     Step(
         version=1,
@@ -168,6 +194,14 @@ STEPS = (
                 LEDGER_SQLITE,
                 LEDGER_INDEX,
             ),
+        },
+    ),
+    Step(
+        version=2,
+        summary="the outbox",
+        statements={
+            "postgresql": (OUTBOX_POSTGRESQL, OUTBOX_INDEX),
+            "sqlite": (OUTBOX_SQLITE, OUTBOX_INDEX),
         },
     ),
 )

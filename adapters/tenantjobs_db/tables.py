@@ -109,6 +109,20 @@ ledger = Table(
     Index("tj_ledger_expires", "expires_at"),
 )
 
+outbox = Table(
+    "tj_outbox",
+    metadata,
+    Column("id", Name, primary_key=True),  # of the job: what it is known by in any queue
+    Column("tenant", Name, nullable=False),
+    Column("name", Name, nullable=False),
+    Column("failures", Integer, nullable=False, server_default=text("0")),  # attempts to publish it by itself
+    Column("written_at", Moment, nullable=False),
+    Column("relay_at", Moment, nullable=False),  # until then whoever wrote or claimed it may publish it undisturbed
+    Column("error", Text),  # why it could not be published the last time
+    Column("data", Text, nullable=False),  # the envelope
+    Index("tj_outbox_relay", "relay_at", "id"),
+)
+
 schema = Table(
     "tj_schema",
     metadata,

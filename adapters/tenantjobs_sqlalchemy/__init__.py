@@ -12,12 +12,24 @@ For example::
 from __future__ import annotations
 
 from tenantjobs import sentinel as _sentinel
+from tenantjobs_sqlalchemy.callbacks import after_create_commit, after_destroy_commit, after_update_commit
 from tenantjobs_sqlalchemy.conflicts import deadlock
+from tenantjobs_sqlalchemy.connections import begin
 from tenantjobs_sqlalchemy.installation import install, uninstall
 from tenantjobs_sqlalchemy.scoping import TenantScoped
 from tenantjobs_sqlalchemy.sentinel import DatabaseDetector
 from tenantjobs_sqlalchemy.sessions import current_session
 
-__all__ = ["TenantScoped", "current_session", "deadlock", "install", "uninstall"]
+__all__ = [
+    "TenantScoped",
+    "after_create_commit",
+    "after_destroy_commit",
+    "after_update_commit",
+    "begin",
+    "current_session",
+    "deadlock",
+    "install",
+    "uninstall",
+]
 
 _sentinel.register(DatabaseDetector())

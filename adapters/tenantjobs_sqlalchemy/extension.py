@@ -33,6 +33,12 @@ def is_async_session_class(value: object) -> TypeGuard[type[AsyncSession]]:
     return extension is not None and isinstance(value, type) and issubclass(value, extension.AsyncSession)
 
 
+def async_session_class() -> type[AsyncSession]:
+    """``AsyncSession``, for whoever was given something of the extension."""
+    found: type[AsyncSession] = _loaded().AsyncSession
+    return found
+
+
 def _loaded() -> Any:
     extension: ModuleType | None = sys.modules.get("sqlalchemy.ext.asyncio")
     return extension

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from sqlalchemy.orm import Session
 from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
-from tenantjobs import transaction
+from tenantjobs import outbox, transaction
 from tenantjobs.adapter import Adapter
+from tenantjobs.errors import EnqueueError
 from tenantjobs.transaction import Held
 from tenantjobs_sqlalchemy import levels
+from tenantjobs_sqlalchemy.changes import settled
 from tenantjobs_sqlalchemy.extension import async_session_of
 from tenantjobs_sqlalchemy.levels import Root, by_adapter, logger, named
+
+UNCONFIRMED = "the commit failed or its answer was lost, so that it is not known whether it took place"
 
 
 def leave(session: Session, root: Root) -> None:
     """The transaction is over and well: on to the next one that is open in this context, or else to the queue."""
-    written, jobs, callbacks = root.written, root.jobs, root.callbacks
+    written, to_publish, jobs, callbacks = root.written, root.to_publish, root.jobs, root.callbacks
     root.clear()
     for job in written:
         job.sent()
+    for adapter, published in by_adapter(to_publish):
+        _outside(session, _publish, published, adapter)
     following = next(levels.open_sessions(), None)
     if following is not None:
         level, _ = levels.pair(following)
@@ -31,10 +38,22 @@ def leave(session: Session, root: Root) -> None:
         return
     try:
         for adapter, held in by_adapter(jobs):
-            _send(session, held, adapter)
+            _outside(session, transaction.send, held, adapter)
     finally:
-        for callback in callbacks:
+        for callback in settled(callbacks):
             _call(callback)
+
+
+def leave_in_doubt(root: Root) -> None:
+    """The commit was asked for, and was not confirmed: only the database knows whether it took place."""
+    waiting, written, callbacks = root.waiting, root.written, len(root.callbacks)
+    root.clear()
+    for job in waiting:
+        if not job.cancelled:
+            fate = "it is in the queue, or in the outbox" if job in written else "it was not sent, even"
+            job.failed(EnqueueError(f"job {job.name} id={job.job_id}: {UNCONFIRMED}; {fate} if it did"))
+    if callbacks:
+        logger.error("%d callbacks of on_commit were not called: %s", callbacks, UNCONFIRMED)
 
 
 def warn_of_loss(root: Root) -> None:
@@ -48,12 +67,18 @@ def warn_of_loss(root: Root) -> None:
         )
 
 
-def _send(session: Session, held: Sequence[Held], adapter: Adapter) -> None:
+def _publish(held: Sequence[Held], adapter: Adapter) -> None:
+    box = outbox.configured()
+    if box is not None:
+        box.publish([job.seal() for job in held], adapter)
+
+
+def _outside(session: Session, send: Callable[[Sequence[Held], Adapter], None], *what: Any) -> None:
     if _is_awaited(session):
         # The queue's own I/O would stop the event loop that this commit is awaited in.
-        await_only(asyncio.to_thread(transaction.send, held, adapter))
+        await_only(asyncio.to_thread(send, *what))
     else:
-        transaction.send(held, adapter)
+        send(*what)
 
 
 def _is_awaited(session: Session) -> bool:
@@ -62,6 +87,6 @@ def _is_awaited(session: Session) -> bool:
 
 def _call(callback: Callable[[], object]) -> None:
     try:
-        callback()
+        transaction.call(callback)
     except Exception:
         logger.exception("a callback of on_commit failed; its transaction is committed: %r", callback)

@@ -29,6 +29,7 @@ class Level:
     def __init__(self) -> None:
         self.jobs: list[Waiting] = []
         self.written: list[Held] = []  # in the database, as much as the rest of the transaction is
+        self.to_publish: list[Waiting] = []  # those of them that are in the outbox
         self.callbacks: list[Callable[[], object]] = []
         self.doubtful: list[Level] = []  # savepoints that ended without a word
         self.wrote = False
@@ -45,6 +46,7 @@ class Level:
         """Go on with what a released savepoint held."""
         self.jobs += released.jobs
         self.written += released.written
+        self.to_publish += released.to_publish
         self.callbacks += released.callbacks
         self.doubtful += released.doubtful
         self.wrote = self.wrote or released.wrote
@@ -61,7 +63,7 @@ class Level:
     def clear(self) -> None:
         for level in self.doubtful:
             level.clear()
-        self.jobs, self.written, self.callbacks, self.doubtful = [], [], [], []
+        self.jobs, self.written, self.to_publish, self.callbacks, self.doubtful = [], [], [], [], []
 
     def __del__(self) -> None:
         # The session was forgotten with its transaction open: its connection rolls back, and no event says so.
@@ -78,9 +80,35 @@ class Root(Level):
     def __init__(self) -> None:
         super().__init__()
         self.connections: dict[Engine, Connection] = {}
+        self.savepoints: list[
+            tuple[str, Level]
+        ] = []  # of the connection itself, where there is no session: innermost last
         self.commits = 0  # commits that have begun and not ended: of this transaction, or of savepoints in it
+        self.watched = False  # for jobs that wait too long
+        self.commit_asked = False  # of the database; what came of it, is to be seen
+        self.locked = False  # something was executed that writes, whatever was rolled back since
         self.flushing = False
         self.finished = False  # what belongs into the transaction has been written: its commit is next
+
+    def nest(self, name: str) -> None:
+        """A savepoint of the connection begins."""
+        self.savepoints.append((name, Level()))
+
+    def release(self, name: str | None = None) -> None:
+        """Go on with what the savepoints from ``name`` on held; all of them, as a commit does, without a name."""
+        while self.savepoints:
+            released, level = self.savepoints.pop()
+            (self.savepoints[-1][1] if self.savepoints else self).take(level)
+            if released == name:
+                return
+
+    def undo(self, name: str) -> None:
+        """Drop what the savepoints from ``name`` on held."""
+        while self.savepoints:
+            undone, level = self.savepoints.pop()
+            level.drop("its savepoint was rolled back")
+            if undone == name:
+                return
 
 
 def note(session: Session) -> None:
@@ -127,7 +155,8 @@ def level_of(transaction: SessionTransaction) -> Level:
 def current(session: Session) -> Level | None:
     """The innermost level of the session, None if it has no transaction."""
     transaction = session.get_nested_transaction() or session.get_transaction()
-    return None if transaction is None else level_of(transaction)
+    level = None if transaction is None else level_of(transaction)
+    return level.savepoints[-1][1] if isinstance(level, Root) and level.savepoints else level
 
 
 def root(session: Session) -> Root | None:

@@ -16,7 +16,7 @@ from tenantjobs.current import Current
 from tenantjobs.errors import ArgumentError, RecordGone, RecordUnavailable, SerializationError, WrongTenant
 from tenantjobs.identity import GlobalId, PendingRecord
 from tenantjobs_sqlalchemy import keys, levels, models, reading, tracking
-from tenantjobs_sqlalchemy.scoping import TenantScoped, owner_text
+from tenantjobs_sqlalchemy.scoping import TenantScoped, owner_text, tenant_attribute
 
 NO_ANSWER = (OperationalError, InterfaceError, DisconnectionError, PoolTimeout, OSError)
 
@@ -64,7 +64,9 @@ class RecordLocator:
         if not isinstance(state, InstanceState):
             return None
         if isinstance(record, TenantScoped):
-            owner = state.dict.get("tenant_id")  # as far as it is loaded: nothing is read from the database here
+            owner = state.dict.get(
+                tenant_attribute(type(record))
+            )  # as far as it is loaded: nothing is read from the database here
         elif _is_tenant(type(record)):
             owner = state.key[1][0] if state.key is not None and len(state.key[1]) == 1 else None
         else:
@@ -131,7 +133,7 @@ def _missing(session: Session, model: type, key: Any, gid: GlobalId) -> RecordGo
         key = key if isinstance(key, tuple) else (key,)
         criteria = (column == value for column, value in zip(_mapper(model).primary_key, key, strict=True))
         with Current.system("whose record is it"):
-            owner = session.scalar(select(model.tenant_id).where(*criteria))
+            owner = session.scalar(select(getattr(model, tenant_attribute(model))).where(*criteria))
         if owner is not None:
             return WrongTenant(f"{gid} belongs to tenant {owner}, not to {Current.tenant_id}")
     return RecordGone(f"{gid} does not exist any more; a job says what then, with @discard_on(RecordGone)")

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, SessionTransaction
 
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.transaction import AsyncScope, Scope
@@ -67,7 +67,7 @@ class SessionWork:
     """The port ``tenantjobs.transaction.Work`` over what is installed."""
 
     @contextmanager
-    def session(self) -> Iterator[Scope]:
+    def session(self, *, kept_for: str | None = None) -> Iterator[Scope]:
         factory = factories.installed("sync")
         if factory is None:
             with _in_place(Missing("sync")):
@@ -75,17 +75,22 @@ class SessionWork:
             return
         with factory.make() as session, factory.in_place(session), _in_place(session):
             # Begun at once, so that whatever the job enqueues shares its fate, also before its first statement.
-            session.begin()
+            transaction = session.begin()
+            kept = None if kept_for is None else Kept(session, transaction, kept_for)
             try:
-                yield SessionScope(session)
+                yield SessionScope(session, kept)
+                if kept is not None:
+                    kept.give_back()
                 session.commit()
             except BaseException:
                 with _logged():
+                    if kept is not None:
+                        kept.give_back()
                     session.rollback()
                 raise
 
     @asynccontextmanager
-    async def asession(self) -> AsyncIterator[AsyncScope]:
+    async def asession(self, *, kept_for: str | None = None) -> AsyncIterator[AsyncScope]:
         factory = factories.installed("async")
         if factory is None:
             with _in_place(Missing("async")):
@@ -94,32 +99,81 @@ class SessionWork:
         async with factory.make() as session:
             with factory.in_place(session), _in_place(session):
                 await session.begin()
+                transaction = session.sync_session.get_transaction()
+                kept = None if kept_for is None else Kept(session, transaction, kept_for)
                 try:
-                    yield AsyncSessionScope(session)
+                    yield AsyncSessionScope(session, kept)
+                    if kept is not None:
+                        kept.give_back()
                     await session.commit()
                 except BaseException:
                     with _logged():
+                        if kept is not None:
+                            kept.give_back()
                         await session.rollback()
                     raise
+
+
+class Kept:
+    """A transaction that the job may not end: its key commits with its work, and must not do so without it."""
+
+    VERBS = ("commit", "rollback", "close", "reset", "invalidate")
+
+    def __init__(self, session: Session | AsyncSession, transaction: SessionTransaction | None, job: str) -> None:
+        self._sessions = [session, *filter(None, [getattr(session, "sync_session", None)])]
+        self._transaction = transaction
+        self._job = job
+        for each in self._sessions:
+            for verb in self.VERBS:
+                # On the object itself: no event comes before a rollback.
+                each.__dict__[verb] = self._refusing(verb)
+
+    def check(self) -> None:
+        """``ConfigurationError`` if it was ended all the same, by a way around the session."""
+        if self._sessions[-1].get_transaction() is not self._transaction:
+            raise ConfigurationError(self._message("its transaction was ended"))
+
+    def give_back(self) -> None:
+        for each in self._sessions:
+            for verb in self.VERBS:
+                each.__dict__.pop(verb, None)
+
+    def _refusing(self, verb: str) -> Callable[..., Any]:
+        def refuse(*_: object, **__: object) -> Any:
+            raise ConfigurationError(self._message(f"{verb}() was called on its session"))
+
+        return refuse
+
+    def _message(self, what: str) -> str:
+        return (
+            f"job {self._job}: {what}, and its key is to commit together with its work: leave the transaction to the "
+            f"job, use a savepoint (session.begin_nested()), or a session of your own for what is to last in any case"
+        )
 
 
 class SessionScope:
     """What the way of a job asks of its session."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, kept: Kept | None = None) -> None:
         self._session = session
+        self._kept = kept
 
     def run(self, function: Callable[[object], T]) -> T:
+        if self._kept is not None:
+            self._kept.check()
         return function(self._session.connection())
 
 
 class AsyncSessionScope:
     """The same of an ``AsyncSession``."""
 
-    def __init__(self, session: AsyncSession) -> None:
+    def __init__(self, session: AsyncSession, kept: Kept | None = None) -> None:
         self._session = session
+        self._kept = kept
 
     async def run(self, function: Callable[[object], T]) -> T:
+        if self._kept is not None:
+            self._kept.check()
         return await self._session.run_sync(lambda session: function(session.connection()))
 
 

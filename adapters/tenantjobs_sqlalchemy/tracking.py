@@ -123,8 +123,10 @@ def _root_ended(session: Session, root: Root) -> None:
         leaving.leave(session, root)
     elif root.rolled_back:
         root.drop("its transaction was rolled back")
+    elif root.commits and not root.commit_asked:
+        root.drop("its transaction failed before the commit")
     elif root.commits:
-        root.drop("the commit of its transaction was not confirmed")
+        leaving.leave_in_doubt(root)
     elif root.wrote:
         leaving.warn_of_loss(root)
         root.drop("its session wrote and was closed without a commit")

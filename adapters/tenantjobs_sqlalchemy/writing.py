@@ -24,6 +24,14 @@ def watch(session: Session, connection: Connection) -> None:
     if engine not in _watched:
         _watched.add(engine)
         event.listen(engine, "after_cursor_execute", _executed)
+        event.listen(engine, "commit", _committing)
+        event.listen(engine, "commit_twophase", _committing)
+
+
+def session_of(connection: Connection) -> Session | None:
+    """The session that works on this connection."""
+    reference = _sessions.get(connection)
+    return None if reference is None else reference()
 
 
 def has_unsaved(session: Session) -> bool:
@@ -41,11 +49,19 @@ def writes(statement: str) -> bool:
 
 
 def _executed(connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
-    reference = _sessions.get(connection)
-    session = None if reference is None else reference()
-    level = None if session is None else levels.current(session)
-    if level is not None and not level.wrote and writes(statement):
-        level.wrote = True
+    session = session_of(connection)
+    if session is None or session.get_transaction() is None:
+        return
+    level, root = levels.pair(session)
+    if not (level.wrote and root.locked) and writes(statement):
+        level.wrote = root.locked = True
+
+
+def _committing(connection: Connection, *_: object) -> None:
+    session = session_of(connection)
+    root = None if session is None else levels.root(session)
+    if root is not None:
+        root.commit_asked = True
 
 
 _sessions: WeakKeyDictionary[Connection, ref[Session]] = WeakKeyDictionary()

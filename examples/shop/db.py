@@ -9,6 +9,7 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.orm import sessionmaker
 
 import tenantjobs_sqlalchemy
+from tenantjobs_sqlalchemy import rls
 
 engine = create_engine(os.environ.get("SHOP_DATABASE_URL", "sqlite:///shop.db"), pool_size=20)
 
@@ -16,6 +17,8 @@ engine = create_engine(os.environ.get("SHOP_DATABASE_URL", "sqlite:///shop.db"),
 Session = sessionmaker(engine, autoflush=False)
 
 tenantjobs_sqlalchemy.install(Session)
+if engine.dialect.name == "postgresql":
+    rls.install(engine)
 
 
 @event.listens_for(engine, "connect")

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from tenantjobs import adapter, config, definition, runtime
+from tenantjobs import adapter, checks, config, definition, outbox, runtime
 from tenantjobs.adapter import Works
 from tenantjobs.cli.output import as_json, json_option, table
 from tenantjobs.cli.work import DRAIN_NOT_YET, NO_APP, no_jobs
@@ -81,7 +81,7 @@ def _problems() -> Iterator[str]:
         yield f"{settings.origins['app']}: importing app = {settings.app!r} raised {type(error).__name__}: {error}"
         return
     _, mistakes = config.resolve()  # the application may have added to the configuration
-    yield from mistakes or _problems_of_adapter(settings)
+    yield from mistakes or (*_problems_of_adapter(settings), *checks.problems())
 
 
 def _problems_of_adapter(settings: Settings) -> Iterator[str]:
@@ -93,6 +93,9 @@ def _problems_of_adapter(settings: Settings) -> Iterator[str]:
             yield NO_APP if settings.app is None else no_jobs(settings)
         check: Callable[[], list[str]] = getattr(found, "check", list)
         yield from check()
+        if settings.adapter != outbox.KEEPER:  # which has looked at it already
+            check = getattr(outbox.configured(), "check", list)
+            yield from check()
     except TenantjobsError as error:
         yield str(error)
 

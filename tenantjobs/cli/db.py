@@ -9,8 +9,10 @@ from typing import Any
 
 import click
 
-from tenantjobs import adapter, config, runtime
+from tenantjobs import adapter, config, outbox, runtime
 from tenantjobs.cli.output import Failure, as_json, json_option
+
+QUEUE, OUTBOX = "queue", "outbox"
 
 
 @click.group("db")
@@ -21,16 +23,19 @@ def command() -> None:
 @command.command("upgrade")
 @json_option
 def upgrade(wants_json: bool) -> None:
-    """Bring the tables to the version of this release."""
-    with _engine() as engine:
-        applied = _schema().upgrade(engine)
-        version = _schema().status(engine).version
+    """Bring the tables to the version of this release, those of the outbox too."""
+    with _engines() as engines:
+        applied = {name: _schema().upgrade(engine) for name, engine in engines.items()}
+        versions = {name: _schema().status(engine).version for name, engine in engines.items()}
     if wants_json:
-        as_json({"applied": applied, "version": version})
-    elif applied:
-        click.echo(f"upgraded to version {version} (steps taken: {', '.join(map(str, applied))})")
-    else:
-        click.echo(f"nothing to do: the tables are at version {version}")
+        as_json(_by_name({name: {"applied": applied[name], "version": versions[name]} for name in applied}))
+        return
+    for name, steps in applied.items():
+        where = "" if name == QUEUE else f"{name}: "
+        if steps:
+            click.echo(f"{where}upgraded to version {versions[name]} (steps taken: {', '.join(map(str, steps))})")
+        else:
+            click.echo(f"{where}nothing to do: the tables are at version {versions[name]}")
 
 
 @command.command("status")
@@ -38,20 +43,16 @@ def upgrade(wants_json: bool) -> None:
 @click.pass_context
 def status(ctx: click.Context, wants_json: bool) -> None:
     """Show the version of the tables; exit code 1 if a worker would refuse it."""
-    with _engine() as engine:
-        found = _schema().status(engine)
+    with _engines() as engines:
+        statuses = {name: _schema().status(engine) for name, engine in engines.items()}
     if wants_json:
-        as_json(
-            {
-                "version": found.version,
-                "wanted": found.wanted,
-                "ok": found.problem is None,
-                "problem": found.problem,
-            }
-        )
+        as_json(_by_name({name: _status(found) for name, found in statuses.items()}))
     else:
-        click.echo(found.problem or f"the tables are at version {found.version}, as this release wants them")
-    ctx.exit(0 if found.problem is None else 1)
+        for name, found in statuses.items():
+            where = "" if name == QUEUE else f"{name}: "
+            told = found.problem or f"the tables are at version {found.version}, as this release wants them"
+            click.echo(where + told)
+    ctx.exit(0 if all(found.problem is None for found in statuses.values()) else 1)
 
 
 @command.command("sql")
@@ -65,7 +66,11 @@ def sql(dialect: str | None, since: int) -> None:
 
 
 def _dialect_name() -> str:
-    name: str = import_module("tenantjobs_db.opening").dialect_name(_adapter().settings)
+    runtime.load_app()
+    queue = adapter.configured()
+    # The tables of an outbox are those of the adapter 'db' too, whatever the queue is.
+    keeper: Any = queue if isinstance(queue, config.adapter_class("db")) else adapter.built("db")
+    name: str = import_module("tenantjobs_db.opening").dialect_name(keeper.settings)
     return name
 
 
@@ -75,22 +80,41 @@ def _schema() -> Any:
     return import_module("tenantjobs_db.schema")
 
 
+def _status(found: Any) -> dict[str, object]:
+    return {
+        "version": found.version,
+        "wanted": found.wanted,
+        "ok": found.problem is None,
+        "problem": found.problem,
+    }
+
+
+def _by_name(reports: dict[str, dict[str, object]]) -> dict[str, object]:
+    """What there is to say of the queue; of an outbox in another database below a key of its own."""
+    return {**reports.pop(QUEUE, {}), **reports}
+
+
 @contextmanager
-def _engine() -> Iterator[Any]:
-    queue = _adapter()
+def _engines() -> Iterator[dict[str, Any]]:
+    """The engine of the queue's database, and that of the outbox's, if it is another."""
+    settings = runtime.load_app()
     no_answer = import_module("sqlalchemy.exc").SQLAlchemyError
     try:
-        yield queue.database.engine
+        engines = _configured()
+        if not engines:
+            raise Failure(
+                f"the adapter {settings.adapter!r} has no tables; these commands are for the adapter 'db' "
+                f"(tenantjobs --adapter db db ..., with a section [db]), and for an outbox"
+            )
+        yield engines
     except no_answer as error:
         raise Failure(f"the database of the queue does not answer: {getattr(error, 'orig', None) or error}") from error
 
 
-def _adapter() -> Any:
-    settings = runtime.load_app()
-    queue = adapter.configured()
-    if not isinstance(queue, config.adapter_class("db")):
-        raise Failure(
-            f"the adapter {settings.adapter!r} has no tables; these commands are for the adapter 'db' "
-            f"(tenantjobs --adapter db db ..., with a section [db])"
-        )
-    return queue
+def _configured() -> dict[str, Any]:
+    queue: Any = adapter.configured()
+    box: Any = outbox.configured()
+    databases = {QUEUE: queue.database} if isinstance(queue, config.adapter_class("db")) else {}
+    if box is not None and box.database not in databases.values():
+        databases[OUTBOX] = box.database
+    return {name: database.engine for name, database in databases.items()}

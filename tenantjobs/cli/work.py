@@ -6,7 +6,7 @@ import logging
 
 import click
 
-from tenantjobs import adapter, definition, runtime
+from tenantjobs import adapter, definition, outbox, runtime
 from tenantjobs.adapter import WorkOptions, Works
 from tenantjobs.cli.output import Failure
 from tenantjobs.config import Settings
@@ -122,14 +122,16 @@ def _worker() -> Works:
     if settings.drain is not None:
         raise Failure(DRAIN_NOT_YET)
     found = adapter.configured()
-    if not isinstance(found, Works):
+    # The jobs of a queue without workers of ours are performed elsewhere, but may be published from here.
+    worker = found if isinstance(found, Works) else outbox.configured()
+    if not isinstance(worker, Works):
         name = str(settings.adapter)
         how = getattr(found, "how_to_work", None) or WITHOUT_WORKERS.get(name, "its own workers perform its jobs")
         raise Failure(f"the adapter {name!r} has no worker to start here: {how}")
     if not definition.registry:
         # Every job would be unknown, and go into quarantine one by one.
         raise Failure(NO_APP if settings.app is None else no_jobs(settings))
-    return found
+    return worker
 
 
 def _log(level: str | None) -> None:

@@ -45,6 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]+$")] = "app"
     size_limit: Annotated[int, msgspec.Meta(gt=0)] = 1_048_576
     environment: Annotated[str, msgspec.Meta(min_length=1)] = "development"
+    outbox: bool = False
     drain: DrainSettings | None = None
     tenant: Any = None
     tenant_locator: Any = None

@@ -6,20 +6,43 @@ from tenantjobs import adapter, runtime
 from tenantjobs.adapter import Drains
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.runtime import override
-from tenantjobs.testing.assertions import assert_enqueued_jobs, assert_enqueued_with, assert_no_enqueued_jobs
-from tenantjobs.testing.memory import EnqueuedJob, FailedJob, MemoryAdapter, enqueued_jobs, failed_jobs
+from tenantjobs.testing.assertions import (
+    assert_enqueued_jobs,
+    assert_enqueued_with,
+    assert_no_enqueued_jobs,
+    assert_no_performed_jobs,
+    assert_performed_jobs,
+)
+from tenantjobs.testing.memory import (
+    EnqueuedJob,
+    FailedJob,
+    MemoryAdapter,
+    PerformedJob,
+    enqueued_jobs,
+    failed_jobs,
+    perform_enqueued_jobs,
+    performed_jobs,
+)
+from tenantjobs.testing.time import Clock, movable_clock
 
 __all__ = [
+    "Clock",
     "EnqueuedJob",
     "FailedJob",
     "MemoryAdapter",
+    "PerformedJob",
     "assert_enqueued_jobs",
     "assert_enqueued_with",
     "assert_no_enqueued_jobs",
+    "assert_no_performed_jobs",
+    "assert_performed_jobs",
     "drain",
     "enqueued_jobs",
     "failed_jobs",
+    "movable_clock",
     "override",
+    "perform_enqueued_jobs",
+    "performed_jobs",
 ]
 
 

@@ -30,8 +30,16 @@ class MemoryLedger:
         self._lock = threading.Lock()
         self._entries: dict[tuple[str, str], Entry] = {}
 
+    one_writer = False
+
     def acquire(
-        self, tenant: str, key: str, owner: str, lease: float, ttl: float | None
+        self,
+        tenant: str,
+        key: str,
+        owner: str,
+        lease: float,
+        ttl: float | None,
+        connection: object | None = None,  # noqa: ARG002
     ) -> Claim | Literal["done", "running"]:
         now = time.monotonic()
         with self._lock:
@@ -53,7 +61,7 @@ class MemoryLedger:
             until = None if entry.ttl is None else time.monotonic() + entry.ttl
             self._entries[claim.tenant, claim.key] = msgspec.structs.replace(entry, done=True, until=until)
 
-    def release(self, claim: Claim) -> None:
+    def release(self, claim: Claim, connection: object | None = None) -> None:  # noqa: ARG002
         with self._lock:
             entry = self._entries.get((claim.tenant, claim.key))
             if entry is not None and entry.token == claim.token and not entry.done:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from tenantjobs import adapter, definition
+from tenantjobs import adapter, clock, definition
 from tenantjobs.adapter import Capabilities
 from tenantjobs.arguments import thaw
 from tenantjobs.envelope import Envelope
@@ -17,6 +17,7 @@ from tenantjobs.errors import ArgumentError, ConfigurationError
 from tenantjobs.execution import execute
 from tenantjobs.idempotency import Ledger
 from tenantjobs.outcome import Failed, Quarantined, Retried
+from tenantjobs.testing.choice import Choice, Jobs
 from tenantjobs.testing.ledger import MemoryLedger
 
 
@@ -31,6 +32,13 @@ class EnqueuedJob(msgspec.Struct, frozen=True):
     due_at: datetime | None
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+
+
+class PerformedJob(msgspec.Struct, frozen=True):
+    """One attempt that was made, and how it ended."""
+
+    job: EnqueuedJob
+    outcome: str  # finished, retried, discarded, failed or quarantined
 
 
 class FailedJob(msgspec.Struct, frozen=True):
@@ -52,6 +60,7 @@ class MemoryAdapter:
         self.settings = settings or self.Settings()
         self._lock = threading.Lock()
         self._waiting: list[bytes] = []
+        self.performed: list[PerformedJob] = []
         self.failed: list[FailedJob] = []
         self.ledger: Ledger = MemoryLedger()
 
@@ -72,19 +81,19 @@ class MemoryAdapter:
     def drain(self) -> int:
         """Perform what is due, however it ends; the number of attempts. What failed is in ``failed``."""
         performed = 0
-        while (data := self._take_due()) is not None:
-            try:
-                outcome = execute(data)
-            except BaseException:
-                # Interrupted: rolled back, and the job waits again.
-                with self._lock:
-                    self._waiting.insert(0, data)
-                raise
+        while (data := self._take_due(clock.now())) is not None:
+            self._perform(data)
             performed += 1
-            if isinstance(outcome, Retried):
-                self.enqueue(outcome.again())
-            elif isinstance(outcome, Failed | Quarantined):
-                self.failed.append(FailedJob(_view(Envelope.decode(data)), outcome.error))
+        return performed
+
+    def perform(self, choice: Choice, at: datetime) -> int:
+        """The same for what waits now, is due by ``at`` and was asked for; what these jobs enqueue goes on waiting."""
+        chosen = {job.id for job in self.waiting() if choice.has(job)}
+        performed = 0
+        while (data := self._take_due(at, chosen)) is not None:
+            chosen.remove(Envelope.decode(data).id)
+            self._perform(data)
+            performed += 1
         return performed
 
     def waiting(self) -> list[EnqueuedJob]:
@@ -95,13 +104,27 @@ class MemoryAdapter:
         with self._lock:
             self._waiting.clear()
 
-    def _take_due(self) -> bytes | None:
-        now = datetime.now(UTC)
+    def _perform(self, data: bytes) -> None:
+        try:
+            outcome = execute(data)
+        except BaseException:
+            # Interrupted: rolled back, and the job waits again.
+            with self._lock:
+                self._waiting.insert(0, data)
+            raise
+        job = _view(Envelope.decode(data))
+        self.performed.append(PerformedJob(job, type(outcome).__name__.lower()))
+        if isinstance(outcome, Retried):
+            self.enqueue(outcome.again())
+        elif isinstance(outcome, Failed | Quarantined):
+            self.failed.append(FailedJob(job, outcome.error))
+
+    def _take_due(self, at: datetime, chosen: Collection[str] | None = None) -> bytes | None:
         with self._lock:
             due = [
                 (envelope.priority, position)
                 for position, envelope in enumerate(map(Envelope.decode, self._waiting))
-                if envelope.due_at is None or envelope.due_at <= now
+                if (envelope.due_at is None or envelope.due_at <= at) and (chosen is None or envelope.id in chosen)
             ]
             return self._waiting.pop(min(due)[1]) if due else None
 
@@ -111,9 +134,34 @@ def enqueued_jobs() -> list[EnqueuedJob]:
     return _memory().waiting()
 
 
+def performed_jobs() -> list[PerformedJob]:
+    """The attempts that were made in the adapter ``test``, in their order."""
+    return list(_memory().performed)
+
+
+def perform_enqueued_jobs(
+    *, only: Jobs = None, except_: Jobs = None, queue: str | Collection[str] | None = None, at: datetime | None = None
+) -> int:
+    """Perform what waits in the adapter ``test`` and is due, through the real dump and load; the number of attempts.
+
+    One pass: what these jobs enqueue goes on waiting, retries too (``drain()`` goes on until nothing is due). ``at``
+    is the moment by which they are due, if it is not now. However a job ends, the others have their turn: see
+    ``failed_jobs()``.
+    """
+    choice = Choice.of(only, except_, queue)
+    return _memory().perform(choice, clock.now() if at is None else moment(at))
+
+
 def failed_jobs() -> list[FailedJob]:
     """What has failed in the adapter ``test``, in the order of performing."""
     return list(_memory().failed)
+
+
+def moment(at: datetime) -> datetime:
+    """``at`` in UTC; ``ConfigurationError`` if it has no time zone."""
+    if at.tzinfo is None:
+        raise ConfigurationError(f"at={at!r} has no time zone: give it one, as in datetime(..., tzinfo=UTC)")
+    return at.astimezone(UTC)
 
 
 def _memory() -> MemoryAdapter:

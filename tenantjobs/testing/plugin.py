@@ -9,6 +9,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tenantjobs.sentinel import Sentinel
+    from tenantjobs.testing import Clock
 
 # tenantjobs is imported where it is needed, since pytest loads plugins before coverage and configuration are in place.
 
@@ -55,6 +56,15 @@ def tenantjobs_test() -> Iterator[None]:
 
     with testing.override(adapter="test"):
         yield
+
+
+@pytest.fixture
+def tenantjobs_clock() -> Iterator[Clock]:
+    """A clock to move: ``tenantjobs_clock.move(timedelta(hours=1))``; put right after the test."""
+    from tenantjobs.testing import movable_clock  # noqa: PLC0415
+
+    with movable_clock() as clock:
+        yield clock
 
 
 def _add_to_report(item: pytest.Item, watching: Sentinel) -> None:

@@ -28,6 +28,14 @@ class Effect(Base):
     tenant: Mapped[str | None]
 
 
+class Order(Base):
+    """What an application commits together with a job."""
+
+    __tablename__ = "orders"
+
+    number: Mapped[int] = mapped_column(primary_key=True)
+
+
 class Residue(Base):
     """What a job found of an earlier one: must stay empty."""
 

@@ -6,9 +6,16 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
+from sqlalchemy import create_engine, make_url, text
+
+from tests.pooler import pgbouncer
+from tests.services import POSTGRES, fresh_postgres
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
@@ -24,8 +31,39 @@ def _consoles(page: Path) -> bool:
     return any(block["language"] == "console" for block in BLOCK.finditer(page.read_text()))
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if _consoles(page)], ids=_name)
-def test_every_file_and_command_of_a_page_works_as_it_says(page: Path, tmp_path: Path) -> None:
+def _server(page: Path) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.postgres] if "SHOP_URL" in page.read_text() else []
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=_server(page)) for page in PAGES if _consoles(page)], ids=_name
+)
+def test_every_file_and_command_of_a_page_works_as_it_says(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _databases(pooled="pgbouncer" in page.name) if _server(page) else nullcontext({}) as urls:
+        for name, url in urls.items():
+            monkeypatch.setenv(name, url)
+        _walk(page, tmp_path)
+
+
+@contextmanager
+def _databases(*, pooled: bool) -> Iterator[dict[str, str]]:
+    """An empty database, as its owner and as a role that the page has to make."""
+    role = f"tj_test_{token_hex(6)}"
+    try:
+        with fresh_postgres() as url:
+            shop = make_url(url).set(username=role)
+            with pgbouncer(shop) if pooled else nullcontext(shop) as way:
+                yield {"DATABASE_URL": url, "SHOP_URL": way.render_as_string(hide_password=False)}
+    finally:
+        engine = create_engine(POSTGRES)
+        with engine.begin() as connection:
+            connection.execute(text(f"DROP ROLE IF EXISTS {role}"))
+        engine.dispose()
+
+
+def _walk(page: Path, tmp_path: Path) -> None:
     for block in BLOCK.finditer(page.read_text()):
         if block["file"]:
             with (tmp_path / block["file"]).open("a") as file:

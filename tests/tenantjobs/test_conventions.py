@@ -1,11 +1,26 @@
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from tenantjobs import GlobalId, Handle, idempotent, identity, job, later, perform_all_later, retry_on, testing
-from tenantjobs.definition import Definition
+from tenantjobs import (
+    GlobalId,
+    Handle,
+    discard_on,
+    guard,
+    idempotent,
+    identity,
+    job,
+    later,
+    perform_all_later,
+    retry_on,
+    testing,
+)
+from tenantjobs.definition import Definition, lookup
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.testing import enqueued_jobs
 
@@ -45,7 +60,7 @@ class Express(Delivery):
         return "express"
 
 
-MODELS = {"Delivery": Delivery, "Express": Express}
+MODELS: dict[str, type[Record]] = {"Delivery": Delivery, "Express": Express}
 
 
 class Shelf:
@@ -163,18 +178,246 @@ def test_without_parentheses_the_decorator_plants_the_same_names() -> None:
     assert Bundle.__dict__.keys() >= {"send_later", "send_now", "asend_later"}
 
 
-def test_what_the_class_writes_itself_is_kept() -> None:
-    class Bundle(Record):
-        def send_later(self) -> str:
-            return "mine"
+@contextmanager
+def refused(match: str) -> Iterator[None]:
+    """ConfigurationError, which Python 3.11 wraps when it comes of ``__set_name__``."""
+    with pytest.raises((ConfigurationError, RuntimeError)) as caught:
+        yield
+    error = caught.value if isinstance(caught.value, ConfigurationError) else caught.value.__cause__
+    assert isinstance(error, ConfigurationError)
+    assert re.search(match, str(error))
 
-        @later()
+
+def test_a_name_that_the_class_uses_already_is_refused() -> None:
+    with refused("send_later is there already"):
+
+        class Bundle(Record):
+            def send_later(self) -> str:
+                return "mine"
+
+            @later()
+            def send(self) -> None: ...
+
+
+def test_a_name_that_a_base_uses_already_is_refused() -> None:
+    class Base(Record):
+        send_now = True
+
+    with refused("send_now is there already"):
+
+        class Bundle(Base):
+            @later()
+            def send(self) -> None: ...
+
+
+def test_the_optional_line_may_repeat_the_options_but_not_change_them() -> None:
+    class Bundle(Record):
+        @later(queue="low")
         def send(self) -> None: ...
 
-    assert Bundle(1).send_later() == "mine"
+        send_later = later(send, queue="low")
+
+    with pytest.raises(ConfigurationError, match="declared twice"):
+
+        class Other(Record):
+            @later(queue="low")
+            def send(self) -> None: ...
+
+            send_later = later(send, queue="high")
 
 
-@pytest.mark.parametrize("kind", [classmethod, staticmethod, property])
-def test_what_takes_no_record_is_refused(kind: Any) -> None:
+def test_the_optional_line_has_the_name_of_the_convention() -> None:
+    with refused("called send_later by convention"):
+
+        class Bundle(Record):
+            def send(self) -> None: ...
+
+            post = later(send)
+
+
+def test_a_misspelt_option_is_refused_with_the_one_that_was_meant() -> None:
+    with pytest.raises(ConfigurationError, match="did you mean after_create"):
+        later(after_creat=True)  # type: ignore[call-overload]
+
+
+def test_all_takes_the_options_of_one_call() -> None:
+    Delivery.deliver_later.set(queue="low").all([Delivery(1), Delivery(2)], "bulk")
+
+    assert [waiting.queue for waiting in enqueued_jobs()] == ["low", "low"]
+
+
+def test_the_class_enqueues_for_a_record_with_options() -> None:
+    Delivery.deliver_later.set(queue="low")(Delivery(1), "x")
+
+    assert [waiting.queue for waiting in enqueued_jobs()] == ["low"]
+
+
+async def test_async_callers_have_all_and_set_too() -> None:
+    planted: Any = Delivery
+    record: Any = Delivery(1)
+    handles = await planted.adeliver_later.set(queue="low").all([Delivery(1), Delivery(2)], "bulk")
+    await Delivery.deliver_later.aall([Delivery(3)], "bulk")
+    await planted.adeliver_later(Delivery(4))
+    await record.adeliver_later.set(queue="high")("x")
+
+    assert len(handles) == 2
+    assert [waiting.queue for waiting in enqueued_jobs()] == ["low", "low", "webhooks", "webhooks", "high"]
+
+
+def test_arguments_that_do_not_fit_are_refused_where_the_call_is_written() -> None:
+    with pytest.raises(TypeError, match=r"deliver.*too many"):
+        Delivery(1).deliver_later.call("x", "y")  # type: ignore[call-arg]
+
+
+class Sweeper:
+    """A mixin that carries methods of the class."""
+
+    @later(queue="sweeps", policies=[guard(lambda cls, limit: limit > 0)])
+    @classmethod
+    def sweep(cls, limit: int) -> None:
+        seen.append((cls.__name__, limit))
+
+    sweep_later = later(sweep)
+
+    @later(name="sweeper.ping")
+    @staticmethod
+    def ping(count: int = 1) -> None:
+        seen.append(("ping", count))
+
+    ping_later = later(ping)
+
+
+class Yard(Sweeper):
+    @staticmethod
+    def ping(count: int = 1) -> None:
+        seen.append(("yard", count))
+
+
+def test_class_methods_run_on_the_class_that_they_were_called_on() -> None:
+    Sweeper.sweep_later(3)
+    Yard.sweep_later.set(queue="low")(limit=4)
+    Yard.sweep_later(0)
+    testing.drain()
+
+    assert seen == [("Sweeper", 3), ("Yard", 4)]
+
+
+def test_static_methods_run_as_the_class_overrides_them() -> None:
+    Sweeper.ping_later()
+    Yard.ping_later(2)
+    Yard().ping_later(3)
+    testing.drain()
+
+    assert seen == [("ping", 1), ("yard", 2), ("yard", 3)]
+
+
+def test_a_worker_that_enqueued_nothing_knows_the_class_methods_of_subclasses(
+    registry: dict[str, Definition],
+) -> None:
+    name = f"{__name__}.Yard.sweep"
+    registry.pop(name, None)
+    Sweeper.__dict__["sweep_later"].method._own.clear()
+
+    assert lookup(name) is not None
+
+
+@pytest.mark.parametrize("kind", [classmethod, staticmethod])
+def test_later_under_another_decorator_is_refused(kind: Any) -> None:
+    with pytest.raises(ConfigurationError, match="write @later above"):
+
+        class Bundle:
+            @kind
+            @later()
+            def sweep(cls: Any) -> None: ...
+
+
+class Patient:
+    """A mixin of policies."""
+
+    policies = (retry_on(ValueError, wait=0, attempts=2),)
+
+
+@discard_on(KeyError)
+class Forgiving: ...
+
+
+class Parcel(Patient, Record):
+    error: type[Exception] = ValueError
+
+    @later()
+    def post(self) -> None:
+        seen.append(type(self).__name__)
+        raise type(self).error("no")
+
+
+class Lost(Forgiving, Parcel):
+    error = KeyError
+
+
+MODELS |= {"Parcel": Parcel, "Lost": Lost}
+
+
+def test_policies_of_a_mixin_hold_for_the_methods_of_the_class() -> None:
+    posting: Any = Parcel(1)
+    posting.post_later()
+    testing.drain()
+
+    assert seen == ["Parcel", "Parcel"]
+
+
+def test_policies_of_a_mixin_hold_for_what_a_subclass_inherits() -> None:
+    posting: Any = Lost(1)
+    posting.post_later()
+    testing.drain()
+
+    assert seen == ["Lost"]
+
+
+def test_policies_on_an_override_hold_for_the_override() -> None:
+    class Quick(Parcel):
+        @discard_on(ValueError)
+        def post(self) -> None:
+            super().post()
+
+    MODELS["Quick"] = Quick
+    posting: Any = Quick(1)
+    posting.post_later()
+    testing.drain()
+
+    assert seen == ["Quick"]
+
+
+def test_an_override_may_call_the_method_of_its_base() -> None:
+    class Louder(Delivery):
+        @later(queue="loud")
+        def deliver(self, note: str = "") -> str:
+            return super().deliver(note.upper())
+
+        def again(self) -> None:
+            super().deliver_later("again")
+
+    MODELS["Louder"] = Louder
+    Louder(1).deliver_later("x")
+    Louder(2).again()
+
+    assert [waiting.queue for waiting in enqueued_jobs()] == ["loud", "webhooks"]
+    testing.drain()
+    assert seen == [("deliver", 1, "X"), ("deliver", 2, "AGAIN")]
+
+
+def test_a_property_is_no_method() -> None:
     with pytest.raises(ConfigurationError, match="methods that take a record"):
-        later()(kind(lambda cls: None))
+        later()(property(lambda self: None))
+
+
+@pytest.mark.parametrize(
+    ("options", "method", "message"),
+    [
+        ({}, lambda self, note: None, "the record alone"),
+        ({"enqueue_after_commit": False}, lambda self: None, "with the commit"),
+        ({}, classmethod(lambda cls: None), "take a record"),
+    ],
+)
+def test_what_cannot_run_after_creation_is_refused(options: Any, method: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        later(after_create=True, **options)(method)

@@ -399,7 +399,7 @@ class Sessions:
         self.current = 0
 
     @contextmanager
-    def session(self) -> Iterator[None]:
+    def session(self, **_: object) -> Iterator[None]:
         self.opened += 1
         self.current = self.opened
         try:
@@ -408,7 +408,7 @@ class Sessions:
             self.current = 0
 
     @asynccontextmanager
-    async def asession(self) -> AsyncIterator[None]:
+    async def asession(self, **_: object) -> AsyncIterator[None]:
         with self.session():
             yield None
 
@@ -542,3 +542,12 @@ def test_a_hook_that_a_subclass_overrides_is_what_runs_once() -> None:
     execute(enqueued(Child))
 
     assert seen == ["child"]
+
+
+def test_an_exit_is_discarded_by_perform_now_as_by_a_worker() -> None:
+    @job(policies=[discard_on(SystemExit)])
+    def leaves() -> None:
+        raise SystemExit(3)
+
+    assert leaves.perform_now() is None
+    assert isinstance(execute(enqueued(leaves)), Discarded)

@@ -123,7 +123,7 @@ def test_on_running_skip_gives_up(ledger: Ledger) -> None:
     data = enqueued(charging(on_running="skip"), 7)
     ledger.acquire("acme", "charge:7", "another job", 60, None)
 
-    assert execute(data) == Finished(note="another job is at work on its key")
+    assert execute(data) == Finished(note="another one is at work on its key")
 
 
 def test_on_running_wait_goes_on_when_the_key_is_free(ledger: Ledger) -> None:
@@ -223,7 +223,7 @@ def test_a_key_whose_ledger_does_not_join_is_done_only_after_the_work_has_commit
 
     class Work:
         @contextmanager
-        def session(self) -> Iterator[Session]:
+        def session(self, **_: object) -> Iterator[Session]:
             yield Session()
             error = next(commits)
             if error is not None:
@@ -235,3 +235,25 @@ def test_a_key_whose_ledger_does_not_join_is_done_only_after_the_work_has_commit
     assert isinstance(execute(data), Failed)
     assert execute(data) == Finished("charged")
     assert execute(data) == Finished(note="its key is done already")
+
+
+def test_two_keys_for_one_effect_are_refused() -> None:
+    @job(policies=[idempotent(key=lambda: "a"), idempotent(key=lambda: "b")])
+    def note() -> None: ...
+
+    with pytest.raises(ConfigurationError, match="@idempotent twice"):
+        note.perform_later()
+
+
+def test_the_key_of_a_subclass_goes_before_that_of_its_base() -> None:
+    class Base(Job):
+        def perform(self) -> None: ...
+
+    class Special(Base): ...
+
+    idempotent(key=lambda job: "base")(Base)
+    idempotent(key=lambda job: "special")(Special)
+    Special.perform_later()
+
+    assert testing.drain() == 1
+    assert adapter.configured().ledger.acquire("acme", "special", "another", 60, None) == "done"  # type: ignore[attr-defined]  # it has one

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -395,3 +396,59 @@ def test_a_generator_is_no_job_since_nothing_would_run_it() -> None:
         @job
         def yields() -> Any:
             yield 1
+
+
+def test_a_misspelt_option_of_a_function_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="did you mean queue"):
+        a_function_job(quque="low")
+
+
+@pytest.mark.parametrize("attribute", ["priorty", "tenency", "qeue", "alias", "enqueue_aftercommit"])
+def test_a_misspelt_option_of_a_class_is_refused(attribute: str) -> None:
+    with pytest.raises(ConfigurationError, match="did you mean"):
+        type("Misspelt", (Job,), {attribute: 3})
+
+
+@pytest.mark.parametrize("attribute", ["limit", "fname", "sessions", "priorities", "_priorty", "queued_by"])
+def test_attributes_of_the_users_own_are_free(attribute: str) -> None:
+    type("Free", (Job,), {attribute: 3})
+
+
+def test_a_misspelt_choice_of_the_queue_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="did you mean choose_queue"):
+        type("Misspelt", (Job,), {"chose_queue": lambda self: "low"})
+
+
+def test_a_method_is_no_function() -> None:
+    with pytest.raises(ConfigurationError, match="lose its self"):
+
+        class Mailer:
+            @job
+            def send(self) -> None: ...
+
+
+@pytest.mark.parametrize("target", [functools.partial(print, 1), type("Task", (), {})])
+def test_what_has_no_name_of_its_own_or_is_a_class_is_no_function(target: Any) -> None:
+    with pytest.raises(ConfigurationError, match="@job decorates functions"):
+        job(target)
+
+
+@pytest.mark.parametrize("given", [len, a_function_job, 3])
+def test_only_calls_of_jobs_are_enqueued_together(given: Any) -> None:
+    with pytest.raises(ConfigurationError, match="takes calls of jobs"):
+        perform_all_later([given])
+
+
+def test_a_job_among_the_calls_lacks_its_arguments() -> None:
+    with pytest.raises(ConfigurationError, match=r"write \.call"):
+        perform_all_later([a_function_job()])
+
+
+def test_arguments_of_a_call_are_checked_where_it_is_written() -> None:
+    with pytest.raises(TypeError, match=r"^job .*too many"):
+        a_function_job().call(1, 2, 3, 4, 5, 6)
+
+
+def test_options_of_a_call_mean_nothing_at_once() -> None:
+    with pytest.raises(ConfigurationError, match="leave set"):
+        a_function_job().set(queue="low").perform_now(1)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from tenantjobs import adapter, job, on_commit, perform_all_later, testing, transaction
 from tenantjobs.adapter import Adapter
 from tenantjobs.envelope import Envelope
+from tenantjobs.errors import ConfigurationError
 from tenantjobs.testing import enqueued_jobs
 from tenantjobs.transaction import Held
 
@@ -28,6 +30,9 @@ class OpenTransaction:
     def on_commit(self, callback: Callable[[], object]) -> bool:
         self.callbacks.append(callback)
         return True
+
+    def obstacle(self, adapter: Adapter) -> str | None:
+        return None
 
 
 @pytest.fixture
@@ -143,3 +148,27 @@ class _Unsealable:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._held, name)
+
+
+async def _announce() -> None: ...
+
+
+class _Announcer:
+    async def __call__(self) -> None: ...
+
+
+@pytest.mark.parametrize("callback", [_announce, partial(_announce), _Announcer(), _Announcer().__call__])
+@pytest.mark.parametrize("is_open", [True, False])
+def test_an_async_callback_is_refused(
+    callback: Callable[[], object], is_open: bool, request: pytest.FixtureRequest
+) -> None:
+    opened = request.getfixturevalue("opened") if is_open else None
+    with pytest.raises(ConfigurationError, match="never be awaited"):
+        on_commit(callback)
+
+    assert opened is None or opened.callbacks == []
+
+
+def test_a_callback_that_turns_out_to_be_async_is_an_error_too() -> None:
+    with pytest.raises(ConfigurationError, match="made a coroutine"):
+        on_commit(lambda: _announce())

@@ -229,6 +229,17 @@ def create_tables(engine: Engine) -> None:
             connection.exec_driver_sql(f"TRUNCATE {', '.join(names)} RESTART IDENTITY")
 
 
+def hang_up(connection: Connection) -> None:
+    """As a listener of PostgreSQL's connection: the server ends it just before it is asked to commit."""
+    process = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
+    other = create_engine(connection.engine.url, isolation_level="AUTOCOMMIT")
+    with other.connect() as second:
+        second.exec_driver_sql(f"SELECT pg_terminate_backend({process})")
+        while second.exec_driver_sql(f"SELECT 1 FROM pg_stat_activity WHERE pid = {process}").first():
+            pass
+    other.dispose()
+
+
 def with_savepoints(engine: Engine) -> None:
     """Let SQLAlchemy begin the transactions of SQLite: by itself sqlite3 begins them too late for savepoints."""
     if engine.dialect.name == "sqlite":

@@ -96,4 +96,14 @@ def test_a_base_that_is_none_is_refused() -> None:
 
 
 def test_the_package_says_what_is_public() -> None:
-    assert tenantjobs_sqlalchemy.__all__ == ["TenantScoped", "current_session", "deadlock", "install", "uninstall"]
+    assert tenantjobs_sqlalchemy.__all__ == [
+        "TenantScoped",
+        "after_create_commit",
+        "after_destroy_commit",
+        "after_update_commit",
+        "begin",
+        "current_session",
+        "deadlock",
+        "install",
+        "uninstall",
+    ]

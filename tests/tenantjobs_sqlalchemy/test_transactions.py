@@ -6,14 +6,14 @@ import gc
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, event, insert, select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Engine, StaticPool, create_engine, event, insert, select, text
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 import tenantjobs_sqlalchemy
 from tenantjobs import job, on_commit, perform_all_later
-from tenantjobs.errors import SerializationError
-from tests.tenantjobs_sqlalchemy.conftest import Order, Recording, named
+from tenantjobs.errors import EnqueueError, SerializationError
+from tests.tenantjobs_sqlalchemy.conftest import POSTGRES, Account, Base, Order, Recording, hang_up, named
 
 Maker = sessionmaker[Session]
 
@@ -477,6 +477,55 @@ class TestFailures:
 
         assert elsewhere.sent == []
         assert handle.enqueued is False
+        assert f"id={handle.job_id}: the commit failed or its answer was lost" in str(handle.enqueue_error)
+        assert "it was not sent, even if it did" in str(handle.enqueue_error)
+
+    @pytest.mark.parametrize("url", [POSTGRES], indirect=True)
+    def test_a_server_that_hangs_up_at_the_commit_is_not_taken_for_a_commit(
+        self, maker: Maker, engine: Engine, elsewhere: Recording, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with maker() as session:
+            session.add(Order(name="a"))
+            handle = note.perform_later(1)
+            on_commit(lambda: note.perform_later(2))
+            event.listen(engine, "commit", hang_up)
+            with pytest.raises(OperationalError):
+                session.commit()
+            event.remove(engine, "commit", hang_up)
+
+        assert (elsewhere.sent, handle.enqueued) == ([], False)
+        assert isinstance(handle.enqueue_error, EnqueueError)
+        assert "1 callbacks of on_commit were not called" in caplog.text
+
+    def test_a_commit_that_was_never_asked_for_is_not_in_doubt(self, maker: Maker, elsewhere: Recording) -> None:
+        event.listen(maker, "before_commit", lambda session: 1 / 0)
+        with pytest.raises(ZeroDivisionError), maker.begin() as session:
+            session.add(Order(name="a"))
+            handle = note.perform_later(1)
+
+        assert (elsewhere.sent, handle.enqueued, handle.enqueue_error) == ([], False, None)
+
+    def test_two_databases_without_two_phases_of_which_one_fails(
+        self, maker: Maker, engine: Engine, elsewhere: Recording
+    ) -> None:
+        """The other may have committed: nobody can say that the transaction took place."""
+
+        def lose(_connection: Any) -> None:
+            raise ConnectionError
+
+        other = create_engine("sqlite://", poolclass=StaticPool)
+        Base.metadata.create_all(other)
+        with maker(binds={Order: engine, Account: other}) as session:
+            session.add_all([Order(name="a"), Account(name="b")])
+            session.flush()
+            handle = note.perform_later(1)
+            event.listen(other, "commit", lose)
+            with pytest.raises(ConnectionError):
+                session.commit()
+        other.dispose()
+
+        assert (elsewhere.sent, handle.enqueued) == ([], False)
+        assert "not known whether it took place" in str(handle.enqueue_error)
 
     def test_a_job_of_a_transaction_that_has_failed_already_is_dropped(
         self, maker: Maker, elsewhere: Recording
@@ -609,6 +658,14 @@ class TestOnCommit:
 
         assert ran == [2]
         assert "ZeroDivisionError" in caplog.text
+
+    def test_one_that_turns_out_to_be_async_is_logged(self, maker: Maker, caplog: pytest.LogCaptureFixture) -> None:
+        async def announce() -> None: ...
+
+        with maker.begin():
+            on_commit(lambda: announce())
+
+        assert "made a coroutine" in caplog.text
 
     def test_one_that_is_lost_at_a_close_is_reported(self, maker: Maker, caplog: pytest.LogCaptureFixture) -> None:
         with maker() as session:

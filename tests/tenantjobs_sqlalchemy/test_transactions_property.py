@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from inspect import isawaitable
@@ -20,6 +21,8 @@ from tenantjobs import adapter, job
 from tenantjobs.colours import drive
 from tenantjobs.handle import Handle
 from tests.tenantjobs_sqlalchemy.conftest import Base, Joining, Order, Recording, queue, with_savepoints
+
+EXAMPLES = int(os.environ.get("TENANTJOBS_EXAMPLES", "1"))  # so many times as many programs
 
 MANY = ["enqueue", "enqueue", "read", "write", "add", "nest", "nest", "release", "undo"]
 FEWER = ["commit", "commit_root", "rollback", "close"]
@@ -241,7 +244,7 @@ def test_what_leaves_is_what_was_committed(
         tenantjobs_sqlalchemy.install(maker)
 
     @settings(
-        max_examples=200 if engine.dialect.name == "sqlite" else 60,
+        max_examples=EXAMPLES * (120 if engine.dialect.name == "sqlite" else 40),
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow],
     )
@@ -289,7 +292,7 @@ def test_the_same_of_async_sessions(joined: bool, url: str, engine: Engine, monk
     with asyncio.Runner() as runner:
         runner.run(prepare())
 
-        @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        @settings(max_examples=EXAMPLES * 30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
         @given(programs)
         def holds(program: list[Step]) -> None:
             emptied(engine)

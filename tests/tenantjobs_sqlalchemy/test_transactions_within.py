@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, create_engine, event, insert, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 import tenantjobs_sqlalchemy
 from tenantjobs import job, on_commit
 from tenantjobs.errors import SerializationError
-from tests.tenantjobs_sqlalchemy.conftest import Base, Joining, Order, Statements, named
+from tests.tenantjobs_sqlalchemy.conftest import POSTGRES, Base, Joining, Order, Statements, hang_up, named
 
 Maker = sessionmaker[Session]
 
@@ -156,6 +156,23 @@ def test_a_commit_that_fails_after_the_jobs_were_written_drops_them(maker: Maker
 
     assert within.writes == [["1"]]
     assert (within.stored, handle.enqueued) == ([], False)
+
+
+@pytest.mark.parametrize("url", [POSTGRES], indirect=True)
+def test_a_connection_lost_at_the_commit_leaves_it_to_the_database(
+    maker: Maker, engine: Engine, within: Joining
+) -> None:
+    with maker() as session:
+        session.add(Order(name="a"))
+        handle = note.perform_later(1)
+        event.listen(engine, "commit", hang_up)
+        with pytest.raises(OperationalError):
+            session.commit()
+        event.remove(engine, "commit", hang_up)
+
+    assert handle.enqueued is False
+    assert "it is in the queue, or in the outbox if it did" in str(handle.enqueue_error)
+    assert within.stored == []
 
 
 class TestPendingRecords:

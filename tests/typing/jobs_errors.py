@@ -38,3 +38,19 @@ report.export_later(3)  # error
 report.export_later()  # error
 report.export_later.set(wait=60)(3)  # error
 Report.export_later.all([3], "/tmp/x")  # error
+Report.export_later.set(queue="low").all([3], "/tmp/x")  # error
+Report.export_later.set(quque="low")  # error
+
+
+class Sweeper:
+    @later()
+    @classmethod
+    def sweep(cls, limit: int) -> None: ...
+
+    sweep_later = later(sweep)
+
+
+Sweeper.sweep_later("1")  # error
+Sweeper.sweep_later.set(wait=3)()  # error
+job(quque="low")  # error
+later(after_creat=True)  # error

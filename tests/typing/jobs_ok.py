@@ -115,3 +115,35 @@ class Hooked(Job):
 
 
 hook: Callable[..., object] = print
+assert_type(Report.export_later.set(queue="low").all([report], "/tmp/x"), list[Handle])
+assert_type(Report.export_later.set(queue="low")(report, "/tmp/x"), Handle)
+
+
+class Sweeper:
+    @later(queue="sweeps", after_create=False)
+    @classmethod
+    def sweep(cls, limit: int) -> str:
+        return cls.__name__ * limit
+
+    sweep_later = later(sweep)
+
+    @later()
+    @staticmethod
+    def ping(count: int) -> int:
+        return count
+
+    def post(self, note: str) -> None: ...
+
+    post_later = later(post, queue="mail")
+
+
+assert_type(Sweeper.sweep(1), str)
+assert_type(Sweeper.sweep_later(1), Handle)
+assert_type(Sweeper.sweep_later.set(wait=3)(limit=1), Handle)
+assert_type(Sweeper.ping(1), int)
+assert_type(Sweeper().sweep_later.call(1), Call)
+assert_type(Sweeper().post_later("x"), Handle)
+
+
+async def enqueue_all() -> None:
+    assert_type(await Report.export_later.aall([report], "/tmp/x"), list[Handle])

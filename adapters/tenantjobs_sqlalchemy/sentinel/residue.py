@@ -16,9 +16,12 @@ SETTINGS = ["app.tenant_id"]
 
 _ATTEMPT = "tenantjobs_attempt"
 _STATE = "tenantjobs_state"
+# What is said of one transaction ends with it, though it is listed here until the next one begins.
 _ASK = """
     SELECT 'role=' || current_user
-    UNION ALL SELECT name || '=' || setting FROM pg_settings WHERE source = 'session'
+    UNION ALL SELECT name || '=' || setting FROM pg_settings
+    WHERE source = 'session'
+      AND name NOT IN ('transaction_isolation', 'transaction_read_only', 'transaction_deferrable')
 """
 
 

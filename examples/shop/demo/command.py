@@ -53,16 +53,16 @@ def demonstrate(options: Namespace, console: Console) -> bool:
     requests = stream.read(options.requests)
     with (
         folder(options.keep) as place,
-        database(os.environ.get("TENANTJOBS_DB_URL"), place, keep=options.keep is not None) as url,
+        database(os.environ.get("TENANTJOBS_DB_URL"), place, keep=options.keep is not None) as used,
         progress.view(console, len(requests), plain=options.plain) as view,
     ):
-        view.said(f"{len(requests):,} requests for a shop on {url.get_backend_name()}, with two worker processes")
-        run = Run(folder=place, url=url, requests=requests, fault=options.plant, view=view)
+        view.said(f"{len(requests):,} requests for a shop on {used.kind}, with two worker processes")
+        run = Run(folder=place, database=used, requests=requests, fault=options.plant, view=view)
         evidence = run.perform()
     proofs = prove(evidence)
     print_table(console, evidence)
     print_proofs(console, proofs)
-    console.print(f"\n{time.monotonic() - begun:.1f} s on {url.get_backend_name()}")
+    console.print(f"\n{time.monotonic() - begun:.1f} s on {used.kind}")
     return all(proof.holds for proof in proofs)
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 from sqlalchemy import Connection, Engine, Select, select
 
+from examples.shop.current import Current
 from examples.shop.delivery import Delivery
 from examples.shop.demo.customers import Server, read_servers
 from examples.shop.demo.feed import Answer
@@ -83,7 +84,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
 def gather(engine: Engine, answers: Sequence[Answer], arrivals: Path) -> Evidence:
     """Ask everybody."""
-    with engine.connect() as connection:
+    with Current.system("the evidence of a demo"), engine.connect() as connection:
         return Evidence(
             answers=answers,
             arrivals=msgspec.json.Decoder(Arrival).decode_lines(arrivals.read_bytes()),

@@ -7,10 +7,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from sqlalchemy import URL, create_engine, func, select
+from sqlalchemy import func, select
 
-import tenantjobs_db.schema
 from examples.shop.demo import stream
+from examples.shop.demo.database import Database
 from examples.shop.demo.evidence import Evidence, gather
 from examples.shop.demo.faults import VARIABLE, lose_a_job
 from examples.shop.demo.feed import Feed
@@ -19,7 +19,6 @@ from examples.shop.demo.processes import ROOT, Crew
 from examples.shop.demo.progress import View
 from examples.shop.demo.proofs import OPEN
 from examples.shop.demo.stream import Request
-from examples.shop.models import Base
 from tenantjobs_db.tables import jobs
 
 WORKERS = ("worker-1", "worker-2")
@@ -33,22 +32,23 @@ TICK = 0.2
 class Run:
     """From an empty database to the evidence."""
 
-    def __init__(self, *, folder: Path, url: URL, requests: Sequence[Request], fault: str | None, view: View) -> None:
+    def __init__(
+        self, *, folder: Path, database: Database, requests: Sequence[Request], fault: str | None, view: View
+    ) -> None:
         self._folder = folder
-        self._url = url
+        self._database = database
         self._requests = requests
         self._expected = stream.deliveries(requests)
         self._fault = fault
         self._view = view
-        self._engine = create_engine(url)
+        self._engine = database.engine()
         self._arrivals = folder / "arrivals.jsonl"
         self._arrivals.touch()
 
     def perform(self) -> Evidence:
         """Prepare, run, and ask the witnesses once all processes have ended."""
         try:
-            Base.metadata.create_all(self._engine)
-            tenantjobs_db.schema.upgrade(self._engine)
+            self._database.create_tables(self._engine)
             with Crew(self._folder, self._environment()) as crew:
                 servers = crew.serve("receiver", "examples.shop.demo.receiver", str(self._arrivals))
                 shop = crew.serve("web", "examples.shop.demo.serve", "examples.shop.web:app")
@@ -65,7 +65,7 @@ class Run:
         """What the processes are told. No setting of tenantjobs comes from whoever has started the demo."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("TENANTJOBS_")}
         told = {
-            "SHOP_DATABASE_URL": self._url.render_as_string(hide_password=False),
+            "SHOP_DATABASE_URL": self._database.shop.render_as_string(hide_password=False),
             "TENANTJOBS_CONFIG": str(ROOT / "examples" / "shop" / "tenantjobs.toml"),
             "TENANTJOBS_DB_LEASE": LEASE,
         }

@@ -67,6 +67,53 @@ def test_check_says_that_the_tables_are_missing(tenantjobs: Run, folder: Path) -
     assert "run `tenantjobs db upgrade`" in tenantjobs("check", exit_code=1).stdout
 
 
+class TestOutbox:
+    """Its table is in the application's database, wherever the queue is."""
+
+    @pytest.fixture(autouse=True)
+    def apart(self, folder: Path) -> None:
+        write(
+            folder,
+            'adapter = "db"\napp = "my_db"\noutbox = true\n[db]\nengine = "my_db:engine"\nurl = "sqlite:///jobs.db"\n',
+        )
+
+    def test_upgrade_makes_its_table_too(self, tenantjobs: Run, folder: Path) -> None:
+        output = tenantjobs("db", "upgrade").stdout
+
+        assert "\noutbox: upgraded to version " in output
+        assert "tj_outbox" in tables(folder / "shop.db")
+        assert "tj_jobs" in tables(folder / "jobs.db")
+
+    def test_upgrade_and_status_as_json(self, tenantjobs: Run) -> None:
+        before = json.loads(tenantjobs("db", "status", "--json", exit_code=1).stdout)
+        applied = json.loads(tenantjobs("db", "upgrade", "--json").stdout)
+        after = json.loads(tenantjobs("db", "status", "--json").stdout)
+
+        assert (before["outbox"]["version"], before["outbox"]["ok"]) == (0, False)
+        assert applied["outbox"]["applied"][-1] == applied["outbox"]["version"]
+        assert after["outbox"]["ok"]
+
+    def test_status_and_check_see_that_it_is_missing(self, tenantjobs: Run) -> None:
+        assert "outbox: the queue's schema is not there" in tenantjobs("db", "status", exit_code=1).stdout
+        assert "run `tenantjobs db upgrade`" in tenantjobs("check", exit_code=1).stdout
+
+        tenantjobs("db", "upgrade")
+
+        assert "no problems" in tenantjobs("check").stdout
+
+    def test_another_adapter_may_have_one(self, tenantjobs: Run, folder: Path) -> None:
+        write(folder, 'adapter = "test"\napp = "my_db"\noutbox = true\n[db]\nengine = "my_db:engine"\n')
+
+        assert "the outbox: the queue's schema is not there" in tenantjobs("check", exit_code=1).stdout
+        assert tenantjobs("db", "upgrade").stdout.startswith("outbox: upgraded to version ")
+        assert "no problems" in tenantjobs("check").stdout
+
+    def test_check_says_that_it_needs_the_applications_engine(self, tenantjobs: Run, folder: Path) -> None:
+        write(folder, 'adapter = "test"\napp = "my_db"\noutbox = true\n')
+
+        assert 'engine = "shop.db:engine"' in tenantjobs("check", exit_code=1).stdout
+
+
 def test_sql_is_printed_without_connecting_or_any_configuration(tenantjobs: Run, folder: Path) -> None:
     for path in folder.iterdir():
         path.unlink()

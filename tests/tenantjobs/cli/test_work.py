@@ -131,6 +131,17 @@ def test_an_adapter_with_native_workers_says_how_to_start_them(
     assert "start `native worker shop`" in tenantjobs("work", exit_code=1).stderr
 
 
+def test_for_a_queue_with_native_workers_it_relays_from_the_outbox(tenantjobs: Run, folder: Path) -> None:
+    write(folder, JOBS + "import sqlalchemy\nengine = sqlalchemy.create_engine('sqlite:///shop.db')\n", "my_jobs.py")
+    write(folder, 'adapter = "test"\napp = "my_jobs"\noutbox = true\n[db]\nengine = "my_jobs:engine"\n')
+    result = tenantjobs("work", "--drain", exit_code=1)
+
+    assert "run `tenantjobs db upgrade`" in result.stderr
+
+    tenantjobs("db", "upgrade")
+    tenantjobs("work", "--drain")
+
+
 def test_without_an_app_a_worker_would_know_no_job(tenantjobs: Run, folder: Path, worked: list[WorkOptions]) -> None:
     write(folder, 'adapter = "fake"\n')
 

@@ -6,7 +6,13 @@ import pytest
 
 from tenantjobs import Current, Job, job, testing
 from tenantjobs.errors import ConfigurationError
-from tenantjobs.testing import assert_enqueued_jobs, assert_enqueued_with, assert_no_enqueued_jobs
+from tenantjobs.testing import (
+    assert_enqueued_jobs,
+    assert_enqueued_with,
+    assert_no_enqueued_jobs,
+    assert_no_performed_jobs,
+    assert_performed_jobs,
+)
 
 pytestmark = pytest.mark.usefixtures("tenantjobs_test")
 
@@ -72,3 +78,49 @@ def test_what_is_no_job_gives_a_clear_error() -> None:
 def test_the_assertions_say_so_on_another_adapter() -> None:
     with testing.override(adapter="inline"), pytest.raises(ConfigurationError, match="adapter='test'"):
         assert_no_enqueued_jobs()
+
+
+def test_arguments_may_be_described_by_a_function_and_priority_counts() -> None:
+    @job(name="tests.assertions.export")
+    def export(path: str, *, pages: int) -> None: ...
+
+    export.set(priority=7).perform_later(path="/tmp/x", pages=3)
+
+    assert assert_enqueued_with(args=("/tmp/x",), kwargs={"pages": 3}, priority=7)
+    assert assert_enqueued_with(kwargs=lambda kwargs: kwargs["pages"] > 2)
+    for wanted in ({"priority": 8}, {"kwargs": lambda kwargs: False}, {"args": ("/tmp/y",)}, {"kwargs": {}}):
+        with pytest.raises(AssertionError):
+            assert_enqueued_with(**wanted)  # type: ignore[arg-type]  # one of several kinds
+
+
+def test_jobs_are_counted_by_name_and_queue() -> None:
+    welcome.perform_later(7)
+    Export.perform_later("/tmp/x")
+
+    assert_enqueued_jobs(1, only=welcome)
+    assert_enqueued_jobs(1, except_=[welcome])
+    assert_enqueued_jobs(2, only=[welcome, Export])
+    assert_enqueued_jobs(1, queue="mailers")
+    assert_enqueued_jobs(2, queue=["mailers", "default"])
+    assert_no_enqueued_jobs(queue="low")
+    with pytest.raises(ConfigurationError, match="pass one of them"):
+        assert_enqueued_jobs(1, only=welcome, except_=Export)
+
+
+def test_attempts_are_counted_and_a_failure_shows_how_they_ended() -> None:
+    welcome.perform_later(7)
+    assert_no_performed_jobs()
+    testing.drain()
+
+    assert_performed_jobs(1)
+    assert_performed_jobs(1, only=welcome, queue="mailers")
+    assert_no_performed_jobs(only=Export)
+    with pytest.raises(AssertionError, match=r"2 performed jobs were expected, and 1[\s\S]*welcome.*: finished"):
+        assert_performed_jobs(2)
+
+
+def test_a_moment_without_a_time_zone_is_refused() -> None:
+    welcome.set(wait=60).perform_later(7)
+
+    with pytest.raises(ConfigurationError, match="no time zone"):
+        assert_enqueued_with(at=datetime(2026, 1, 1))  # noqa: DTZ001  # the mistake under test

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from tenantjobs import Current, job, retry_on, testing
 from tenantjobs.errors import Interruption
-from tenantjobs.testing import enqueued_jobs
+from tenantjobs.testing import Clock, enqueued_jobs, perform_enqueued_jobs
 
 pytestmark = pytest.mark.usefixtures("tenantjobs_test")
 
@@ -83,3 +85,63 @@ def test_an_interrupted_job_waits_again() -> None:
 def test_nothing_waits_inline() -> None:
     with testing.override(adapter="inline"):
         assert testing.drain() == 0
+
+
+def test_what_is_asked_for_is_performed_once_and_what_it_enqueues_goes_on_waiting() -> None:
+    seen: list[object] = []
+
+    @job(queue="low")
+    def count(number: int) -> None:
+        seen.append(number)
+        count.perform_later(number - 1)
+
+    @job
+    def other() -> None:
+        seen.append("other")
+
+    count.perform_later(3)
+    other.perform_later()
+
+    assert perform_enqueued_jobs(only=count) == 1
+    assert perform_enqueued_jobs(except_=other, queue="low") == 1
+    assert perform_enqueued_jobs(queue="mailers") == 0
+    assert seen == [3, 2]
+    assert perform_enqueued_jobs() == 2
+
+
+def test_jobs_are_performed_as_of_a_moment() -> None:
+    @job
+    def note() -> None: ...
+
+    note.set(wait=60).perform_later()
+    moment = datetime.now(UTC) + timedelta(seconds=61)
+
+    assert perform_enqueued_jobs() == 0
+    assert perform_enqueued_jobs(at=moment) == 1
+
+
+def test_the_clock_can_be_moved(tenantjobs_clock: Clock) -> None:
+    runs: list[datetime] = []
+
+    @job(policies=[retry_on(ValueError, wait=3600, attempts=2)])
+    def flaky() -> None:
+        runs.append(tenantjobs_clock.now)
+        raise ValueError
+
+    flaky.set(wait=60).perform_later()
+    assert testing.drain() == 0
+    tenantjobs_clock.move(timedelta(minutes=2))
+    assert (testing.drain(), testing.drain()) == (1, 0)
+    tenantjobs_clock.move_to(tenantjobs_clock.now + timedelta(hours=2))
+
+    assert testing.drain() == 1
+    assert runs[1] - runs[0] > timedelta(hours=1)
+
+
+def test_the_clock_is_put_right() -> None:
+    with testing.movable_clock() as clock:
+        clock.move(3600)
+        assert clock.now - datetime.now(UTC) > timedelta(minutes=59)
+    assert abs(clock.now - datetime.now(UTC)) < timedelta(minutes=1)
+    with pytest.raises(testing.ConfigurationError, match="no time zone"):
+        clock.move_to(datetime(2026, 1, 1))  # noqa: DTZ001  # the mistake under test

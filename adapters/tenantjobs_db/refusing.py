@@ -1,0 +1,54 @@
+"""What a database answers when a job cannot be stored, as an error that says what to do."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DBAPIError
+
+from tenantjobs.errors import EnqueueError
+
+_SQLSTATES = {"42P01", "42703"}  # undefined table, undefined column
+_SQLITE = ("no such table: tj_", "no such column", "has no column named")
+
+
+@contextmanager
+def saying_what_is_missing() -> Iterator[None]:
+    """Let a database without our tables, or with those of an older release, be an EnqueueError that says so."""
+    try:
+        yield
+    except DBAPIError as error:
+        if not _is_missing(error):
+            raise
+        raise EnqueueError(
+            f"no job was enqueued: the database has not the tables of this release of tenantjobs ({error.orig}); "
+            f"run `tenantjobs db upgrade`"
+        ) from error
+
+
+@contextmanager
+def saying_who_is_in_the_way() -> Iterator[None]:
+    """Let a SQLite file that another transaction was writing for too long be an EnqueueError that says so."""
+    try:
+        yield
+    except DBAPIError as error:
+        if not _is_busy(error):
+            raise
+        raise EnqueueError(
+            "no job was enqueued: another transaction was writing to the SQLite file of the queue for longer than "
+            "[db] busy_timeout. If it is the application's own, in the same file, name its engine ([db] engine = "
+            '"shop.db:engine"), and let jobs wait for the commit: then they are written in it'
+        ) from error
+
+
+def _is_missing(error: DBAPIError) -> bool:
+    if isinstance(error.orig, sqlite3.Error):
+        return any(text in str(error.orig) for text in _SQLITE)
+    return getattr(error.orig, "sqlstate", None) in _SQLSTATES
+
+
+def _is_busy(error: DBAPIError) -> bool:
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)

@@ -1,0 +1,144 @@
+"""The column that says whose a row is, and the tenant in force as that column holds it."""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Column, ColumnElement, FromClause, Table, bindparam
+from sqlalchemy.orm import Mapper
+
+from tenantjobs.errors import ConfigurationError
+from tenantjobs.identity import canonical_id
+from tenantjobs.scopes import in_force
+from tenantjobs_sqlalchemy import keys
+from tenantjobs_sqlalchemy.scoping.refusals import MisfitTenant, tenant_of
+
+_INFO = "tenantjobs_tenant_column"  # on a table; it survives a copy to another MetaData, and a pickle
+_VALUE = "tenantjobs_tenant_value"
+
+
+class TenantValue:
+    """The tenant in force, when a statement is executed, as a column holds it."""
+
+    def __init__(self, column: ColumnElement[Any], name: str, stands_for: Table | None = None) -> None:
+        self.column = column
+        self.name = name
+        self.stands_for = stands_for  # the table that the criterion is about, if not that of the column
+        self._last: tuple[str | None, Any] = (None, None)
+
+    def __call__(self) -> Any:
+        """``TenantMissing``, or ``ConfigurationError`` for an id that does not fit the column."""
+        tenant_id = in_force().reach.tenant_id
+        known, value = self._last
+        if tenant_id is None or tenant_id != known:
+            if tenant_id is None:
+                tenant_of(self.name)
+                return None
+            try:
+                value = keys.value_of(tenant_id, self.column)
+            except ValueError as error:
+                raise MisfitTenant(f"tenant {tenant_id} cannot be a {self.name}: {error}") from error
+            self._last = (tenant_id, value)
+        return value
+
+    def default(self, _context: object) -> Any:
+        """The same for an insert that gives no value."""
+        return self()
+
+    def is_own(self, value: object) -> bool:
+        """Whether a row with this value in the column is the tenant's."""
+        own = self()
+        return bool(value == own) or (value is not None and owner_text(value) == in_force().reach.tenant_id)
+
+
+def owner_text(tenant_id: object) -> str:
+    """The tenant id of a row as the text that ``Current.tenant_id`` is compared with."""
+    try:
+        return canonical_id(tenant_id)
+    except ValueError:
+        return repr(tenant_id)  # nobody's
+
+
+def tenant_attribute(model: type) -> str:
+    """The attribute of a scoped model that says whose the record is."""
+    name: str = model.__tenant_column__  # type: ignore[attr-defined]  # of TenantScoped
+    return name
+
+
+def tenant_column(table: FromClause) -> Column[Any] | None:
+    """The column of a table that says whose a row is; None if its rows belong to nobody."""
+    name = table.info.get(_INFO) if isinstance(table, Table) else None
+    column: Column[Any] | None = None if name is None else table.c[name]  # type: ignore[assignment]  # of a table
+    return column
+
+
+def tenant_value(column: Column[Any]) -> TenantValue:
+    """What the column is compared with."""
+    info = column.table.info  # not a dictionary of columns: they compare as SQL does
+    found: TenantValue | None = info.get(_VALUE)
+    if found is None or found.column is not column:
+        found = info[_VALUE] = TenantValue(column, f"{column.table.name}.{column.key}")
+    return found
+
+
+def is_of_tenant(source: FromClause, column: Column[Any]) -> ColumnElement[bool]:
+    """The criterion for rows of ``source``: the table of ``column``, or an alias of it."""
+    found: ColumnElement[Any] = source.c[column.key]
+    criterion: ColumnElement[bool] = found == bind(tenant_value(column))
+    return criterion
+
+
+def bind(value: TenantValue) -> ColumnElement[Any]:
+    """The parameter that is the tenant in force, in each execution anew."""
+    return bindparam("tenant", callable_=value, type_=value.column.type, unique=True)
+
+
+def part_of(table: FromClause) -> Mapper[Any] | None:
+    """The mapper of a table whose rows continue those of another table, which has the tenant."""
+    return _parts.get(table) if isinstance(table, Table) else None
+
+
+def owner_of_part(mapper: Mapper[Any]) -> Column[Any]:
+    """The column, in the table of a base class, that says whose the rows of such a mapper are."""
+    column = mapper.columns[tenant_attribute(mapper.class_)]
+    assert isinstance(column, Column)
+    return column
+
+
+def links_of_part(mapper: Mapper[Any]) -> list[ColumnElement[bool]]:
+    """What joins the rows of such a mapper to those of the table that has the tenant."""
+    owner = owner_of_part(mapper).table
+    links: list[ColumnElement[bool]] = []
+    base: Mapper[Any] | None = mapper
+    while base is not None and base.local_table is not owner:
+        assert base.inherit_condition is not None
+        links.append(base.inherit_condition)
+        base = base.inherits
+    return links
+
+
+def mapper_of(table: FromClause) -> Mapper[Any] | None:
+    """The mapper whose records are the rows of the table."""
+    return _mappers.get(table) if isinstance(table, Table) else None
+
+
+def learn(mapper: Mapper[Any]) -> None:
+    """Know the tables of a scoped model. ``ConfigurationError`` if there is no column of the name that it says."""
+    name = tenant_attribute(mapper.class_)
+    column = mapper.columns.get(name)
+    if not isinstance(column, Column) or not isinstance(column.table, Table):
+        raise ConfigurationError(
+            f"{mapper.class_.__name__} is TenantScoped and has no column {name!r}: declare it, as in `{name}: "
+            f"Mapped[int] = mapped_column(index=True)`, or name the one that holds the tenant's id with "
+            f"`__tenant_column__ = ...`"
+        )
+    column.table.info[_INFO] = column.key
+    if isinstance(mapper.local_table, Table):
+        _mappers.setdefault(mapper.local_table, mapper)
+    if mapper.local_table is not column.table and isinstance(mapper.local_table, Table):
+        _parts[mapper.local_table] = mapper
+
+
+_mappers: WeakKeyDictionary[Table, Mapper[Any]] = WeakKeyDictionary()
+_parts: WeakKeyDictionary[Table, Mapper[Any]] = WeakKeyDictionary()

@@ -1,0 +1,125 @@
+"""The last look at what a session sends: each statement keeps to the tenant in force, or is not executed.
+
+Connections that are not a session's are left alone, and so is textual SQL, which cannot be read.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
+
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.dml import Insert, UpdateBase
+
+from tenantjobs.scopes import in_force
+from tenantjobs_sqlalchemy.scoping import narrowing, reads, references, refusals, shortfall, values, witness
+from tenantjobs_sqlalchemy.scoping.refusals import PinnedSession, Unproved
+
+
+class Pin:
+    """The tenant that a transaction of a session has worked for."""
+
+    __slots__ = ("connections", "looked_at", "session", "tenant_id")
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.tenant_id: str | None = None
+        self.connections: list[Connection] = []
+        self.looked_at: object = None
+
+
+def listen() -> None:
+    """Guard the connections of all sessions."""
+    event.listen(Session, "after_begin", _began)
+    event.listen(Session, "after_transaction_end", _ended)
+
+
+def _began(session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
+    root = session.get_transaction()
+    if root is None or connection in _pins:
+        return
+    pin = _pins_of_transactions.get(root)
+    if pin is None:
+        pin = _pins_of_transactions[root] = Pin(session)
+    pin.connections.append(connection)
+    _pins[connection] = pin
+    engine = connection.engine
+    if engine not in _guarded:
+        _guarded.add(engine)
+        event.listen(engine, "before_execute", _will_compile, retval=True)
+        event.listen(engine, "before_cursor_execute", _will_send)
+        event.listen(engine, "after_execute", _sent)
+
+
+def _ended(_session: Session, transaction: SessionTransaction) -> None:
+    if transaction.parent is None:
+        pin = _pins_of_transactions.pop(transaction, None)
+        if pin is not None:
+            for connection in pin.connections:
+                _pins.pop(connection, None)
+
+
+def _will_compile(connection: Connection, statement: Any, many: Any, one: Any, options: Any) -> tuple[Any, Any, Any]:
+    if reads.TRUSTED in options or (getattr(statement, "is_select", False) and reads.passes(statement)):
+        return statement, many, one
+    if (
+        (isinstance(statement, UpdateBase) or getattr(statement, "is_select", False))
+        and in_force().reach.tenant_id is not None
+        and connection in _pins
+    ):
+        if isinstance(statement, Insert):
+            narrowing.require_provable(statement)
+        statement = narrowing.narrowed(statement)
+    return statement, many, one
+
+
+def _will_send(connection: Connection, _cursor: Any, _text: str, _parameters: Any, context: Any, _many: bool) -> None:
+    pin = _pins.get(connection)
+    if pin is None or pin.looked_at is context:  # the batches of one INSERT have one context
+        return
+    compiled = context.compiled
+    if not isinstance(compiled, SQLCompiler) or in_force().reach.reason is not None:
+        return
+    found = witness.findings(compiled)
+    if found.name:
+        tenant_id = refusals.tenant_of(found.name)
+        if tenant_id is None:
+            return
+        if pin.tenant_id != tenant_id:
+            _pin(pin, tenant_id)
+        if found.unproved and reads.TRUSTED not in context.execution_options:
+            raise Unproved(_not_kept(found.unproved, tenant_id))
+    if found.target is not None:
+        pin.looked_at = context
+        values.check(found.target, context)
+        if found.references:
+            references.check(pin.session, connection, found.references, context)
+
+
+def _sent(connection: Connection, statement: Any, many: Any, one: Any, _options: Any, result: Any) -> None:
+    if isinstance(statement, UpdateBase) and in_force().reach.tenant_id is not None and connection in _pins:
+        shortfall.check(connection, statement, many or ([one] if one else []), result)
+
+
+def _pin(pin: Pin, tenant_id: str) -> None:
+    if pin.tenant_id is not None:
+        raise PinnedSession(
+            f"a session that has worked for tenant {pin.tenant_id} was used for tenant {tenant_id} in the same "
+            f"transaction: commit or roll back first, or take another session for the other tenant"
+        )
+    pin.tenant_id = tenant_id
+
+
+def _not_kept(tables: frozenset[str], tenant_id: str) -> str:
+    return (
+        f"a statement in the scope of tenant {tenant_id} would reach rows of {', '.join(sorted(tables))} that may be "
+        f"another tenant's: name mapped classes and not their tables, so that it can be filtered, or execute it under "
+        f"Current.system(...) if it is meant"
+    )
+
+
+_pins: WeakKeyDictionary[Connection, Pin] = WeakKeyDictionary()
+_pins_of_transactions: WeakKeyDictionary[SessionTransaction, Pin] = WeakKeyDictionary()
+_guarded: WeakSet[Engine] = WeakSet()

@@ -1,0 +1,150 @@
+"""The tenant, added to what the criteria of the ORM do not reach: rows by key, bulk writes, Core tables, upserts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
+
+from sqlalchemy import Alias, ColumnElement, Delete, Executable, FromClause, Join, Select, Table, Update, and_, exists
+from sqlalchemy.sql import visitors
+from sqlalchemy.sql.dml import Insert, UpdateBase
+
+from tenantjobs_sqlalchemy.scoping import columns, reads
+from tenantjobs_sqlalchemy.scoping.columns import TenantValue
+from tenantjobs_sqlalchemy.scoping.refusals import Unproved
+
+
+def narrowed(statement: Executable) -> Executable:
+    """The same statement, for rows of the tenant in force; unchanged where the criteria of the ORM do it."""
+    if isinstance(statement, UpdateBase):
+        return _narrowed_once(statement)
+    elif reads.passes(statement):
+        return statement
+    else:
+        narrow: Executable = _with_narrow_selects(statement)
+        return narrow
+
+
+def is_narrowed(statement: UpdateBase) -> bool:
+    """Whether the last condition of this UPDATE or DELETE is the tenant's, and was added here."""
+    return statement in _by_us
+
+
+def _narrowed_once(statement: UpdateBase) -> Executable:
+    # A flush has a few statements for each model, which it executes over and over.
+    if statement not in _known:
+        narrow = _narrowed_write(statement)
+        _known[statement] = None if narrow is statement else narrow  # itself would keep itself alive
+    known = _known[statement]
+    return statement if known is None else known
+
+
+def _narrowed_write(statement: UpdateBase) -> Any:
+    narrow = _with_narrow_selects(statement)
+    if isinstance(narrow, Insert):
+        return _upsert_of_own(narrow)
+    elif isinstance(narrow, Update | Delete) and not reads.is_filtered(statement):
+        criterion = _criterion_of(narrow.table)
+        if criterion is not None:
+            narrow = narrow.where(criterion)
+            _by_us.add(narrow)
+        return narrow
+    else:
+        return narrow
+
+
+def _criterion_of(table: FromClause) -> ColumnElement[bool] | None:
+    column = columns.tenant_column(table)
+    if column is not None:
+        return columns.is_of_tenant(table, column)
+    mapper = columns.part_of(table)
+    if mapper is None:
+        return None
+    # A row of a subclass's own table belongs to whom its row in the table of the base belongs.
+    owner = columns.owner_of_part(mapper)
+    value = TenantValue(owner, columns.tenant_value(owner).name, stands_for=table)  # type: ignore[arg-type]
+    return exists().where(*columns.links_of_part(mapper), owner == columns.bind(value)).correlate(table)
+
+
+def _upsert_of_own(statement: Any) -> Any:
+    """An upsert changes rows of the tenant only."""
+    column = columns.tenant_column(statement.table)
+    clause: Any = statement._post_values_clause
+    if column is None or clause is None or not hasattr(clause, "update_values_to_set"):
+        return statement
+    own = columns.is_of_tenant(statement.table, column)
+    narrow = clause._clone()
+    before = clause.update_whereclause
+    narrow.update_whereclause = own if before is None else and_(before, own)
+    copy = statement._generate()
+    copy._post_values_clause = narrow
+    return copy
+
+
+def _with_narrow_selects(statement: Any) -> Any:
+    """The statement with the tenant in each of its SELECTs; if the ORM filters the statement, in those in its WHERE."""
+    if not reads.is_filtered(statement):
+        return _narrow_selects(statement)
+    before = getattr(statement, "_where_criteria", ())
+    conditions = tuple(_narrow_selects(condition) for condition in before)
+    if all(narrow is wide for narrow, wide in zip(conditions, before, strict=True)):
+        return statement
+    copy = statement._generate()
+    copy._where_criteria = conditions
+    return copy
+
+
+def _narrow_selects(element: Any) -> Any:
+    parts = [part for part in visitors.iterate(element) if isinstance(part, Select)]
+    if not any(_criteria(part) for part in parts):
+        return element
+    copies: list[Select[Any]] = []
+    options = [option for part in (element, *parts) for option in getattr(part, "_with_options", ())]
+    copy: Any = visitors.cloned_traverse(element, {"stop_on": options}, {"select": copies.append})
+    for part in copies:
+        part._where_criteria += tuple(_criteria(part))
+    return copy
+
+
+def _criteria(select: Select[Any]) -> list[ColumnElement[bool]]:
+    found = []
+    for source in select.get_final_froms():
+        for table in _tables(source):
+            column = columns.tenant_column(table.element if isinstance(table, Alias) else table)
+            if column is not None:
+                found.append(columns.is_of_tenant(table, column))
+    return found
+
+
+def _tables(source: FromClause) -> Iterator[FromClause]:
+    """The tables that a FROM is made of, save those whose rows may be missing in an outer join."""
+    if isinstance(source, Join):
+        if not source.full:
+            yield from _tables(source.left)
+            if not source.isouter:
+                yield from _tables(source.right)
+    elif isinstance(source, Table) or (isinstance(source, Alias) and isinstance(source.element, Table)):
+        yield source
+
+
+def require_provable(statement: Any) -> None:
+    """``WrongTenant`` for a write that would move rows, or that replaces rows without saying whose."""
+    column = columns.tenant_column(statement.table)
+    if column is None:
+        return
+    clause = getattr(statement, "_post_values_clause", None)
+    if clause is not None and hasattr(clause, "update") and not hasattr(clause, "update_values_to_set"):
+        raise Unproved(
+            f"ON DUPLICATE KEY UPDATE changes rows of {column.table.name} that may be another tenant's, and it can say "
+            f"nothing of whose they are: read first, then insert or update, or do it under Current.system(...)"
+        )
+    if any("REPLACE" in str(prefix).upper() for prefix, _ in getattr(statement, "_prefixes", ())):
+        raise Unproved(
+            f"REPLACE deletes rows of {column.table.name} that may be another tenant's: use on_conflict_do_update, or "
+            f"do it under Current.system(...)"
+        )
+
+
+_by_us: WeakSet[UpdateBase] = WeakSet()
+_known: WeakKeyDictionary[UpdateBase, Executable | None] = WeakKeyDictionary()

@@ -1,0 +1,92 @@
+"""Foreign keys to tenants' rows lead to rows of the tenant, also where the database would accept others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import Column, Connection, Table, select, tuple_
+from sqlalchemy.orm import Session
+
+from tenantjobs.scopes import in_force
+from tenantjobs_sqlalchemy.scoping import columns, identities
+from tenantjobs_sqlalchemy.scoping.refusals import ForeignRow
+
+_AT_ONCE = 500
+
+
+class Reference:
+    """A foreign key of a table, to a table with tenants' rows."""
+
+    def __init__(self, pairs: list[tuple[Column[Any], Column[Any]]], *, deferrable: bool) -> None:
+        self.names = [here.key for here, _ in pairs]
+        self.targets = [there for _, there in pairs]
+        self.table: Table = self.targets[0].table
+        self.deferrable = deferrable
+
+
+def of_table(table: Table) -> tuple[Reference, ...]:
+    """The foreign keys to look after: those that do not hold the tenant themselves."""
+    found = []
+    for constraint in table.foreign_key_constraints:
+        pairs = [(element.parent, element.column) for element in constraint.elements]
+        target = constraint.referred_table
+        owner = columns.tenant_column(target)
+        if (owner is None and columns.part_of(target) is None) or any(there is owner for _, there in pairs):
+            continue
+        found.append(Reference(pairs, deferrable=bool(constraint.deferrable)))
+    return tuple(found)
+
+
+def check(session: Session, connection: Connection, references: tuple[Reference, ...], context: Any) -> None:
+    """``WrongTenant`` if the statement would refer to a row that is not the tenant's. One SELECT for each foreign key,
+    and none for what the session holds.
+    """
+    if in_force().reach.tenant_id is None:
+        return
+    for reference in references:
+        wanted = set(_values(reference.names, context))
+        if wanted:
+            wanted = {key for key in wanted if not identities.holds_own(session, reference.targets, key)}
+        if wanted:
+            wanted -= identities.pending(session, reference.targets)
+        if wanted:
+            _look_up(connection, reference, wanted, context)
+
+
+def _values(names: list[str], context: Any) -> Iterator[tuple[Any, ...]]:
+    """What the statement writes into these columns, as far as it shows it before it is executed."""
+    several = getattr(context.compiled.statement, "_multi_values", None)
+    endings = [f"_m{row}" for row in range(len(several[0]))] if several else [""]
+    for parameters in context.compiled_parameters:
+        for ending in endings:
+            key = tuple(parameters.get(name + ending) for name in names)
+            if None not in key:
+                yield key
+
+
+def _look_up(connection: Connection, reference: Reference, wanted: set[tuple[Any, ...]], context: Any) -> None:
+    known = {_text(key) for key in _own_rows(connection, reference, list(wanted))}
+    missing = [key for key in wanted if _text(key) not in known]
+    if missing and reference.table is context.compiled.statement.table:
+        beside = {_text(key) for key in _values([target.key for target in reference.targets], context)}
+        missing = [key for key in missing if _text(key) not in beside]
+    if missing and not reference.deferrable:
+        names = ", ".join(reference.names)
+        raise ForeignRow(
+            f"{names} = {', '.join(map(str, missing[0]))} leads to no row of {reference.table.name} that is of tenant "
+            f"{in_force().reach.tenant_id}: refer to its own, or do it under Current.system(...) if it is meant"
+        )
+
+
+def _own_rows(connection: Connection, reference: Reference, wanted: list[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    # It is narrowed to the tenant on its way, as all statements are.
+    targets = reference.targets
+    for start in range(0, len(wanted), _AT_ONCE):
+        some = wanted[start : start + _AT_ONCE]
+        is_wanted = targets[0].in_([key[0] for key in some]) if len(targets) == 1 else tuple_(*targets).in_(some)
+        yield from (tuple(row) for row in connection.execute(select(*targets).where(is_wanted)))
+
+
+def _text(key: tuple[Any, ...]) -> tuple[str, ...]:
+    return tuple(map(str, key))  # a key may be given as a text where the column has numbers

@@ -1,0 +1,141 @@
+"""What a statement reads and writes of tenants' rows, and whether its own text keeps to one tenant.
+
+A statement is compiled once more, by a compiler that notes which tables it renders in each SELECT, UPDATE and DELETE,
+and for which of them it renders the criterion of the tenant. That is what the database will see, whatever form the
+statement has, and it is asked once for each compiled statement.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import BindParameter, Table
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from tenantjobs_sqlalchemy.scoping import columns, references
+from tenantjobs_sqlalchemy.scoping.columns import TenantValue
+
+
+class Findings:
+    """What a compiled statement does with tenants' rows."""
+
+    __slots__ = ("name", "references", "target", "unproved")
+
+    def __init__(self, name: str, unproved: frozenset[str], target: Table | None) -> None:
+        self.name = name  # of a table with tenants' rows; empty if there is none
+        self.unproved = unproved  # tables that are not kept to one tenant
+        self.target = target  # the table that an INSERT or UPDATE writes
+        self.references = () if target is None else references.of_table(target)  # and its keys to tenants' rows
+
+
+def findings(compiled: SQLCompiler) -> Findings:
+    """What is known about the compiled statement."""
+    found = _known.get(compiled)
+    if found is None:
+        found = _known[compiled] = _look(compiled)
+    return found
+
+
+def _look(compiled: SQLCompiler) -> Findings:
+    statement: Any = compiled.statement
+    target = statement.table if compiled.isinsert or compiled.isupdate else None
+    witness = _witness_of(type(compiled))(
+        compiled.dialect, statement, column_keys=compiled.column_keys, for_executemany=compiled.for_executemany
+    )
+    names = set(witness.names)
+    if target is not None and columns.tenant_column(target) is not None:
+        names.add(target.name)
+    return Findings(min(names, default=""), frozenset(witness.unproved), target)
+
+
+class _Frame:
+    """One SELECT, UPDATE or DELETE."""
+
+    def __init__(self) -> None:
+        self.read: dict[str, Table] = {}  # by the name that it has here: a FROM names nothing twice
+        self.parts: set[Table] = set()
+        self.proved: set[str] = set()
+
+
+class _Witness:
+    """Mixed into the compiler of a dialect."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.frames: list[_Frame] = [_Frame()]
+        self.names: set[str] = set()
+        self.unproved: set[str] = set()
+        super().__init__(*args, **kwargs)
+        self._leave()
+
+    def visit_select(self, *args: Any, **kwargs: Any) -> Any:
+        return self._framed("visit_select", args, kwargs)
+
+    def visit_update(self, *args: Any, **kwargs: Any) -> Any:
+        return self._framed("visit_update", args, kwargs)
+
+    def visit_delete(self, *args: Any, **kwargs: Any) -> Any:
+        return self._framed("visit_delete", args, kwargs)
+
+    def visit_insert(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
+        if len(self.frames) > 1 and columns.tenant_column(statement.table) is not None:
+            self.names.add(statement.table.name)
+            self.unproved.add(statement.table.name)  # in a CTE, where its values are not looked at
+        return self._framed("visit_insert", (statement, *args), kwargs)
+
+    def visit_table(self, table: Any, asfrom: bool = False, **kwargs: Any) -> Any:
+        if asfrom:
+            alias = kwargs.get("enclosing_alias")
+            source = alias if alias is not None and alias.element is table else table
+            self._note(table, source)
+        return super().visit_table(table, asfrom=asfrom, **kwargs)  # type: ignore[misc]  # of the compiler
+
+    def visit_binary(self, binary: Any, *args: Any, **kwargs: Any) -> Any:
+        bound = binary.right
+        if isinstance(bound, BindParameter) and isinstance(bound.callable, TenantValue):
+            self.frames[-1].proved.add(_name(binary.left.table))
+            if bound.callable.stands_for is not None:
+                for frame in self.frames:
+                    frame.proved.add(_name(bound.callable.stands_for))
+        return super().visit_binary(binary, *args, **kwargs)  # type: ignore[misc]  # of the compiler
+
+    def _note(self, table: Any, source: Any) -> None:
+        if columns.tenant_column(table) is not None:
+            self.frames[-1].read[_name(source)] = table
+            self.names.add(table.name)
+        elif columns.part_of(table) is not None:
+            self.frames[-1].parts.add(table)
+            self.names.add(table.name)
+
+    def _framed(self, visit: str, args: Any, kwargs: Any) -> Any:
+        self.frames.append(_Frame())
+        text = getattr(super(), visit)(*args, **kwargs)
+        self._leave()
+        return text
+
+    def _leave(self) -> None:
+        frame = self.frames.pop()
+        self.unproved |= {table.name for name, table in frame.read.items() if name not in frame.proved}
+        # What continues rows of another table is proved by standing beside that one.
+        beside = {table for name, table in frame.read.items() if name in frame.proved}
+        for part in frame.parts:
+            mapper = columns.part_of(part)
+            assert mapper is not None
+            if columns.owner_of_part(mapper).table not in beside and _name(part) not in frame.proved:
+                self.unproved.add(part.name)
+
+
+def _name(source: Any) -> str:
+    name: str = source.fullname if isinstance(source, Table) else source.name
+    return name
+
+
+def _witness_of(compiler: type[SQLCompiler]) -> Any:
+    found = _witnesses.get(compiler)
+    if found is None:
+        found = _witnesses[compiler] = type("Witness", (_Witness, compiler), {})
+    return found
+
+
+_known: WeakKeyDictionary[SQLCompiler, Findings] = WeakKeyDictionary()
+_witnesses: dict[type[SQLCompiler], Any] = {}
