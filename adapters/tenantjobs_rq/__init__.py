@@ -1,4 +1,4 @@
-"""Carriage for native RQ jobs: ``install()``, and each of them runs in the scope that it was enqueued in."""
+"""RQ: the adapter ``rq``, and ``install()``, by which native jobs run in the scope that they were enqueued in."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tenantjobs_rq.adapter import RqAdapter
     from tenantjobs_rq.header import meta
     from tenantjobs_rq.installation import install
     from tenantjobs_rq.tenant_job import TenantJob
 
-__all__ = ["TenantJob", "install", "meta"]
+__all__ = ["RqAdapter", "TenantJob", "install", "meta"]
 
-_HOMES = {"TenantJob": "tenant_job", "install": "installation", "meta": "header"}
+_HOMES = {"RqAdapter": "adapter", "TenantJob": "tenant_job", "install": "installation", "meta": "header"}
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,7 @@ from rq.job import Job
 
 from tenantjobs.carriage import KEY, Delivery
 from tenantjobs_rq import covering, header, policy
+from tenantjobs_rq.performing import NAME
 
 HOW = (
     "enqueue it inside `with Current.set(tenant=...):`, inside `with Current.system('why'):` if it works for all of "
@@ -37,11 +38,17 @@ def delivery(job: Job) -> Delivery:
     return Delivery(header.of(job), f"job {job.id} of queue {job.origin}")
 
 
+def _is_ours(job: Job) -> bool:
+    """True for the native job that performs one of ours, whose envelope has the scope, and which has a door."""
+    return job.func_name == NAME
+
+
 def _create(original: Callable[..., Job]) -> Callable[..., Job]:
     @wraps(original)
     def create(cls: type[Job], *args: Any, **kwargs: Any) -> Job:
         job = original(cls, *args, **kwargs)
-        header.capture(job)
+        if not _is_ours(job):
+            header.capture(job)
         return job
 
     return create
@@ -72,6 +79,8 @@ def _restore(original: Callable[..., Any]) -> Callable[..., Any]:
 def _perform(original: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(original)
     def perform(job: Job) -> Any:
+        if _is_ours(job):
+            return original(job)
         # Its module may be what says in which policy, and belongs to no tenant: it is imported before the scope.
         job.func  # noqa: B018
         with delivery(job) as delivered:

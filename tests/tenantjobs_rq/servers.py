@@ -121,12 +121,19 @@ def worker(shop: Shop, log: Path, *command: str, job_class: str = "tenantjobs_rq
 
 @contextmanager
 def process(log: Path, *command: str, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The command line of RQ, stopped afterwards."""
+    """The command line of RQ."""
+    with running(log, "rq.cli", *command, RQ_REDIS_URL=REDIS, **variables) as started:
+        yield started
+
+
+@contextmanager
+def running(log: Path, module: str, *arguments: str, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+    """``python -m module``, in a process of its own, stopped afterwards."""
     paths = os.pathsep.join(dict.fromkeys([str(ROOT), str(ROOT / "adapters"), *filter(None, sys.path)]))
-    environment = {**os.environ, "PYTHONPATH": paths, "RQ_REDIS_URL": REDIS, **variables}
+    environment = {**os.environ, "PYTHONPATH": paths, **variables}
     with log.open("ab") as output:
         started = subprocess.Popen(
-            [sys.executable, "-m", "rq.cli", *command], cwd=ROOT, env=environment, stdout=output, stderr=output
+            [sys.executable, "-m", module, *arguments], cwd=ROOT, env=environment, stdout=output, stderr=output
         )
     try:
         yield started

@@ -22,7 +22,7 @@ from tenantjobs.current import Current
 from tests.tenantjobs_rq import servers, shop
 from tests.tenantjobs_rq.servers import Shop
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.services, pytest.mark.timeout(60, method="thread")]  # RQ sets the alarm of the process
 
 Publish = Callable[[Shop], list[Job]]
 
@@ -35,11 +35,15 @@ WAYS: dict[str, Publish] = {
     "enqueue_in": lambda here: [here.queue.enqueue_in(timedelta(0), shop.who)],
     "enqueue_at": lambda here: [here.queue.enqueue_at(datetime.now(UTC), shop.who)],
     "enqueue_many": lambda here: here.queue.enqueue_many([Queue.prepare_data(shop.who)] * 3),
-    "group": lambda here: Group.create(here.connection, name=here.name).enqueue_many(here.queue, [Queue.prepare_data(shop.who)] * 2),
+    "group": lambda here: _group(here).enqueue_many(here.queue, [Queue.prepare_data(shop.who)] * 2),
     "dependents": lambda here: _dependents(here),
     "many dependents": lambda here: _many_dependents(here),
     "retry": lambda here: [here.queue.enqueue(shop.who, retry=Retry(max=1, interval=5))],
 }
+
+
+def _group(here: Shop) -> Group:
+    return Group.create(here.connection, name=here.name)
 
 
 def _dependents(here: Shop) -> list[Job]:
@@ -164,7 +168,7 @@ def test_what_is_given_a_pipeline_leaves_with_it(here: Shop, install: Any, begin
 
 def test_a_group_knows_the_jobs_that_waited(here: Shop, install: Any, begin: Any, acme: Any) -> None:
     install(after_commit=True)
-    group = Group.create(here.connection, name=here.name)
+    group = _group(here)
     with begin() as session, acme:
         written(session)
         sent = group.enqueue_many(here.queue, [Queue.prepare_data(shop.who)] * 2)

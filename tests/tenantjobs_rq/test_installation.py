@@ -22,7 +22,7 @@ from tenantjobs.errors import ConfigurationError, SerializationError
 from tests.tenantjobs_rq import servers, shop
 from tests.tenantjobs_rq.servers import Shop
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.services, pytest.mark.timeout(60, method="thread")]  # RQ sets the alarm of the process
 
 Install = Callable[..., None]
 
