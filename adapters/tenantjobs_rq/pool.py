@@ -31,9 +31,10 @@ class Pool(WorkerPool):
 
     def request_stop(self, signum: Any = None, frame: Any = None) -> None:
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call]  # as above
-        # The second signal makes a worker give up its job, which another one takes up when it is missed.
+        # Another signal makes a worker give up its job, which another one takes up when it is missed. RQ takes no
+        # notice of one that comes within a second of the first.
         signal.signal(signal.SIGALRM, self._stop_now)
-        signal.setitimer(signal.ITIMER_REAL, max(self._shutdown_timeout, 0.001))
+        signal.setitimer(signal.ITIMER_REAL, max(self._shutdown_timeout, 0.001), 1.0)
 
     def _stop_now(self, _signum: Any, _frame: Any) -> None:
         self.stop_workers()  # type: ignore[no-untyped-call]  # as above
