@@ -196,7 +196,15 @@ def keys(call: Call, arguments: bytes) -> dict[str, str]:
         return {}
     if policy.key is None:
         return {"idempotent": f"{call.definition.name}:{_digest(arguments)}"}
-    return {"idempotent": _key_text(call, policy.key(*call.definition.leading(), *call.args, **call.kwargs))}
+    try:
+        key = policy.key(*call.definition.leading(), *call.args, **call.kwargs)
+    except Exception as error:
+        # As that of a record whose session is closed, and that has nothing left to read.
+        raise SerializationError(
+            f"job {call.definition.name}: its idempotency key could not be computed from the arguments of the call: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    return {"idempotent": _key_text(call, key)}
 
 
 def _held(messages: Sequence[Message], target: Adapter) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tenantjobs import adapter
+from tenantjobs import adapter, outbox
 from tenantjobs.adapter import Adapter, Cancels
 from tenantjobs.errors import UnsupportedCapability
 
@@ -34,6 +34,10 @@ class Handle:
             self.enqueued = False
             return True
         if not self.enqueued:
+            return True
+        box = outbox.configured()
+        if box is not None and box.cancel(self.job_id):
+            self.cancelled, self.enqueued = True, False
             return True
         adapter.require(self._adapter, "cancel", f"cancelling job {self.job_id}")
         if not isinstance(self._adapter, Cancels):

@@ -155,8 +155,10 @@ class Method:
     def _levels(self, cls: type) -> list[tuple[Policy, ...]]:
         """What the class and its bases declare, on the method and on themselves, from the subclass upwards."""
         found = []
+        owner = self._owner() if self._owner is not None else None
         for base in cls.__mro__:
-            method = base.__dict__.get(self.function.__name__)
+            # What was declared stays declared, also while a test has put a mock in the place of the method.
+            method = self.function if base is owner else base.__dict__.get(self.function.__name__)
             found.append((*own(getattr(method, "__func__", method)), *declared(base)))
         return [level for level in found if level]
 

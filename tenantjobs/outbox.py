@@ -33,6 +33,10 @@ class Outbox(Protocol):
         """Send jobs that were just committed to ``target``. Never raises: what fails is left to the relay."""
         ...
 
+    def cancel(self, job_id: str) -> bool:
+        """Take a job back that waits for a relay: True if it was still there, and nobody was publishing it."""
+        ...
+
 
 @runtime_checkable
 class HasOutbox(Protocol):

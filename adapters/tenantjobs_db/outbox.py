@@ -51,6 +51,10 @@ class DatabaseOutbox:
             faults.point("after_publish")
             self._settle(self._rows.remove, ids)
 
+    def cancel(self, job_id: str) -> bool:
+        """Take a job back that waits for a relay: True if it was still there, and nobody was publishing it."""
+        return self._rows.cancel(job_id)
+
     def work(self, options: WorkOptions) -> int:
         """Do nothing but relay, for a queue whose workers are not ours, until stopped or until nothing is left."""
         schema.require(self.database)

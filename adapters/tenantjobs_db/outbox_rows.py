@@ -57,6 +57,7 @@ class OutboxRows:
             .where(outbox.c.id == bindparam("job_id"))
             .values(relay_at=dialect.after(seconds("pause")), failures=outbox.c.failures + 1, error=bindparam("why"))
         )
+        self._cancel = delete(outbox).where(outbox.c.id == bindparam("job_id"), is_due)
         self._remove = delete(outbox).where(listed)
 
     def write(self, connection: Connection, envelopes: Sequence[Envelope]) -> None:
@@ -92,6 +93,11 @@ class OutboxRows:
         for start in range(0, len(ids), BATCH):
             with self._database.autocommit() as connection:
                 connection.execute(self._hold, {"listed": ids[start : start + BATCH], "pause": 0.0})
+
+    def cancel(self, job_id: str) -> bool:
+        """Forget a job that is nobody's; True if there was one."""
+        with self._database.autocommit() as connection:
+            return connection.execute(self._cancel, {"job_id": job_id}).rowcount == 1
 
     def postpone(self, unpublished: Unpublished, pause: float, why: str) -> None:
         """Note that a job could not be published, and let others go first for ``pause`` seconds."""

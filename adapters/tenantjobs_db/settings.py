@@ -15,7 +15,8 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
     ``engine`` is the application's own engine, or where to import it from (``"shop.db:engine"``): jobs are then written
     in the application's transactions. ``url`` alone is a database of the queue's own; beside ``engine`` it is what
-    workers connect to, where that cannot be told from the engine.
+    workers connect to, where that cannot be told from the engine. With ``outbox = true`` both are databases of their
+    own: ``engine`` that of the application and the outbox, ``url`` that of the queue.
     """
 
     url: str | None = None

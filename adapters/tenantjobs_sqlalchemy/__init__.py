@@ -15,7 +15,9 @@ from tenantjobs import sentinel as _sentinel
 from tenantjobs_sqlalchemy.callbacks import after_create_commit, after_destroy_commit, after_update_commit
 from tenantjobs_sqlalchemy.conflicts import deadlock
 from tenantjobs_sqlalchemy.connections import begin
+from tenantjobs_sqlalchemy.inserting import insert_once
 from tenantjobs_sqlalchemy.installation import install, uninstall
+from tenantjobs_sqlalchemy.locking import locked
 from tenantjobs_sqlalchemy.scoping import TenantScoped
 from tenantjobs_sqlalchemy.sentinel import DatabaseDetector
 from tenantjobs_sqlalchemy.sessions import current_session
@@ -28,7 +30,9 @@ __all__ = [
     "begin",
     "current_session",
     "deadlock",
+    "insert_once",
     "install",
+    "locked",
     "uninstall",
 ]
 

@@ -46,11 +46,12 @@ def leave(session: Session, root: Root) -> None:
 
 def leave_in_doubt(root: Root) -> None:
     """The commit was asked for, and was not confirmed: only the database knows whether it took place."""
-    waiting, written, callbacks = root.waiting, root.written, len(root.callbacks)
+    waiting, callbacks = root.waiting, len(root.callbacks)
+    written = {job.job_id for job in root.written}
     root.clear()
     for job in waiting:
         if not job.cancelled:
-            fate = "it is in the queue, or in the outbox" if job in written else "it was not sent, even"
+            fate = "it is in the queue, or in the outbox" if job.job_id in written else "it was not sent, even"
             job.failed(EnqueueError(f"job {job.name} id={job.job_id}: {UNCONFIRMED}; {fate} if it did"))
     if callbacks:
         logger.error("%d callbacks of on_commit were not called: %s", callbacks, UNCONFIRMED)

@@ -14,6 +14,7 @@ from tenantjobs import Current, adapter, job, testing
 from tenantjobs.enqueuing import Message
 from tenantjobs.execution import execute
 from tests.benchmarks.measure import Row, per_call, process_cpu, rate
+from tests.benchmarks.scoping import scoping_cost
 
 JOBS = 5_000
 OUTPUT = Path("build/bench.json")
@@ -24,7 +25,7 @@ def nothing(number: int) -> None: ...
 
 
 def main() -> int:
-    rows = [*import_cost(), *context_cost(), *door_cost(), *database_queue()]
+    rows = [*import_cost(), *context_cost(), *door_cost(), *scoping_cost(), *database_queue()]
     print(f"Python {platform.python_version()}, {platform.machine()}, medians; spread is (max - min) / median\n")
     print(f"{'':58} {'':>12}      spread  goal")
     for row in rows:

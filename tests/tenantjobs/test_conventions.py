@@ -123,6 +123,22 @@ def test_what_a_subclass_overrides_is_what_runs() -> None:
     assert Express(3).deliver_now() == "express"  # type: ignore[attr-defined]  # planted at run time
 
 
+def test_what_is_declared_stays_declared_for_a_method_that_a_test_replaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts: list[int] = []
+
+    def unreachable(self: Delivery, note: str = "") -> str:
+        attempts.append(self.key)
+        if len(attempts) < 3:
+            raise ConnectionError
+        return note
+
+    monkeypatch.setattr(Delivery, "deliver", unreachable)
+    Delivery(1).deliver_later()
+
+    assert testing.drain() == 3
+    assert attempts == [1, 1, 1]
+
+
 def test_options_of_one_call_are_set_before_it() -> None:
     Delivery(1).deliver_later.set(queue="low", wait=60)("x")
     (waiting,) = enqueued_jobs()

@@ -193,6 +193,19 @@ def test_a_key_that_says_nothing_is_refused_at_the_call(key: Any) -> None:
     assert enqueued_jobs() == []
 
 
+def test_a_key_that_cannot_be_computed_is_refused_at_the_call_and_says_why() -> None:
+    @job(name="tests.unreadable_key", policies=[idempotent(key=lambda number: 1 // number)])
+    def divide(number: int) -> None:
+        charged.append(number)
+
+    wanted = r"tests.unreadable_key: its idempotency key could not be computed .*: ZeroDivisionError: "
+    with pytest.raises(SerializationError, match=wanted):
+        divide.perform_later(0)
+    with pytest.raises(SerializationError, match=wanted):
+        divide.perform_now(0)
+    assert (enqueued_jobs(), charged) == ([], [])
+
+
 def test_an_adapter_without_a_ledger_says_so_rather_than_running_unguarded() -> None:
     with testing.override(adapter="inline"), pytest.raises(ConfigurationError, match="no ledger"):
         charging().perform_later(7)

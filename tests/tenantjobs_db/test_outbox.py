@@ -125,6 +125,16 @@ def test_a_relay_does_not_take_what_another_has_claimed(
     assert relay.relay() == 1
 
 
+def test_a_job_that_somebody_publishes_cannot_be_taken_back(
+    rows: OutboxRows, leave: Callable[..., list[str]], database: Database
+) -> None:
+    ids = leave(envelopes(2))
+    rows.claim(1)
+
+    assert [rows.cancel(job_id) for job_id in ids] == [False, True]
+    assert waiting(database) == ids[:1]
+
+
 def test_what_a_dead_relay_had_claimed_is_taken_over(
     rows: OutboxRows, relay: Relay, target: Target, leave: Callable[..., list[str]], database: Database
 ) -> None:

@@ -44,8 +44,8 @@ class Stamped:
     def stamp(self) -> None: ...
 
 
-class Parcel(Announced, Stamped, Base):
-    __tablename__ = "parcels"
+class Shipment(Announced, Stamped, Base):
+    __tablename__ = "shipments"
     __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "plain"}
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -66,7 +66,7 @@ class Parcel(Announced, Stamped, Base):
     post_later = later(post)
 
 
-class Express(Parcel):
+class Express(Shipment):
     __mapper_args__ = {"polymorphic_identity": "express"}
 
     @after_create_commit
@@ -100,9 +100,9 @@ def tables(engine: Engine) -> Iterator[None]:
 
 
 @pytest.fixture
-def parcel(maker: Maker, elsewhere: Recording) -> int:
+def shipment(maker: Maker, elsewhere: Recording) -> int:
     with maker.begin() as session:
-        session.add(Parcel(id=7, title="old"))
+        session.add(Shipment(id=7, title="old"))
     seen.clear()
     elsewhere.batches.clear()
     return 7
@@ -110,19 +110,19 @@ def parcel(maker: Maker, elsewhere: Recording) -> int:
 
 def test_a_new_record_is_announced_once_after_the_commit(maker: Maker, elsewhere: Recording) -> None:
     with maker.begin() as session:
-        parcel = Parcel(title="a")
-        session.add(parcel)
+        shipment = Shipment(title="a")
+        session.add(shipment)
         session.flush()
-        parcel.title = "b"
+        shipment.title = "b"
         session.flush()
         assert seen == []
 
     assert seen == [("created", 1, (None, "b"), "acme")]
 
 
-def test_what_was_updated_is_told_once_with_all_that_changed(maker: Maker, parcel: int) -> None:
+def test_what_was_updated_is_told_once_with_all_that_changed(maker: Maker, shipment: int) -> None:
     with maker.begin() as session:
-        record = session.get_one(Parcel, parcel)
+        record = session.get_one(Shipment, shipment)
         for title in ("x", "y"):
             record.title = title
             session.flush()
@@ -130,9 +130,9 @@ def test_what_was_updated_is_told_once_with_all_that_changed(maker: Maker, parce
     assert seen == [("updated", 7, {"title": ("old", "y")})]
 
 
-def test_what_was_changed_back_was_not_updated(maker: Maker, parcel: int) -> None:
+def test_what_was_changed_back_was_not_updated(maker: Maker, shipment: int) -> None:
     with maker.begin() as session:
-        record = session.get_one(Parcel, parcel)
+        record = session.get_one(Shipment, shipment)
         for title in ("x", "old"):
             record.title = title
             session.flush()
@@ -140,32 +140,32 @@ def test_what_was_changed_back_was_not_updated(maker: Maker, parcel: int) -> Non
     assert seen == []
 
 
-def test_a_deleted_record_can_still_be_read(maker: Maker, parcel: int) -> None:
+def test_a_deleted_record_can_still_be_read(maker: Maker, shipment: int) -> None:
     with maker.begin() as session:
-        session.get_one(Parcel, parcel).title = "last"
+        session.get_one(Shipment, shipment).title = "last"
         session.flush()
-        session.delete(session.get_one(Parcel, parcel))
+        session.delete(session.get_one(Shipment, shipment))
 
     assert seen == [("destroyed", "last")]
 
 
 def test_created_and_deleted_in_one_transaction_is_nothing(maker: Maker, elsewhere: Recording) -> None:
     with maker.begin() as session:
-        parcel = Parcel(title="a")
-        session.add(parcel)
+        shipment = Shipment(title="a")
+        session.add(shipment)
         session.flush()
-        session.delete(parcel)
+        session.delete(shipment)
 
     assert (seen, elsewhere.sent) == ([], [])
 
 
 def test_a_deletion_that_is_rolled_back_leaves_the_record_created(maker: Maker, elsewhere: Recording) -> None:
     with maker.begin() as session:
-        parcel = Parcel(title="a")
-        session.add(parcel)
+        shipment = Shipment(title="a")
+        session.add(shipment)
         session.flush()
         savepoint = session.begin_nested()
-        session.delete(parcel)
+        session.delete(shipment)
         session.flush()
         savepoint.rollback()
 
@@ -175,13 +175,13 @@ def test_a_deletion_that_is_rolled_back_leaves_the_record_created(maker: Maker, 
 def test_a_rollback_and_a_rolled_back_savepoint_forget(maker: Maker, elsewhere: Recording) -> None:
     with maker.begin() as session:
         with pytest.raises(ZeroDivisionError), session.begin_nested():
-            session.add(Parcel(title="a"))
+            session.add(Shipment(title="a"))
             session.flush()
             raise ZeroDivisionError
         with session.begin_nested():
-            session.add(Parcel(id=20, title="b"))
+            session.add(Shipment(id=20, title="b"))
     with maker() as session:
-        session.add(Parcel(title="c"))
+        session.add(Shipment(title="c"))
         session.flush()
         session.rollback()
 
@@ -210,7 +210,7 @@ def test_an_error_stops_no_other_and_jobs_leave_at_once(
 
 def test_the_scope_is_that_of_the_call_though_the_flush_comes_later(maker: Maker, elsewhere: Recording) -> None:
     with maker.begin() as session, Current.switch("another", tenant_id="globex"):
-        session.add(Parcel(title="a"))
+        session.add(Shipment(title="a"))
 
     assert seen == [("created", 1, (None, "a"), "globex")]
     assert [envelope.tenant_id for envelope in elsewhere.envelopes] == ["globex"]
@@ -218,24 +218,24 @@ def test_the_scope_is_that_of_the_call_though_the_flush_comes_later(maker: Maker
 
 def test_a_record_reads_from_the_database_again_after_its_callbacks(maker: Maker, elsewhere: Recording) -> None:
     with maker() as session:
-        parcel = Parcel(title="a")
-        session.add(parcel)
+        shipment = Shipment(title="a")
+        session.add(shipment)
         session.commit()
-        assert "title" not in parcel.__dict__
-        assert parcel.title == "a"
+        assert "title" not in shipment.__dict__
+        assert shipment.title == "a"
 
 
-def test_statements_past_the_session_are_not_seen(maker: Maker, parcel: int, elsewhere: Recording) -> None:
+def test_statements_past_the_session_are_not_seen(maker: Maker, shipment: int, elsewhere: Recording) -> None:
     with maker.begin() as session:
-        session.execute(delete(Parcel))
-        session.execute(insert(Parcel).values(id=9, kind="plain", title="x"))
+        session.execute(delete(Shipment))
+        session.execute(insert(Shipment).values(id=9, kind="plain", title="x"))
 
     assert seen == []
 
 
 def test_a_job_of_a_new_record_is_written_in_its_transaction(maker: Maker, within: Joining) -> None:
     with maker.begin() as session:
-        session.add_all([Parcel(title="a"), Parcel(title="b")])
+        session.add_all([Shipment(title="a"), Shipment(title="b")])
         session.flush()
 
     assert len(within.writes) == 1
@@ -244,7 +244,7 @@ def test_a_job_of_a_new_record_is_written_in_its_transaction(maker: Maker, withi
 
 def test_a_job_of_a_new_record_needs_a_tenant(maker: Maker, elsewhere: Recording) -> None:
     with pytest.raises(TenantMissing), Current.restored(Snapshot()), maker.begin() as session:
-        session.add(Parcel(title="a"))
+        session.add(Shipment(title="a"))
 
     assert elsewhere.sent == []
 
@@ -257,13 +257,13 @@ def _unset() -> Any:
 
 def test_a_session_that_nobody_follows_is_refused(engine: Engine, elsewhere: Recording) -> None:
     with pytest.raises(ConfigurationError, match="is not followed"), Session(engine) as session:
-        session.add(Parcel(title="a"))
+        session.add(Shipment(title="a"))
         session.flush()
 
 
 async def test_async_sessions_run_callbacks_too(amaker: async_sessionmaker[AsyncSession], elsewhere: Recording) -> None:
     async with amaker.begin() as session:
-        session.add(Parcel(title="a"))
+        session.add(Shipment(title="a"))
 
     assert seen == [("created", 1, (None, "a"), "acme")]
     assert len(elsewhere.sent) == 1
@@ -285,7 +285,7 @@ def test_a_pending_record_gets_its_key_and_a_transient_one_is_refused(maker: Mak
         session.add(pending := Express(title="later"))
         pending.post_later()
         with pytest.raises(SerializationError, match="in no session"):
-            Parcel(title="nowhere").post_later()
+            Shipment(title="nowhere").post_later()
 
     assert len(elsewhere.sent) == 2
 
@@ -293,7 +293,7 @@ def test_a_pending_record_gets_its_key_and_a_transient_one_is_refused(maker: Mak
 def test_another_session_does_not_decide(maker: Maker, elsewhere: Recording) -> None:
     with maker() as session:
         session.begin()
-        session.add(Parcel(title="a"))
+        session.add(Shipment(title="a"))
         with maker() as other:
             other.begin()
             session.flush()

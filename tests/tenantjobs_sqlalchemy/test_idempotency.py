@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
 from tenantjobs import Current, adapter, definition, idempotent, job, once, testing
-from tenantjobs.errors import ConfigurationError, DuplicateJob, TenantMissing
+from tenantjobs.errors import ConfigurationError, DuplicateJob, SerializationError, TenantMissing
 from tenantjobs.execution import aexecute, execute
 from tenantjobs.outcome import Failed, Finished, Retried
 from tenantjobs_db import schema
@@ -396,3 +396,16 @@ def messages(engine: Engine) -> list[str]:
     """What failed attempts said."""
     with engine.connect() as connection:
         return list(connection.scalars(select(failures.c.message)))
+
+
+def test_the_key_of_a_record_that_is_expired_and_in_no_session_is_an_error_that_says_so(maker: Maker) -> None:
+    @job(name=f"tests.keys.{next(numbers)}", policies=[idempotent(key=lambda order: order.name)])
+    def ship(order: Order) -> None: ...
+
+    with maker() as session:
+        order = Order(name="a")
+        session.add(order)
+        session.commit()  # expires it
+
+    with pytest.raises(SerializationError, match=r"its idempotency key could not be computed .* DetachedInstanceError"):
+        ship.perform_later(order)

@@ -104,6 +104,8 @@ def test_the_package_says_what_is_public() -> None:
         "begin",
         "current_session",
         "deadlock",
+        "insert_once",
         "install",
+        "locked",
         "uninstall",
     ]

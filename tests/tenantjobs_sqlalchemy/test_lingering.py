@@ -129,7 +129,10 @@ def test_it_can_be_switched_off_for_some_sessions(
     assert handle.job_id not in reports.messages[0]
 
 
-def test_no_thread_is_left_once_nothing_waits(hasty: sessionmaker[Session], reports: Reports) -> None:
+def test_no_thread_is_left_once_nothing_waits(
+    hasty: sessionmaker[Session], reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lingering, "_watch", lingering.Watch())  # without the sessions of other tests
     watched_again(hasty, reports)
     thread = lingering._watch._thread
     if thread is not None:

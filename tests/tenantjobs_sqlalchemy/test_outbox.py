@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, delete, insert, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Engine, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
 from tenantjobs import adapter, job, outbox, runtime, testing
-from tenantjobs.errors import ConfigurationError
+from tenantjobs.errors import ConfigurationError, UnsupportedCapability
+from tenantjobs.handle import Handle
 from tenantjobs_db import schema, tables
 from tests.tenantjobs_sqlalchemy.conftest import Order, Recording, Statements, named
 
@@ -174,10 +176,28 @@ def test_what_cannot_be_published_is_left_to_the_relay(
     assert elsewhere.envelopes[0].id == handle.job_id
 
 
+def test_what_waits_for_the_relay_can_be_taken_back(maker: Maker, elsewhere: Recording, waiting: Any) -> None:
+    elsewhere.error = ConnectionError("the broker is down")
+    with maker.begin():
+        handle = note.perform_later(1)
+        other = note.perform_later(2)
+    elsewhere.error = None
+
+    assert handle.cancel() is True
+    assert handle.enqueued is False
+    assert waiting() == [other.job_id]
+    assert relayed() == 1
+    assert elsewhere.sent == [2]
+
+    with pytest.raises(UnsupportedCapability):  # the queue has it, and this one gives nothing back
+        other.cancel()
+
+
 def test_a_session_on_a_connection_from_outside_does_without(
     engine: Engine, maker: Maker, elsewhere: Recording, waiting: Any
 ) -> None:
     """As in a test that wraps everything in a transaction: it is not known when that commits."""
+    statements = Statements(engine)
     with engine.connect() as connection:
         outer = connection.begin()
         with maker(bind=connection, join_transaction_mode="create_savepoint") as session:
@@ -189,7 +209,7 @@ def test_a_session_on_a_connection_from_outside_does_without(
 
         outer.rollback()
 
-    assert waiting() == []
+    assert statements.inserts("tj_outbox") == []
 
 
 def test_without_the_applications_engine_it_is_refused_at_the_call(maker: Maker, elsewhere: Recording) -> None:
@@ -287,3 +307,37 @@ def test_jobs_reach_a_queue_in_a_database_of_its_own(
         assert testing.drain() == 1
     with engine.connect() as connection:
         assert connection.scalars(select(tables.jobs.c.id)).all() == []
+
+
+class TestAConnectionThatIsLostAtTheCommit:
+    """Nobody knows whether the commit took place; the outbox does."""
+
+    def test_before_it(self, maker: Maker, engine: Engine, elsewhere: Recording, waiting: Any) -> None:
+        lost = self.commit(maker, engine, takes_place=False)
+
+        assert (lost.enqueued, elsewhere.sent, waiting()) == (False, [], [])
+
+    def test_after_it(self, maker: Maker, engine: Engine, elsewhere: Recording, waiting: Any) -> None:
+        lost = self.commit(maker, engine, takes_place=True)
+
+        assert (lost.enqueued, elsewhere.sent, waiting()) == (False, [], [lost.job_id])
+        assert "in the outbox if it did" in str(lost.enqueue_error)
+
+        with engine.begin() as connection:
+            connection.execute(update(tables.outbox).values(relay_at=datetime(2001, 1, 1, tzinfo=UTC)))
+
+        assert relayed() == 1
+        assert elsewhere.sent == [1]
+
+    def commit(self, maker: Maker, engine: Engine, *, takes_place: bool) -> Handle:
+        def lose(connection: Any) -> None:
+            (connection.commit if takes_place else connection.rollback)()
+            raise OperationalError("COMMIT", None, ConnectionError("the server hung up"))
+
+        with maker() as session:
+            session.add(Order(name="a"))
+            handle = note.perform_later(1)
+            with pytest.MonkeyPatch.context() as patch, pytest.raises(OperationalError):
+                patch.setattr(engine.dialect, "do_commit", lose)
+                session.commit()
+        return handle

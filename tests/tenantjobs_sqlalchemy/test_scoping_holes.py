@@ -23,7 +23,7 @@ from sqlalchemy import (
     union_all,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import (
@@ -537,6 +537,19 @@ class TestWrites:
             session.commit()
 
             assert session.scalars(select(Note.text).order_by(Note.id)).all() == ["a", "note 3", "b"]
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            pytest.param(insert(Note).prefix_with("OR REPLACE").values(id=2, text="mine"), id="replace"),
+            pytest.param(
+                mysql.insert(Note).values(id=2, text="mine").on_duplicate_key_update(text="mine"), id="on duplicate key"
+            ),
+        ],
+    )
+    def test_what_replaces_rows_of_anybody_is_refused(self, session: Session, statement: Any) -> None:
+        with acme(), pytest.raises(WrongTenant, match="that may be another tenant's"):
+            session.execute(statement)
 
 
 class TestPin:

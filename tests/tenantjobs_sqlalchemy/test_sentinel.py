@@ -16,7 +16,7 @@ from tenantjobs.definition import Definition, registry
 from tenantjobs.execution import aexecute, execute
 from tenantjobs.outcome import Failed, Finished
 from tenantjobs.sentinel import TenantLeak
-from tenantjobs_sqlalchemy import current_session
+from tenantjobs_sqlalchemy import current_session, locked, rls
 from tests.tenantjobs_sqlalchemy.conftest import Card, Recording
 
 pytestmark = pytest.mark.tenantjobs_leaks
@@ -86,6 +86,17 @@ def run(statement: Any, *parameters: Any) -> Any:
         text("DELETE FROM cards WHERE id = 2"),
         text("SELECT title FROM cards WHERE tenant_id = '20'"),
         text("INSERT INTO cards (id, tenant_id, title) VALUES (3, '20', 'x')"),
+    ],
+    ids=str,
+)
+def test_a_text_that_does_not_ask_for_its_tenant_is_a_leak(leaks: Any, statement: Any) -> None:
+    assert leaks(lambda: run(statement)) == ["unscoped query"]
+
+
+@pytest.mark.usefixtures("maker", "rows")
+@pytest.mark.parametrize(
+    "statement",
+    [
         select(cards.c.title),
         select(cards.c.title).where(cards.c.tenant_id == "20"),
         cards.insert().values(id=3, tenant_id="20", title="x"),
@@ -94,8 +105,14 @@ def run(statement: Any, *parameters: Any) -> Any:
     ],
     ids=str,
 )
-def test_a_statement_that_does_not_ask_for_its_tenant_is_a_leak(leaks: Any, statement: Any) -> None:
-    assert leaks(lambda: run(statement)) == ["unscoped query"]
+def test_a_statement_on_a_connection_of_no_session_is_a_leak(leaks: Any, engine: Engine, statement: Any) -> None:
+    """In a session it would have been narrowed, or refused."""
+
+    def work() -> None:
+        with engine.begin() as connection:
+            connection.execute(statement)
+
+    assert leaks(work) == ["unscoped query"]
 
 
 @pytest.mark.usefixtures("maker", "rows")
@@ -137,6 +154,16 @@ def test_what_the_orm_scopes_is_none(leaks: Any) -> None:
         session.get(Card, 5)
 
     assert leaks(work) == []
+
+
+@pytest.mark.usefixtures("maker", "rows")
+def test_a_lock_on_a_record_is_none(leaks: Any) -> None:
+    def lock() -> None:
+        card = current_session().scalars(select(Card)).first()
+        with locked(card):
+            card.title = "changed"
+
+    assert leaks(lock) == []
 
 
 @pytest.mark.usefixtures("maker", "rows")
@@ -239,7 +266,7 @@ def test_a_session_that_is_closed_is_none(leaks: Any, engine: Engine) -> None:
 @pytest.mark.postgres
 @pytest.mark.parametrize("url", ["postgres"], indirect=True)
 @pytest.mark.parametrize(
-    "setting", ["SET search_path TO pg_catalog", "SET app.tenant_id TO '10'", "SET ROLE pg_monitor"]
+    "setting", ["SET search_path TO pg_catalog", "SET tenantjobs.tenant_id TO '10'", "SET ROLE pg_monitor"]
 )
 @pytest.mark.usefixtures("maker")
 def test_a_connection_that_goes_back_with_a_setting_is_a_leak(leaks: Any, engine: Engine, setting: str) -> None:
@@ -255,7 +282,7 @@ def test_a_connection_that_goes_back_with_a_setting_is_a_leak(leaks: Any, engine
 
 @pytest.mark.postgres
 @pytest.mark.parametrize("url", ["postgres"], indirect=True)
-@pytest.mark.parametrize("setting", ["SET LOCAL search_path TO pg_catalog", "SET LOCAL app.tenant_id TO '10'"])
+@pytest.mark.parametrize("setting", ["SET LOCAL search_path TO pg_catalog", "SET LOCAL tenantjobs.tenant_id TO '10'"])
 @pytest.mark.usefixtures("maker")
 def test_a_setting_of_the_transaction_is_none(leaks: Any, engine: Engine, setting: str) -> None:
     def work() -> None:
@@ -286,3 +313,14 @@ def test_nobody_looks_outside_of_jobs_or_without_a_sentinel(data: Any, engine: E
 def test_a_way_of_watching_that_does_not_exist_is_refused() -> None:
     with pytest.raises(sentinel.ConfigurationError, match="warn, raise, count"):
         sentinel.watch("panic")  # type: ignore[arg-type]  # the mistake under test
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("url", ["postgres"], indirect=True)
+@pytest.mark.usefixtures("maker", "rows")
+def test_what_row_level_security_holds_need_not_ask(leaks: Any, engine: Engine) -> None:
+    rls.install(engine)
+    try:
+        assert leaks(lambda: run(text("SELECT title FROM cards"))) == []
+    finally:
+        rls.uninstall()

@@ -7,10 +7,12 @@ import threading
 from typing import Any
 
 import pytest
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy import event, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_session, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
+import tenantjobs_sqlalchemy
 from tenantjobs import job, on_commit
 from tests.tenantjobs_sqlalchemy.conftest import Joining, Order, Recording, Statements, named
 
@@ -225,3 +227,121 @@ async def _in_a_copy(function: Any) -> Any:
         return function()
 
     return await asyncio.create_task(run())
+
+
+async def test_a_commit_that_fails_drops_the_job(amaker: Maker, elsewhere: Recording) -> None:
+    async with amaker.begin() as session:
+        session.add(Order(name="a"))
+    with pytest.raises(IntegrityError):
+        async with amaker.begin() as session:
+            session.add(Order(name="a"))
+            handle = note.perform_later(1)
+
+    assert (elsewhere.sent, handle.enqueued) == ([], False)
+
+
+async def test_a_connection_lost_at_the_commit_is_not_taken_for_a_commit(
+    amaker: Maker, async_engine: AsyncEngine, elsewhere: Recording
+) -> None:
+    def lose(_connection: Any) -> None:
+        raise ConnectionError
+
+    async with amaker() as session:
+        await session.scalars(select(Order))
+        handle = note.perform_later(1)
+        event.listen(async_engine.sync_engine, "commit", lose)
+        with pytest.raises(ConnectionError):
+            await session.commit()
+        event.remove(async_engine.sync_engine, "commit", lose)
+
+    assert (elsewhere.sent, handle.enqueued) == ([], False)
+    assert "not known whether it took place" in str(handle.enqueue_error)
+
+
+async def test_savepoints_three_deep_go_up_one_by_one_and_may_end_with_their_outer_one(
+    amaker: Maker, elsewhere: Recording
+) -> None:
+    async with amaker.begin() as session:
+        async with session.begin_nested() as first:
+            note.perform_later(1)
+            async with session.begin_nested():
+                note.perform_later(2)
+                async with session.begin_nested() as third:
+                    note.perform_later(3)
+                    await third.rollback()
+            await first.commit()
+        outer = await session.begin_nested()
+        await session.begin_nested()
+        await session.begin_nested()
+        note.perform_later(4)
+        await outer.rollback()
+
+    assert elsewhere.sent == [1, 2]
+
+
+async def test_a_job_waits_for_the_outer_session_too(amaker: Maker, elsewhere: Recording) -> None:
+    async with amaker.begin():
+        async with amaker.begin():
+            note.perform_later(1)
+
+        assert elsewhere.sent == []
+
+    assert elsewhere.sent == [1]
+
+
+@pytest.mark.parametrize("hook", ["before_commit", "before_flush", "after_flush", "after_commit"])
+async def test_jobs_of_hooks_leave_with_the_commit(async_engine: AsyncEngine, elsewhere: Recording, hook: str) -> None:
+    class Hooked(Session):
+        """Sessions of this test alone."""
+
+    event.listen(Hooked, hook, lambda *_: note.perform_later(hook))
+    hooked = async_sessionmaker(async_engine, sync_session_class=Hooked)
+    tenantjobs_sqlalchemy.install(hooked)
+    async with hooked.begin() as session:
+        session.add(Order(name="a"))
+
+        assert elsewhere.sent == []
+    tenantjobs_sqlalchemy.uninstall()
+
+    assert elsewhere.sent == [hook]
+
+
+async def test_a_scoped_session_holds_jobs_until_it_is_removed(amaker: Maker, elsewhere: Recording) -> None:
+    registry = async_scoped_session(amaker, scopefunc=asyncio.current_task)
+    await registry.scalars(select(Order))
+    note.perform_later(1)
+
+    assert elsewhere.sent == []
+
+    await registry.remove()
+
+    assert elsewhere.sent == [1]
+
+    registry.add(Order(name="a"))
+    note.perform_later(2)
+    await registry.commit()
+    await registry.remove()
+
+    assert elsewhere.sent == [1, 2]
+
+
+@pytest.mark.parametrize("mode", ["create_savepoint", "rollback_only", "conditional_savepoint", "control_fully"])
+async def test_in_a_test_that_wraps_everything_in_a_transaction_jobs_leave_with_the_commit(
+    async_engine: AsyncEngine, amaker: Maker, elsewhere: Recording, mode: Any
+) -> None:
+    async with async_engine.connect() as connection:
+        outer = await connection.begin()
+        async with amaker(bind=connection, join_transaction_mode=mode) as session:
+            session.add(Order(name="a"))
+            note.perform_later(1)
+            await session.commit()
+
+            assert elsewhere.sent == [1]
+
+            session.add(Order(name="b"))
+            note.perform_later(2)
+            await session.rollback()
+
+            assert elsewhere.sent == [1]
+        if outer.is_active:
+            await outer.rollback()

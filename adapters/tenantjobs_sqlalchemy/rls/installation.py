@@ -46,6 +46,11 @@ def install(
     checks.register(_check)
 
 
+def holds(engine: Engine) -> bool:
+    """Whether the transactions of this engine are told whom they are for, so that the database keeps them to it."""
+    return any(engine.pool is installed.pool for installed in list(_installed))
+
+
 def uninstall() -> None:
     """Undo every ``install``. For tests."""
     for engine, following in list(_installed.items()):

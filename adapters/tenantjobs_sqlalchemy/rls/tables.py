@@ -61,28 +61,44 @@ def tables(*sources: Any) -> list[TenantTable]:
     A source is a ``MetaData``, a declarative base or a model; a ``TenantTable`` is itself. ``ConfigurationError`` for a
     table that policies cannot be made for, and for a source without tenants' tables.
     """
+    found, mistakes = find(*sources)
+    if mistakes:
+        raise ConfigurationError("\n".join(mistakes))
+    return found
+
+
+def find(*sources: Any) -> tuple[list[TenantTable], list[str]]:
+    """The same tables, and what is wrong with others."""
     found: dict[tuple[str | None, str], TenantTable] = {}
+    mistakes: list[str] = []
     for source in sources or (None,):
-        ours = [source] if isinstance(source, TenantTable) else list(_tables_of(source))
-        if not ours and source is not None:
-            raise ConfigurationError(
+        ours: list[TenantTable] = [source] if isinstance(source, TenantTable) else []
+        for model, mapper, table in _mapped(source):
+            try:
+                ours.append(_described(model, mapper, table))
+            except ConfigurationError as error:
+                mistakes.append(str(error))
+        if not ours and not mistakes and source is not None:
+            mistakes.append(
                 f"{source!r:.80} has no tables of tenants: give a MetaData, a base or a model with TenantScoped in it, "
                 f'or a TenantTable("name")'
             )
         found.update({(table.schema, table.name): table for table in ours})
-    return sorted(found.values(), key=str)
+    return sorted(found.values(), key=str), mistakes
 
 
-def _tables_of(source: Any) -> Iterator[TenantTable]:
+def _mapped(source: Any) -> Iterator[tuple[type, Mapper[Any], Table]]:
+    if isinstance(source, TenantTable):
+        return
     metadata = source if isinstance(source, MetaData) else getattr(source, "metadata", None)
-    mapper: object = inspect(source, raiseerr=False) if isinstance(source, type) else None
+    wanted: object = inspect(source, raiseerr=False) if isinstance(source, type) else None
     for model in _models(TenantScoped):
-        ours: Mapper[Any] = inspect(model)
-        table = ours.local_table
+        mapper: Mapper[Any] = inspect(model)
+        table = mapper.local_table
         if not isinstance(table, Table):
             continue
-        if ours is mapper or (mapper is None and (source is None or table.metadata is metadata)):
-            yield _described(model, ours, table)
+        if mapper is wanted or (wanted is None and (source is None or table.metadata is metadata)):
+            yield model, mapper, table
 
 
 def _models(base: type[Any]) -> Iterator[type[Any]]:

@@ -10,8 +10,9 @@ from sqlalchemy.util import greenlet_spawn
 
 from tenantjobs.current import cleared
 from tenantjobs.errors import ConfigurationError
+from tenantjobs_sqlalchemy.rls import catalogue
 from tenantjobs_sqlalchemy.rls.policies import SYSTEM, SYSTEM_POLICY, TENANT, TENANT_POLICY
-from tenantjobs_sqlalchemy.rls.tables import TenantTable, tables
+from tenantjobs_sqlalchemy.rls.tables import TenantTable, find
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -35,16 +36,18 @@ async def averify(engine: AsyncEngine, *sources: Any) -> None:
 
 def findings(engine: Engine, *sources: Any) -> list[str]:
     """The reasons themselves."""
+    wanted, mistakes = find(*sources)
     with cleared(), engine.connect() as connection:
-        return [*_of_role(connection), *_of_settings(connection), *_of_tables(connection, tables(*sources))]
+        return [*_of_role(connection), *_of_settings(connection), *mistakes, *_of_tables(connection, wanted)]
 
 
 def _of_role(connection: Connection) -> Iterator[str]:
-    roles = connection.execute(_ROLES).all()
+    roles = connection.execute(catalogue.ROLES).all()
     for role in roles:
         power = "is a superuser" if role.rolsuper else "has BYPASSRLS" if role.rolbypassrls else "has CREATEROLE"
         if role.is_own:
-            yield f"role {role.rolname} {power}, and is held by no policy: connect as a role without it"
+            held = "is held by no policy" if role.rolsuper or role.rolbypassrls else "can join a role that passes them"
+            yield f"role {role.rolname} {power}, and {held}: connect as a role without it"
         elif not any(own.is_own and own.rolsuper for own in roles):  # who is a member of everything
             yield f"role {role.rolname} {power}, and the role of this engine is a member of it: SET ROLE gets there"
 
@@ -62,7 +65,7 @@ def _of_settings(connection: Connection) -> Iterator[str]:
 def _of_tables(connection: Connection, wanted: list[TenantTable]) -> Iterator[str]:
     seen = 0
     for table in wanted:
-        for found in connection.execute(_FAMILY, {"name": table.quoted}):
+        for found in connection.execute(catalogue.FAMILY, {"name": table.quoted}):
             seen += 1
             if found.is_wanted or found.is_within_reach:  # a partition may be read past the table that it is part of
                 yield from _of_table(connection, table, found)
@@ -75,11 +78,14 @@ def _of_table(connection: Connection, table: TenantTable, found: Row[Any]) -> It
         yield f"table {found.name} is not under row level security: run what rls.enable makes"
     elif not found.relforcerowsecurity:
         yield f"table {found.name} is not under FORCE: its owner, {found.owner}, sees every row{_us(found)}"
-    policies = connection.execute(_POLICIES, {"table": found.oid}).all()
+    policies = connection.execute(catalogue.POLICIES, {"table": found.oid}).all()
     if not any(policy.polname == TENANT_POLICY for policy in policies):
         yield f"table {found.name} has no policy {TENANT_POLICY}: run what rls.enable makes"
     for policy in policies:
         yield from _of_policy(table, found.name, policy)
+    for view in connection.execute(catalogue.VIEWS, {"table": found.oid}):
+        what = "keeps rows" if view.is_copy else f"sees what its owner {view.owner} sees"
+        yield f"view {view.name} of {found.name} {what}, whoever reads it: revoke it, or make it security_invoker"
     if found.may_truncate:
         yield f"the role may TRUNCATE {found.name}, which asks no policy: revoke it"
 
@@ -105,49 +111,3 @@ def _of_policy(table: TenantTable, name: str, policy: Row[Any]) -> Iterator[str]
             f"policy {policy.polname} on {name} is for a role whose rights the role of this engine inherits: make "
             f"that one NOINHERIT"
         )
-
-
-# Also of the role that the session began as: RESET ROLE goes back to it. A role that may create others can, up to
-# PostgreSQL 15, make itself a member of nearly any.
-_ROLES = text("""
-    SELECT rolname, rolsuper, rolbypassrls, rolname IN (current_user, session_user) AS is_own
-    FROM pg_roles
-    WHERE (rolsuper OR rolbypassrls OR rolcreaterole AND CAST(current_setting('server_version_num') AS int) < 160000)
-      AND (pg_has_role(current_user, oid, 'MEMBER') OR pg_has_role(session_user, oid, 'MEMBER'))
-    ORDER BY 4 DESC, 1
-""")
-
-_FAMILY = text("""
-    WITH RECURSIVE family(oid) AS (
-        SELECT CAST(to_regclass(:name) AS oid)
-        UNION ALL
-        SELECT inhrelid FROM pg_inherits JOIN family ON inhparent = family.oid
-    )
-    SELECT table_.oid, CAST(CAST(table_.oid AS regclass) AS text) AS name, relrowsecurity, relforcerowsecurity,
-           pg_get_userbyid(relowner) AS owner,
-           pg_has_role(relowner, 'MEMBER') AS is_owned,
-           table_.oid = CAST(to_regclass(:name) AS oid) AS is_wanted,
-           has_table_privilege(table_.oid, 'SELECT, INSERT, UPDATE, DELETE') AS is_within_reach,
-           has_table_privilege(table_.oid, 'TRUNCATE') AND NOT rolsuper AS may_truncate
-    FROM family
-    JOIN pg_class AS table_ ON table_.oid = family.oid
-    JOIN pg_roles ON rolname = current_user
-    ORDER BY 2
-""")
-
-_POLICIES = text("""
-    SELECT polname, polpermissive,
-           0 = ANY (polroles) AS is_for_all,
-           pg_get_expr(polqual, polrelid) AS seen,
-           pg_get_expr(polwithcheck, polrelid) AS written,
-           EXISTS (
-               SELECT FROM unnest(polroles) AS role
-               WHERE CASE role
-                   WHEN 0 THEN true
-                   ELSE pg_has_role(role, 'USAGE') OR pg_has_role(session_user, role, 'USAGE')
-               END
-           ) AS applies
-    FROM pg_policy
-    WHERE polrelid = CAST(:table AS oid)
-    ORDER BY 1
-""")

@@ -33,7 +33,7 @@ class TenantValue:
         known, value = self._last
         if tenant_id is None or tenant_id != known:
             if tenant_id is None:
-                tenant_of(self.name)
+                tenant_of(self.name.rpartition(".")[0])
                 return None
             try:
                 value = keys.value_of(tenant_id, self.column)

@@ -21,13 +21,12 @@ from tenantjobs_sqlalchemy.scoping.refusals import PinnedSession, Unproved
 class Pin:
     """The tenant that a transaction of a session has worked for."""
 
-    __slots__ = ("connections", "looked_at", "session", "tenant_id")
+    __slots__ = ("connections", "session", "tenant_id")
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.tenant_id: str | None = None
         self.connections: list[Connection] = []
-        self.looked_at: object = None
 
 
 def listen() -> None:
@@ -49,7 +48,9 @@ def _began(session: Session, _transaction: SessionTransaction, connection: Conne
     if engine not in _guarded:
         _guarded.add(engine)
         event.listen(engine, "before_execute", _will_compile, retval=True)
-        event.listen(engine, "before_cursor_execute", _will_send)
+        kind = engine.dialect.execution_ctx_cls
+        if not issubclass(kind, _Looked):  # engines with other options share their dialect
+            engine.dialect.execution_ctx_cls = type("Looked", (_Looked, kind), {})
         event.listen(engine, "after_execute", _sent)
 
 
@@ -75,14 +76,25 @@ def _will_compile(connection: Connection, statement: Any, many: Any, one: Any, o
     return statement, many, one
 
 
-def _will_send(connection: Connection, _cursor: Any, _text: str, _parameters: Any, context: Any, _many: bool) -> None:
-    pin = _pins.get(connection)
-    if pin is None or pin.looked_at is context:  # the batches of one INSERT have one context
-        return
-    compiled = context.compiled
-    if not isinstance(compiled, SQLCompiler) or in_force().reach.reason is not None:
-        return
-    found = witness.findings(compiled)
+class _Looked:
+    """Mixed into the execution context of a dialect: it is asked once for each statement.
+
+    The event before a cursor is used would be called for each row of an INSERT where rows are sent one by one.
+    """
+
+    compiled: Any
+    root_connection: Connection
+
+    def pre_exec(self) -> None:
+        super().pre_exec()  # type: ignore[misc]  # of the execution context
+        if isinstance(self.compiled, SQLCompiler) and in_force().reach.reason is None:
+            pin = _pins.get(self.root_connection)
+            if pin is not None:
+                _look_at(pin, self.root_connection, self)
+
+
+def _look_at(pin: Pin, connection: Connection, context: Any) -> None:
+    found = witness.findings(context.compiled)
     if found.name:
         tenant_id = refusals.tenant_of(found.name)
         if tenant_id is None:
@@ -92,7 +104,6 @@ def _will_send(connection: Connection, _cursor: Any, _text: str, _parameters: An
         if found.unproved and reads.TRUSTED not in context.execution_options:
             raise Unproved(_not_kept(found.unproved, tenant_id))
     if found.target is not None:
-        pin.looked_at = context
         values.check(found.target, context)
         if found.references:
             references.check(pin.session, connection, found.references, context)

@@ -43,25 +43,30 @@ def _attached(_session: Session, record: Any) -> None:
 def _will_flush(session: Session, *_flush: object) -> None:
     if in_force().reach.reason is not None:
         return
+    expected = _Expected()
     for record in session.new:
-        if isinstance(record, _scoped) and not _is_own(record):
+        name, own = expected[type(record)]
+        if name is not None and record.__dict__.get(name) != own:
             _fill(record)
     doubtful: dict[Mapper[Any], list[InstanceState[Any]]] = {}
     for record in (*session.dirty, *session.deleted):
-        if isinstance(record, _scoped):
+        name, own = expected[type(record)]
+        if name is not None:
             state = instance_state(record)
-            if _is_own(record) and record.__tenant_column__ not in state.committed_state:
-                continue
-            if not _is_known_to_be_own(state):
+            is_as_loaded = record.__dict__.get(name) == own and name not in state.committed_state
+            if not is_as_loaded and not _is_known_to_be_own(state):
                 doubtful.setdefault(state.mapper, []).append(state)
     for mapper, states in doubtful.items():
         _look_up(session, mapper, states)
 
 
-def _is_own(record: Any) -> bool:
-    """Whether the record says that it is the tenant's, as nearly all do."""
-    own: bool = record.__dict__.get(record.__tenant_column__) == record.__tenant_value__()
-    return own
+class _Expected(dict[type, tuple[str | None, Any]]):
+    """What records of a class say in which attribute if they are the tenant's, as nearly all of them do."""
+
+    def __missing__(self, kind: Any) -> tuple[str | None, Any]:
+        found = (kind.__tenant_column__, kind.__tenant_value__()) if issubclass(kind, _scoped) else (None, None)
+        self[kind] = found
+        return found
 
 
 def _fill(record: Any) -> None:

@@ -46,16 +46,16 @@ def _check_update(column: Column[Any], context: Any) -> None:
     for key, value in sets.items():
         if getattr(key, "key", key) == column.key and not isinstance(value, BindParameter):
             raise Unproved(_not_shown(column, "an UPDATE"))
-    for parameters in context.compiled_parameters:
-        for value in _given(column.key, parameters, several=False):
-            _require_own(column, value)
+    if column.key in context.compiled_parameters[0]:  # they all have the same names
+        for parameters in context.compiled_parameters:
+            _require_own(column, parameters[column.key])
 
 
 def _given(key: str, parameters: dict[str, Any], *, several: bool) -> list[Any]:
-    if key in parameters and not several:
-        return [parameters[key]]
+    if not several:
+        return [parameters[key]] if key in parameters else []
     row = re.compile(re.escape(key) + r"(_m\d+)?")
-    return [value for name, value in parameters.items() if several and row.fullmatch(name)]
+    return [value for name, value in parameters.items() if row.fullmatch(name)]
 
 
 def _check_selected(column: Column[Any], statement: Any) -> None:

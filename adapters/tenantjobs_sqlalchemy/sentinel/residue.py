@@ -10,9 +10,10 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Pool, event
 
 from tenantjobs import sentinel
+from tenantjobs_sqlalchemy.rls.policies import SYSTEM, TENANT
 
 # Settings that an application makes for itself are not listed by PostgreSQL, and have to be asked for by name.
-SETTINGS = ["app.tenant_id"]
+SETTINGS = [TENANT, SYSTEM]
 
 _ATTEMPT = "tenantjobs_attempt"
 _STATE = "tenantjobs_state"

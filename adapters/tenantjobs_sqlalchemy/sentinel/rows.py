@@ -6,7 +6,7 @@ from sqlalchemy import event, inspect
 
 from tenantjobs import sentinel
 from tenantjobs.current import Current
-from tenantjobs_sqlalchemy.scoping import TenantScoped, owner_text
+from tenantjobs_sqlalchemy.scoping import TenantScoped, owner_text, tenant_attribute
 
 
 def listen() -> None:
@@ -17,6 +17,6 @@ def listen() -> None:
 def _seen(record: TenantScoped, *_: object) -> None:
     if sentinel.watching() is None or Current.scope != "tenant":
         return
-    owner = inspect(record).dict.get("tenant_id")  # what is not loaded is not asked for
+    owner = inspect(record).dict.get(tenant_attribute(type(record)))  # what is not loaded is not asked for
     if owner is not None and owner_text(owner) != Current.tenant_id:
         sentinel.found("foreign row", f"has read a {type(record).__name__} of tenant {owner}")

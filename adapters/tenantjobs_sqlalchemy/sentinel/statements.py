@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, event, inspect
+from sqlalchemy import Column, Connection, Engine, Table, event, inspect
 from sqlalchemy.orm import Mapper, ORMExecuteState, Session
 
 from tenantjobs import sentinel
 from tenantjobs.current import Current
-from tenantjobs_sqlalchemy.scoping import TenantScoped, owner_text
+from tenantjobs_sqlalchemy.rls import installation as rls
+from tenantjobs_sqlalchemy.scoping import TenantScoped, owner_text, tenant_attribute
 
 OWN_ROW = "tenantjobs_own_row"
 
@@ -38,13 +39,11 @@ def _mark(state: ORMExecuteState) -> None:
         state.update_execution_options(**{OWN_ROW: True})
 
 
-def _check(
-    _connection: Connection, _cursor: object, statement: str, parameters: Any, context: Any, _many: bool
-) -> None:
+def _check(connection: Connection, _cursor: object, statement: str, parameters: Any, context: Any, _many: bool) -> None:
     if sentinel.watching() is None or Current.scope == "system":
         return
     tables = _tables(statement, _known())
-    if not tables or _is_of_own_rows(statement, context):
+    if not tables or _is_of_own_rows(statement, context) or rls.holds(connection.engine):
         return
     if not all(_asks(statement, column) for _, column in tables) or not _speaks_of(
         Current.tenant_id, statement, parameters
@@ -103,8 +102,9 @@ def _known() -> tuple[tuple[str, str], ...]:
     found: dict[str, str] = {}
     for model in _models(TenantScoped):
         mapper: Mapper[Any] | None = inspect(model, raiseerr=False)
-        if mapper is not None and isinstance(mapper.local_table, Table) and "tenant_id" in mapper.columns:
-            found[mapper.local_table.name] = mapper.columns["tenant_id"].name
+        column = None if mapper is None else mapper.columns.get(tenant_attribute(model))
+        if isinstance(column, Column) and isinstance(column.table, Table):
+            found[column.table.name] = column.name
     return tuple(found.items())
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tenantjobs import checks
 from tenantjobs.adapter import Capabilities, WorkOptions
 from tenantjobs.errors import ConfigurationError
 from tests.configuration import Run, write
@@ -177,3 +178,13 @@ def test_a_drain_is_not_taken_silently(tenantjobs: Run, folder: Path) -> None:
     write(folder, 'adapter = "fake"\napp = "my_jobs"\n[drain]\nadapter = "inline"\n')
 
     assert "[drain] is not supported yet" in tenantjobs("check", exit_code=1).stdout
+
+
+def test_what_the_application_has_installed_adds_its_findings(
+    folder: Path, tenantjobs: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "_checks", [lambda: ["a policy is missing"]])
+    write(folder, 'adapter = "inline"\n')
+    output = tenantjobs("check", exit_code=1).output
+
+    assert "problems (1)\n  a policy is missing" in output

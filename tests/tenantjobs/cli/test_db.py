@@ -72,6 +72,7 @@ class TestOutbox:
 
     @pytest.fixture(autouse=True)
     def apart(self, folder: Path) -> None:
+        write(folder, ENGINE + "import tenantjobs\n\n\n@tenantjobs.job\ndef note(): ...\n", "my_db.py")
         write(
             folder,
             'adapter = "db"\napp = "my_db"\noutbox = true\n[db]\nengine = "my_db:engine"\nurl = "sqlite:///jobs.db"\n',

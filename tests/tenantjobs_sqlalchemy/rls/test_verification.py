@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, Numeric, create_engine, text
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from tenantjobs import ConfigurationError, Current, checks
-from tenantjobs_sqlalchemy import rls
+from tenantjobs_sqlalchemy import TenantScoped, rls
 from tests.tenantjobs_sqlalchemy.rls.conftest import Base, Note, fresh_role, run
 
 pytestmark = pytest.mark.postgres
@@ -122,6 +123,32 @@ def test_a_table_with_a_hole_is_named(owner: Engine, engine: Engine, to: str, ba
     assert said in finding
 
 
+@pytest.mark.parametrize("kind", ["VIEW", "MATERIALIZED VIEW"])
+def test_a_view_that_shows_more_than_its_reader_may_see_is_named(
+    owner: Engine, role: str, engine: Engine, kind: str
+) -> None:
+    create = [f"CREATE {kind} shelf AS SELECT * FROM notes", f"GRANT SELECT ON shelf TO {role}"]
+    with changed(owner, "; ".join(create), f"DROP {kind} shelf"):
+        with engine.connect() as connection:
+            assert connection.scalar(text("SELECT count(*) FROM shelf")) == 6
+        [finding] = found(engine)
+
+    assert "view shelf of notes" in finding
+
+
+def test_a_view_that_reads_as_its_reader_or_as_a_plain_owner_is_no_hole(
+    owner: Engine, role: str, engine: Engine
+) -> None:
+    create = [
+        "CREATE VIEW shelf WITH (security_invoker = on) AS SELECT * FROM notes",
+        "CREATE VIEW desk AS SELECT * FROM notes",
+        f"ALTER VIEW desk OWNER TO {role}",
+        f"GRANT SELECT ON shelf TO {role}",
+    ]
+    with changed(owner, "; ".join(create), "DROP VIEW shelf, desk"):
+        assert found(engine) == []
+
+
 def test_a_policy_that_only_narrows_or_is_for_others_is_no_hole(owner: Engine, engine: Engine) -> None:
     with fresh_role(owner) as other:
         run(
@@ -179,6 +206,20 @@ def test_a_database_without_the_tables_is_named(engine: Engine) -> None:
         rls.verify(engine, rls.TenantTable("nowhere"))
 
 
+def test_a_model_that_no_policy_can_be_made_for_is_named_beside_the_others(owner: Engine, engine: Engine) -> None:
+    class Other(DeclarativeBase):
+        pass
+
+    class Amount(TenantScoped, Other):
+        __tablename__ = "amounts"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        tenant_id: Mapped[int] = mapped_column(Numeric(10))
+
+    run(owner, rls.disable(Note))
+    with pytest.raises(ConfigurationError, match=r"Amount\.tenant_id is of type(?s:.)*table notes is not under"):
+        rls.verify(engine, Other, Note)
+
+
 def test_every_finding_is_in_one_message(owner: Engine, engine: Engine) -> None:
     run(owner, rls.disable(Base))
 
@@ -205,6 +246,7 @@ def test_an_async_engine_is_among_what_tenantjobs_check_finds(owner: Engine, url
         assert any("table notes is not under row level security" in problem for problem in checks.problems())
     finally:
         rls.uninstall()
+        engine.sync_engine.dispose(close=False)
 
 
 def test_the_rows_are_still_held_when_the_role_resets_itself(engine: Engine) -> None:
