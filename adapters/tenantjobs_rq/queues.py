@@ -51,6 +51,7 @@ class Queues:
         with self.connection.pipeline() as pipeline:
             for name in dict.fromkeys(envelope.queue for envelope in envelopes):
                 queue = self.named(name)
+                pipeline.sadd(Queue.redis_queues_keys, queue.key)  # enqueue_many of RQ 2.0 does not
                 ready = []
                 for envelope in (each for each in envelopes if each.queue == name):
                     if envelope.due_at is not None and envelope.due_at > now:

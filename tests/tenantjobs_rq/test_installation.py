@@ -258,6 +258,42 @@ def test_a_worker_that_nobody_told_asks_the_configuration(here: Shop, install: I
     assert here.got(sent) == "-"
 
 
+def test_the_module_of_a_job_may_be_what_declares_the_policy(here: Shop, tmp_path: Path) -> None:
+    (tmp_path / "reports.py").write_text(
+        "import tenantjobs_rq\n"
+        "from tenantjobs.current import Current\n"
+        "tenantjobs_rq.install('optional')\n"
+        "imported_in = Current.scope\n"
+        "def build():\n"
+        "    return [imported_in, Current.scope]\n"
+    )
+    sent = here.queue.enqueue("reports.build")
+    command = ["worker", "--burst", "-j", "tenantjobs_rq.TenantJob", "-P", str(tmp_path), here.name]
+    with servers.process(tmp_path / "worker.log", *command) as worker:
+        worker.wait(20)
+
+    assert here.got(sent) == ["unset", "unset"]
+
+
+def test_the_module_of_a_job_is_imported_in_no_scope(
+    here: Shop, install: Install, acme: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"module_{here.name}"
+    (tmp_path / f"{name}.py").write_text(
+        "from tenantjobs.current import Current\n"
+        "imported_in = Current.scope\n"
+        "def build():\n"
+        "    return [imported_in, Current.scope]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    install()
+    with acme:
+        sent = here.queue.enqueue(f"{name}.build")
+    work(here)
+
+    assert here.got(sent) == ["unset", "tenant"]
+
+
 def test_a_second_installation_changes_nothing(install: Install) -> None:
     install()
     before = Job.perform
