@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
-from tenantjobs import adapter, transaction
+from tenantjobs import adapter, runtime, transaction
 from tenantjobs.adapter import Capabilities, HasLedger
 from tenantjobs.colours import Colour
 from tenantjobs.errors import ConfigurationError, LeaseLost
@@ -102,11 +102,13 @@ async def behind_key(
 def ledger_for(what: str) -> Ledger:
     """The ledger of the configured adapter; ``ConfigurationError`` naming ``what`` wants it, if there is none."""
     configured = adapter.configured()
+    if not isinstance(configured, HasLedger) and runtime.settings().sections.get("db"):
+        configured = adapter.built("db")  # the queue is elsewhere, and the ledger in the database
     if isinstance(configured, HasLedger):
         return configured.ledger
     raise ConfigurationError(
         f"{what}, and the adapter {type(configured).__name__} has no ledger to keep its key in: configure "
-        f"adapter = 'db', or do without the key"
+        f"adapter = 'db', or a database for the ledger in [db], or do without the key"
     )
 
 

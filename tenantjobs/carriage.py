@@ -1,0 +1,111 @@
+"""Carriage of the scope beside the native jobs of other queues: what travels, where it counts, and who may run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Literal
+
+import msgspec
+
+from tenantjobs.current import Current, locate_tenant
+from tenantjobs.errors import TenantjobsError, TenantMissing
+from tenantjobs.scopes import Scope, in_force
+from tenantjobs.snapshot import EMPTY, Snapshot
+
+KEY = "tenantjobs"
+VERSION = 1
+
+Header = dict[str, Any]
+Tenancy = Literal["required", "optional", "observe"]
+
+logger = logging.getLogger("tenantjobs.carriage")
+
+
+class Unreadable(ValueError):
+    """The header is there, and says nothing that this process may rely on."""
+
+
+def write(snapshot: Snapshot) -> Header | None:
+    """The header of a scope; None for an empty one, so that its message stays as it was."""
+    return {"v": VERSION, **msgspec.json.decode(snapshot.encode())} if snapshot else None
+
+
+def refusal(error: Exception) -> Header:
+    """What is sent for a scope that cannot be written: a header that every worker refuses, and says why."""
+    return {"v": VERSION, "error": f"{type(error).__name__}: {error}"}
+
+
+def read(header: object) -> Snapshot:
+    """The scope that the header carries, an empty one if there is no header; ``Unreadable``."""
+    if header is None:
+        return EMPTY
+    if not isinstance(header, Mapping):
+        raise Unreadable(f"it is {header!r:.80}, not an object")
+    fields = dict(header)
+    version = fields.pop("v", None)
+    if version != VERSION:
+        raise Unreadable(f"it is of version {version!r}, and this worker knows {VERSION}: upgrade the worker")
+    if "error" in fields:
+        raise Unreadable(f"it could not be written where the job was sent, {fields['error']}")
+    try:
+        return msgspec.convert(fields, Snapshot)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise Unreadable(str(error)) from error
+
+
+class Delivery:
+    """A block in which the scope of a header counts, in place of all that is around it. ``job`` names it in messages.
+
+    What is entered inside and never left is left at its end, with a warning.
+    """
+
+    __slots__ = ("_before", "_job", "_scope", "_snapshot", "problem")
+
+    def __init__(self, header: object, job: str) -> None:
+        self.problem: str | None = None
+        self._job = job
+        try:
+            self._snapshot = read(header)
+        except Unreadable as error:
+            self.problem = str(error)
+            self._snapshot = EMPTY
+
+    def __enter__(self) -> Delivery:
+        self._before: tuple[Scope, ...] = in_force().scopes
+        self._scope = Current.restored(self._snapshot)
+        self._scope.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        inside = [scope for scope in in_force().scopes if scope.state == "open" and scope not in self._before]
+        for scope in reversed(inside):
+            scope.__exit__(None, None, None)
+        if any(scope is not self._scope for scope in inside):
+            logger.warning(
+                "%s left a scope of Current open, which has been left for it: write `with Current.set(...):`", self._job
+            )
+
+    def admit(self, tenancy: Tenancy, how: str) -> None:
+        """``TenantMissing``, ``TenantGone`` or ``TenantUnavailable``; only a warning where the policy is to observe.
+
+        ``how`` tells the sender of a job without a tenant what to do. To be called inside the block.
+        """
+        try:
+            self._require(tenancy, how)
+        except TenantjobsError as error:
+            if tenancy != "observe":
+                raise
+            logger.warning("%s It runs, because tenancy is %r.", error, tenancy)
+
+    def _require(self, tenancy: Tenancy, how: str) -> None:
+        scope = Current.scope
+        if self.problem is not None:
+            raise TenantMissing(f"{self._job} came with a scope that cannot be read: {self.problem}.")
+        elif scope == "tenant":
+            locate_tenant()
+        elif scope == "unset" and tenancy != "optional":
+            raise TenantMissing(f"{self._job} came without a tenant: {how}.")
