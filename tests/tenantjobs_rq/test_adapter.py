@@ -23,6 +23,7 @@ from tenantjobs.current import Current
 from tenantjobs.errors import ConfigurationError, UnsupportedCapability
 from tenantjobs_db import DatabaseAdapter, schema
 from tenantjobs_rq import RqAdapter
+from tenantjobs_rq.pool import Pool
 from tenantjobs_rq.settings import RqSettings
 from tests.tenantjobs_rq import app, servers
 
@@ -289,6 +290,36 @@ def test_work_performs_and_drains(here: Here, acme: Any, tmp_path: Path) -> None
         assert worker.wait(30) == 0, log.read_text()
 
     assert sorted(here.noted()) == ["acme", "acme", "acme 1", "acme 2", "acme 3"]
+
+
+def test_drain_includes_the_queues_that_jobs_enqueue_to(here: Here, acme: Any, tmp_path: Path) -> None:
+    with acme:
+        app.forwarding.perform_later(here.key)
+    with here.worker(tmp_path / "worker.log", "--drain", "--threads", "1") as worker:
+        assert worker.wait(30) == 0
+
+    assert here.noted() == ["acme"]
+
+
+def test_a_worker_keeps_its_queues_while_redis_does_not_answer(
+    here: Here, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers: list[Any] = [["one"], redis.exceptions.ConnectionError("gone"), ["one", "two"]]
+    started: list[list[str]] = []
+
+    def find() -> list[str]:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return list(answer)
+
+    pool = Pool(here.store, find, processes=1, shutdown_timeout=1)
+    monkeypatch.setattr(pool, "start_worker", lambda **_: started.append(pool._queue_names))
+    pool.check_workers()
+    pool.check_workers()
+
+    assert started == [["one"], ["one", "two"]]
+    assert "Redis does not say which queues there are" in caplog.text
 
 
 def test_a_worker_performs_what_comes_later_in_queues_that_come_up_later(here: Here, acme: Any, tmp_path: Path) -> None:
