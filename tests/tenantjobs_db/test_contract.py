@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tenantjobs.testing import AdapterContract
+from tenantjobs_db import schema
+from tenantjobs_db.adapter import DatabaseAdapter
+from tenantjobs_db.database import own
+
+
+class DatabaseContract(AdapterContract):
+    adapter = "db"
+    survives_kill = True
+    url: str
+
+    def settings(self) -> Mapping[str, Mapping[str, Any]]:
+        return {"db": {"url": self.url, "lease": 3.0}}
+
+    def prepare(self) -> None:
+        database = own(self.url)
+        schema.upgrade(database.engine)
+        database.close()
+
+    def failure(self, job_id: str) -> str | None:
+        assert isinstance(self.configured, DatabaseAdapter)
+        row = self.configured.queue.find(job_id)
+        return str(row.failures) if row is not None and row.state == "failed" else None
+
+
+class TestSqlite(DatabaseContract):
+    @property
+    def url(self) -> str:  # type: ignore[override]
+        return f"sqlite:///{self.folder / 'queue.db'}"
+
+
+@pytest.mark.postgres
+class TestPostgres(DatabaseContract):
+    @pytest.fixture(autouse=True, scope="class")
+    def _server(self, request: pytest.FixtureRequest, postgres_url: str) -> None:
+        request.cls.url = postgres_url
