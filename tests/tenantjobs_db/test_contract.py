@@ -9,6 +9,7 @@ from tenantjobs.testing import AdapterContract
 from tenantjobs_db import schema
 from tenantjobs_db.adapter import DatabaseAdapter
 from tenantjobs_db.database import own
+from tests.services import fresh_postgres
 
 
 class DatabaseContract(AdapterContract):
@@ -38,6 +39,11 @@ class TestSqlite(DatabaseContract):
 
 @pytest.mark.postgres
 class TestPostgres(DatabaseContract):
-    @pytest.fixture(autouse=True, scope="class")
-    def _server(self, request: pytest.FixtureRequest, postgres_url: str) -> None:
-        request.cls.url = postgres_url
+    def prepare(self) -> None:
+        self.server = fresh_postgres()
+        self.url = self.server.__enter__()
+        super().prepare()
+
+    def clean(self) -> None:
+        self.configured.close()
+        self.server.__exit__(None, None, None)

@@ -105,8 +105,8 @@ class Deciding(Harness):
     def test_an_option_that_is_not_declared_is_refused_at_the_call(self, option: str) -> None:
         if getattr(self.configured.capabilities, option):
             pytest.skip(f"this queue declares {option!r}")
+        given: dict[str, Any] = {"delay": {"wait": 60}, "priority": {"priority": 5}}[option]
         with Current.set(tenant_id="acme"), pytest.raises(UnsupportedCapability, match=option):
-            given: dict[str, Any] = {"delay": {"wait": 60}, "priority": {"priority": 5}}[option]
             jobs.note.set(queue=self.queue, **given).perform_later("never")
 
         self.nothing_but_a_marker_runs()
