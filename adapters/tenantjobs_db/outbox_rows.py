@@ -92,7 +92,8 @@ class OutboxRows:
         """Leave jobs to whichever relay looks next."""
         for start in range(0, len(ids), BATCH):
             with self._database.autocommit() as connection:
-                connection.execute(self._hold, {"listed": ids[start : start + BATCH], "pause": 0.0})
+                # A moment ago rather than now: the clock of a file is its machine's, which may step back a little.
+                connection.execute(self._hold, {"listed": ids[start : start + BATCH], "pause": -1.0})
 
     def cancel(self, job_id: str) -> bool:
         """Forget a job that is nobody's; True if there was one."""

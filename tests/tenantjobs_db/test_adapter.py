@@ -161,7 +161,7 @@ def test_a_database_that_does_not_answer_is_a_problem_to_report() -> None:
             "postgresql+psycopg2://user:s3cret@host/name",
             r"No module named 'psycopg2'; pip install 'tenantjobs\[postgres\]'",
         ),
-        ("mysql+pymysql://user:s3cret@host/name", "No module named 'pymysql'; install pymysql"),
+        ("oracle+oracledb://user:s3cret@host/name", "No module named 'oracledb'; install oracledb"),
         ("sqlite:////no/such/folder/jobs.db", "does not answer: sqlite:////no/such/folder/jobs.db"),
         ("postgresql+psycopg://user:s3cret@127.0.0.1:1/name", "does not answer: postgresql"),
     ],
