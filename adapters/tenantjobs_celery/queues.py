@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import Any
 
-from kombu import Queue
+from kombu.entity import Queue
 
 from tenantjobs.errors import UnsupportedCapability
 
@@ -37,7 +37,8 @@ class Queues:
         queues = self.app.amqp.queues
         if name not in queues:
             arguments = {"x-max-priority": HIGHEST} if self.driver == "amqp" else None
-            queues.add(Queue(name, exchange="", routing_key=name, queue_arguments=arguments))
+            new: Any = Queue
+            queues.add(new(name, exchange="", routing_key=name, queue_arguments=arguments))
         return queues[name]
 
     def native_priority(self, name: str, priority: int) -> int | None:

@@ -10,7 +10,7 @@ broker, name = os.environ["CONTRACT_BROKER"], os.environ["CONTRACT_NAME"]
 app = Celery(name, broker=broker, set_as_current=False)
 app.conf.update(
     broker_transport_options=(
-        {"global_keyprefix": f"{name}:", "visibility_timeout": 4} if broker.startswith("redis") else {}
+        {"global_keyprefix": f"{name}:", "visibility_timeout": 1} if broker.startswith("redis") else {}
     ),
     broker_connection_retry_on_startup=True,
     worker_enable_remote_control=False,

@@ -141,6 +141,10 @@ class Harness:
         assert len(found) == count, f"{count} effects were expected: {found}"
         return found
 
+    def failed(self, job_id: str, error: str) -> None:
+        """Wait until the queue shows that the job has failed of ``error``."""
+        self.until(lambda: error in (self.failure(job_id) or ""), f"a failure that shows {error!r}")
+
     def until(self, condition: Callable[[], object], what: str) -> None:
         """Wait for something that other processes bring about."""
         deadline = time.monotonic() + self.patience

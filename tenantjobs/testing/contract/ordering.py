@@ -16,13 +16,15 @@ from tenantjobs.testing.contract.harness import Harness
 class Ordering(Harness):
     def test_a_job_waits_as_long_as_it_is_told_to(self) -> None:
         self._require("delay")
-        began = time.time()
+        self.start()
         with Current.set(tenant_id="acme"):
+            jobs.note.set(queue=self.queue).perform_later("the worker is up")
+            self.performed(1)
+            began = time.time()
             jobs.note.set(queue=self.queue, wait=2).perform_later("later")
             jobs.note.set(queue=self.queue).perform_later("now")
 
-        self.start()
-        now, later = self.performed(2)
+        _, now, later = self.performed(3)
 
         assert (now.value, later.value) == ("now", "later")
         assert later.at - began >= 1.9
