@@ -148,8 +148,8 @@ class Kept:
     def _message(self, what: str) -> str:
         return (
             f"job {self._job}: {what}, and its key or completion is to commit together with its work: leave the "
-            f"transaction to the job, use a savepoint (session.begin_nested()), or a session of your own for what is to "
-            f"last in any case"
+            f"transaction to the job, use a savepoint (session.begin_nested()), or a session of your own for what is "
+            f"to last in any case"
         )
 
 
