@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
-    """What a queue can do. What it has not declared is refused at the call, never silently ignored."""
+    """What a queue can do. What it has not declared is refused at the call, never silently ignored.
+
+    ``transactional``: a job can be finished by its own commit, or is never delivered a second time. Those of other
+    queues are noted in the inbox.
+    """
 
     delay: bool = False
     priority: bool = False

@@ -73,7 +73,7 @@ class Blocking:
         if work is None or not job.session:
             yield None
         else:
-            with work.session(kept_for=None if job.idempotent is None else job.name) as session:
+            with work.session(kept_for=job.name if job.keeps_transaction else None) as session:
                 yield session
 
 
@@ -128,7 +128,7 @@ class Awaiting:
         if work is None or not job.session:
             yield None
         else:
-            async with work.asession(kept_for=None if job.idempotent is None else job.name) as session:
+            async with work.asession(kept_for=job.name if job.keeps_transaction else None) as session:
                 yield session
 
 

@@ -27,6 +27,7 @@ class JobOptions(TypedDict, total=False):
     priority: int
     tenancy: Tenancy | None
     session: bool
+    transactional: bool
     enqueue_after_commit: bool
     choose_queue: Callable[..., str] | None
     policies: Sequence[Policy]
@@ -53,11 +54,17 @@ class Definition:
         priority: int = 0,
         tenancy: Tenancy | None = None,
         session: bool = True,
+        transactional: bool = False,
         enqueue_after_commit: bool = True,
         choose_queue: Callable[..., str] | None = None,
     ) -> None:
         self.aliases = (aliases,) if isinstance(aliases, str) else tuple(aliases)
         _check(name, self.aliases, queue, priority, tenancy, parameters)
+        if transactional and not session:
+            raise ConfigurationError(
+                f"job {name}: transactional=True commits its completion with its session, and session=False leaves "
+                f"that out; keep one of them"
+            )
         self.name = name
         self.source = source
         self.function = function
@@ -65,6 +72,7 @@ class Definition:
         self.queue = queue
         self.priority = priority
         self.session = session
+        self.transactional = transactional
         self.enqueue_after_commit = enqueue_after_commit
         self.choose_queue = choose_queue
         self._tenancy: Tenancy | None = tenancy
@@ -130,6 +138,11 @@ class Definition:
             if found:
                 return found[0]
         return None
+
+    @property
+    def keeps_transaction(self) -> bool:
+        """Whether something is to commit with its work, so that it may not end the transaction by itself."""
+        return self.transactional or self.idempotent is not None
 
     def __repr__(self) -> str:
         return f"<job {self.name}>"

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from tenantjobs import adapter, clock, identity, runtime, transaction
+from tenantjobs import adapter, clock, identity, inbox, runtime, transaction
 from tenantjobs.adapter import Adapter
 from tenantjobs.arguments import Frozen, freeze, thaw
 from tenantjobs.current import Current, Snapshot
@@ -59,6 +59,8 @@ class Message:
         self._snapshot = _context(definition)
         _refuse_foreign(definition, self._frozen, self._snapshot)
         _refuse_undeclared(target, call)
+        if definition.transactional and not target.capabilities.transactional:
+            inbox.require(definition.name)
         self._enqueued_at = clock.now()
         self.handle = Handle(new_id(), definition.name, target)
         self._queue = _queue(call)

@@ -23,6 +23,7 @@ import msgspec
 from tenantjobs import adapter, clock, definition, faults, sentinel
 from tenantjobs.arguments import thaw
 from tenantjobs.colours import Awaiting, Blocking, Colour, asyncio, drive
+from tenantjobs.completing import AlreadyDone, Completion
 from tenantjobs.current import Current, Snapshot
 from tenantjobs.definition import Definition
 from tenantjobs.enqueuing import refuse_foreign, require_scope, system_scope
@@ -36,6 +37,7 @@ from tenantjobs.verdict import verdict
 
 logger = logging.getLogger("tenantjobs.execution")
 
+REPLAYED = "it was delivered again, and its effect is there already"
 KEY_RETRY = 5.0  # seconds until a job asks again for a key that another one holds
 
 
@@ -111,6 +113,8 @@ async def _attempt(envelope: Envelope, job: Definition, io: Colour, delivery: De
             outcome = await _behind_its_key(charged, job, io, delivery)
         except KeyTaken:
             outcome = _uncharged(charged, KEY_RETRY)
+        except AlreadyDone:
+            outcome = Finished(note=REPLAYED)
         except BaseException as error:
             if not io.is_failure(error):
                 raise
@@ -156,20 +160,31 @@ def _key(envelope: Envelope, job: Definition) -> str:
 async def _work(
     envelope: Envelope, job: Definition, io: Colour, key: Key | None, delivery: Delivery | None
 ) -> Finished:
-    """One transaction: locate, load, run, complete the key. The exit of the session is the commit."""
+    """One transaction: locate, load, run, complete key and job. The exit of the session is the commit."""
+    completion = Completion(envelope, job, io, delivery) if job.transactional else None
     async with io.session(job) as session:
-        await _locate_tenant(envelope, job, io)
-        args, kwargs = await _load(envelope, job, io)
-        faults.point("after_load")
-        finished = await run(job, args, kwargs, io)
+        if completion is not None and await completion.is_known(session):
+            finished = Finished(note=REPLAYED)
+            completion = None
+        else:
+            finished = await _run_with_records(envelope, job, io)
         joined = key is not None and session is not None and await io.settle(session.run(key.complete_within))
         if delivery is not None and delivery.lost():
             raise LeaseLost(f"job {job.name} id={envelope.id} belongs to another worker by now")
+        if completion is not None:
+            completion.with_commit(session, finished)
         faults.point("before_commit")
     faults.point("after_commit")
     if key is not None and not joined:
         await io.blocking(key.complete)
-    return finished
+    return finished if completion is None else completion.settled(finished)
+
+
+async def _run_with_records(envelope: Envelope, job: Definition, io: Colour) -> Finished:
+    await _locate_tenant(envelope, job, io)
+    args, kwargs = await _load(envelope, job, io)
+    faults.point("after_load")
+    return await run(job, args, kwargs, io)
 
 
 async def run(job: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], io: Colour) -> Finished:

@@ -22,7 +22,7 @@ class InlineAdapter:
         """The section ``[inline]`` has no settings."""
 
     # Order and queues are those of the calls, so priorities and names are kept trivially; there is no later.
-    capabilities = Capabilities(priority=True, queues=True, bulk=True)
+    capabilities = Capabilities(priority=True, queues=True, bulk=True, transactional=True)
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or self.Settings()

@@ -27,7 +27,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
-NOT_YET = ("timeout", "transactional")
+NOT_YET = ("timeout",)
 # "name" is too short to be told from a user's own `fname` or `rename`.
 _ATTRIBUTES = (*(JobOptions.__annotations__.keys() - {"name"}), *NOT_YET)
 
@@ -41,14 +41,16 @@ class Performs(Protocol[P, R_co]):
 class Job:
     """Base of jobs written as classes: declare options as attributes and write ``perform``.
 
-    Each attempt gets an instance of its own. ``queue``, ``priority`` (lower runs sooner), ``tenancy``, ``session`` and
-    ``enqueue_after_commit`` are inherited; ``name`` and ``aliases`` belong to the class that declares them.
+    Each attempt gets an instance of its own. ``queue``, ``priority`` (lower runs sooner), ``tenancy``, ``session``,
+    ``transactional`` (its completion commits with its work) and ``enqueue_after_commit`` are inherited; ``name`` and
+    ``aliases`` belong to the class that declares them.
     """
 
     queue: ClassVar[str] = "default"
     priority: ClassVar[int] = 0
     tenancy: ClassVar[Tenancy | None] = None
     session: ClassVar[bool] = True
+    transactional: ClassVar[bool] = False
     enqueue_after_commit: ClassVar[bool] = True
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
@@ -307,6 +309,7 @@ def _definition_of_class(cls: type[Job]) -> Definition:
         priority=cls.priority,
         tenancy=cls.tenancy,
         session=cls.session,
+        transactional=cls.transactional,
         enqueue_after_commit=cls.enqueue_after_commit,
         choose_queue=getattr(cls, "choose_queue", None),
     )

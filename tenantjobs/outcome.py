@@ -11,10 +11,14 @@ from tenantjobs.errors import EnvelopeError
 
 
 class Finished(msgspec.Struct, frozen=True):
-    """The job is done. ``note`` says so if it was skipped by a guard or a key."""
+    """The job is done. ``note`` says so if it was skipped by a guard or a key.
+
+    ``settled``: its queue has been told by the commit of the job itself.
+    """
 
     value: object = None
     note: str | None = None
+    settled: bool = False
 
 
 class Retried(msgspec.Struct, frozen=True):

@@ -84,14 +84,28 @@ class AsyncScope(Protocol):
     async def run(self, function: Callable[[object], T]) -> T: ...
 
 
+class WorkScope(Scope, Protocol):
+    """The transaction of an attempt."""
+
+    def before_commit(self, function: Callable[[object], None]) -> None:
+        """Call ``function`` with the connection when all else is written; what it raises is raised by the commit."""
+        ...
+
+
+class AsyncWorkScope(AsyncScope, Protocol):
+    """The transaction of an attempt of an async job."""
+
+    def before_commit(self, function: Callable[[object], None]) -> None: ...
+
+
 class Work(Protocol):
     """Opens the session of an attempt: committed on a clean exit, rolled back on any BaseException, always closed.
 
     ``kept_for`` names a job whose work commits together with what is done for it: it may not end the transaction.
     """
 
-    def session(self, *, kept_for: str | None = None) -> AbstractContextManager[Scope]: ...
-    def asession(self, *, kept_for: str | None = None) -> AbstractAsyncContextManager[AsyncScope]: ...
+    def session(self, *, kept_for: str | None = None) -> AbstractContextManager[WorkScope]: ...
+    def asession(self, *, kept_for: str | None = None) -> AbstractAsyncContextManager[AsyncWorkScope]: ...
 
 
 _transactions: Transactions | None = None

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import msgspec
 from sqlalchemy import Connection, Engine
 
 from tenantjobs import runtime
@@ -16,20 +17,25 @@ from tenantjobs.adapter import Capabilities, WorkOptions
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError
 from tenantjobs_db import draining, schema
+from tenantjobs_db.completing import Completing
 from tenantjobs_db.database import Database
+from tenantjobs_db.inbox import DatabaseInbox
 from tenantjobs_db.ledger import DatabaseLedger
 from tenantjobs_db.opening import answering, application_engine, beside_application, open_database
 from tenantjobs_db.outbox import DatabaseOutbox
 from tenantjobs_db.queue import Queue
 from tenantjobs_db.settings import DatabaseSettings
+from tenantjobs_db.settling import Settling
 from tenantjobs_db.worker import Worker
+
+CAPABILITIES = Capabilities(delay=True, priority=True, queues=True, bulk=True, cancel=True)
+CAPABILITIES_WITHIN = msgspec.structs.replace(CAPABILITIES, transactional=True)
 
 
 class DatabaseAdapter:
     """Jobs as rows: in the application's transactions where it is given the engine, durable on return elsewhere."""
 
     Settings = DatabaseSettings
-    capabilities = Capabilities(delay=True, priority=True, queues=True, bulk=True, cancel=True)
 
     def __init__(self, settings: DatabaseSettings) -> None:
         self.settings = settings
@@ -38,7 +44,14 @@ class DatabaseAdapter:
         self._queue: Queue | None = None
         self._ledger: DatabaseLedger | None = None
         self._outbox: DatabaseOutbox | None = None
+        self._inbox: DatabaseInbox | None = None
         self._workers: list[Worker] = []
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Transactional only in the application's database; elsewhere there is the inbox."""
+        in_application = self.settings.engine is not None and not self._is_apart
+        return CAPABILITIES_WITHIN if in_application else CAPABILITIES
 
     @property
     def database(self) -> Database:
@@ -71,6 +84,15 @@ class DatabaseAdapter:
             if self._outbox is None:
                 self._outbox = DatabaseOutbox(self._beside(), self._is_application, lease=self.settings.lease)
             return self._outbox
+
+    @property
+    def inbox(self) -> DatabaseInbox | None:
+        """The inbox, in the application's database; None if that is not known."""
+        with self._opening:
+            if self._inbox is None and self.settings.engine is not None:
+                database = self.outbox.database if self._is_apart else self.database
+                self._inbox = DatabaseInbox(database, self._is_application, keep=self.settings.keep_inbox)
+            return self._inbox
 
     def enqueue(self, envelope: Envelope) -> None:
         self.queue.enqueue([envelope])
@@ -106,7 +128,7 @@ class DatabaseAdapter:
 
     def drain(self) -> int:
         """Perform everything that is due in this process; the number of attempts."""
-        return draining.drain(self.database, self.settings)
+        return draining.drain(self.database, self.settings, self._completing())
 
     def work(self, options: WorkOptions) -> int:
         """Run a worker until it is stopped or drained; the exit code of the process.
@@ -117,7 +139,7 @@ class DatabaseAdapter:
         self._refuse_memory()
         with answering(self.database, self.settings):
             schema.require(self.database)
-        worker = Worker(self.database, self.settings, options)
+        worker = Worker(self.database, self.settings, options, completing=self._completing(), inbox=self.inbox)
         self._workers.append(worker)
         try:
             with self._relaying(options):
@@ -142,6 +164,11 @@ class DatabaseAdapter:
                 self._database.close()
             if self._outbox is not None:
                 self._outbox.database.close()
+
+    def _completing(self) -> Completing | None:
+        if self._is_apart or self.settings.engine is None:
+            return None
+        return Completing(Settling(self.database.dialect, keep_finished=self.settings.keeps_finished), self.joins)
 
     def _beside(self) -> Database:
         """The application's database, on connections of our own."""

@@ -11,7 +11,7 @@ from tenantjobs.errors import Interruption, LeaseLost
 from tenantjobs.outcome import Discarded, Failed, Finished, Outcome, Quarantined, Retried
 from tenantjobs_db.delivery import Delivery
 from tenantjobs_db.failure import Failure
-from tenantjobs_db.settlement import Claimed, Discard, Fail, Finish, GiveBack, Quarantine, Retry, Settlement
+from tenantjobs_db.settlement import Claimed, Discard, Fail, Finish, GiveBack, Quarantine, Retry, Settled, Settlement
 
 logger = logging.getLogger("tenantjobs.db")
 
@@ -55,6 +55,8 @@ async def aattempt(delivery: Delivery) -> Settlement:
 
 def _settlement(claim: Claimed, outcome: Outcome) -> Settlement:
     match outcome:
+        case Finished(settled=True):
+            return Settled(claim)
         case Finished(note=note):
             return Finish(claim, note)
         case Retried(envelope=envelope, due_at=due_at, error=error, note=note):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import EnvelopeError
+from tenantjobs_db.completing import Completing
 from tenantjobs_db.lease import Lease
 from tenantjobs_db.settlement import Claimed
 
@@ -13,8 +14,11 @@ from tenantjobs_db.settlement import Claimed
 class Delivery:
     """One claim, and whether it still counts."""
 
-    def __init__(self, claim: Claimed, lease: Lease, stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self, claim: Claimed, lease: Lease, stopping: Callable[[], bool], completing: Completing | None = None
+    ) -> None:
         self.claim = claim
+        self._completing = completing
         self._lease = lease
         self._stopping = stopping
         self._abandoned = False
@@ -40,6 +44,15 @@ class Delivery:
     def abandon(self) -> None:
         """The worker gives the job back while it runs: what it has done is to be rolled back."""
         self._abandoned = True
+
+    def joins(self, connection: object) -> bool:
+        """True if the job can be finished in the transaction of ``connection``."""
+        return self._completing is not None and self._completing.joins(connection)
+
+    def complete_within(self, connection: object, note: str | None) -> None:
+        """Finish the job with the transaction of ``connection``; LeaseLost if it is another worker's by now."""
+        assert self._completing is not None, "joins() has said no"
+        self._completing.complete(connection, self.claim, note)
 
     def __str__(self) -> str:
         return str(self.claim)

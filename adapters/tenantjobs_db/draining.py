@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tenantjobs_db.attempting import perform
+from tenantjobs_db.completing import Completing
 from tenantjobs_db.consumer import Consumer
 from tenantjobs_db.database import Database
 from tenantjobs_db.delivery import Delivery
@@ -14,7 +15,7 @@ from tenantjobs_db.settings import DatabaseSettings
 from tenantjobs_db.settlement import Claimed, GiveBack, Quarantine, Settlement
 
 
-def drain(database: Database, settings: DatabaseSettings) -> int:
+def drain(database: Database, settings: DatabaseSettings, completing: Completing | None = None) -> int:
     """Perform jobs one by one until nothing is due; how many attempts there were.
 
     Retries that are due at once are performed as well; what is scheduled for later stays. A job that was
@@ -31,7 +32,7 @@ def drain(database: Database, settings: DatabaseSettings) -> int:
         while (claim := _next(queue, consumer, lease, to_settle, settings)) is not None:
             # Given back unless there is a verdict in the end, whatever comes through here.
             to_settle = [GiveBack(claim)]
-            settlement = perform(Delivery(claim, lease, lambda: False))
+            settlement = perform(Delivery(claim, lease, lambda: False, completing))
             to_settle = [settlement]
             if isinstance(settlement, GiveBack):
                 interrupted.append(to_settle.pop())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from tenantjobs_db.database import Database
+from tenantjobs_db.inbox import DatabaseInbox
 from tenantjobs_db.lease import Lease
 from tenantjobs_db.ledger import DatabaseLedger
 from tenantjobs_db.processes import BATCH as REAPED_AT_ONCE
@@ -18,12 +19,20 @@ logger = logging.getLogger("tenantjobs.db")
 class Keeping:
     """The chores. Each works off what there is in batches, so that no transaction is long."""
 
-    def __init__(self, database: Database, processes: Processes, lease: Lease, settings: DatabaseSettings) -> None:
+    def __init__(
+        self,
+        database: Database,
+        processes: Processes,
+        lease: Lease,
+        settings: DatabaseSettings,
+        inbox: DatabaseInbox | None = None,
+    ) -> None:
         self._queue = Queue(database)
         self._ledger = DatabaseLedger(database)
         self._processes = processes
         self._lease = lease
         self._settings = settings
+        self._inbox = inbox
 
     def promote(self) -> int:
         """Make the jobs ready whose time has come; how many there were."""
@@ -44,8 +53,10 @@ class Keeping:
                 return
 
     def prune(self) -> None:
-        """Forget finished jobs and used-up keys that are old enough."""
+        """Forget finished jobs, used-up keys and rows of the inbox that are old enough."""
         while (age := self._settings.forgotten_after) is not None and self._queue.prune(age) == BATCH:
             pass
         while self._ledger.prune() == BATCH:
+            pass
+        while self._inbox is not None and self._inbox.prune() == BATCH:
             pass

@@ -20,7 +20,7 @@ def saying_what_is_missing() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        if not _is_missing(error):
+        if not is_missing(error):
             raise
         raise EnqueueError(
             f"no job was enqueued: the database has not the tables of this release of tenantjobs ({error.orig}); "
@@ -43,7 +43,8 @@ def saying_who_is_in_the_way() -> Iterator[None]:
         ) from error
 
 
-def _is_missing(error: DBAPIError) -> bool:
+def is_missing(error: DBAPIError) -> bool:
+    """Whether one of our tables or columns is not there."""
     if isinstance(error.orig, sqlite3.Error):
         return any(text in str(error.orig) for text in _SQLITE)
     return getattr(error.orig, "sqlstate", None) in _SQLSTATES

@@ -52,6 +52,10 @@ class Finish(Settlement, frozen=True):
         return {"attempt": self.attempt, "reason": self.note}
 
 
+class Settled(Settlement, frozen=True):
+    """Done, and written by the job's own commit: there is nothing more to write."""
+
+
 class Retry(Settlement, frozen=True):
     """Again at ``due_at``, as ``envelope`` says now; without a ``failure`` nothing went wrong."""
 

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 
 from tenantjobs_db.dialect import Dialect
-from tenantjobs_db.settlement import Discard, Fail, Finish, GiveBack, Quarantine, Retry, Settlement
+from tenantjobs_db.settlement import Claimed, Discard, Fail, Finish, GiveBack, Quarantine, Retry, Settled, Settlement
 from tenantjobs_db.tables import (
     DISCARDED,
     FAILED,
@@ -53,7 +53,10 @@ class Settling:
     def settle(self, connection: Connection, settlements: Sequence[Settlement]) -> list[Settlement]:
         """Write them all; those that are refused, because the job is not ours any more, are returned."""
         # In one order everywhere, so that two processes never wait for each other's rows.
-        settlements = sorted(settlements, key=lambda settlement: settlement.claim.id)
+        settlements = sorted(
+            (settlement for settlement in settlements if not isinstance(settlement, Settled)),
+            key=lambda settlement: settlement.claim.id,
+        )
         finishes = [settlement for settlement in settlements if isinstance(settlement, Finish)]
         others = [settlement for settlement in settlements if not isinstance(settlement, Finish)]
         refused = self._settle_finished(connection, finishes) if finishes else []
@@ -63,6 +66,14 @@ class Settling:
             else:
                 refused.append(settlement)
         return refused
+
+    def finish_within(self, connection: Connection, claim: Claimed, note: str | None) -> bool:
+        """Finish one job in a transaction that is not ours; False if the job is not."""
+        if not self._written(connection, Finish(claim, note)):
+            return False
+        if not self._keep_finished and claim.attempt:
+            connection.execute(self._forget, {"settled_id": claim.id})
+        return True
 
     def _settle_finished(self, connection: Connection, finishes: Sequence[Finish]) -> list[Settlement]:
         refused = self._finish(connection, finishes)

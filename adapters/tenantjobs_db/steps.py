@@ -171,6 +171,24 @@ CREATE TABLE IF NOT EXISTS tj_outbox (
 
 OUTBOX_INDEX = "CREATE INDEX IF NOT EXISTS tj_outbox_relay ON tj_outbox (relay_at, id)"
 
+INBOX_POSTGRESQL = """
+CREATE TABLE IF NOT EXISTS tj_inbox (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    tenant TEXT COLLATE "C" NOT NULL,
+    name TEXT COLLATE "C" NOT NULL,
+    done_at TIMESTAMP WITH TIME ZONE NOT NULL
+)"""
+
+INBOX_SQLITE = """
+CREATE TABLE IF NOT EXISTS tj_inbox (
+    id TEXT NOT NULL PRIMARY KEY,
+    tenant TEXT NOT NULL,
+    name TEXT NOT NULL,
+    done_at DATETIME NOT NULL
+)"""
+
+INBOX_INDEX = "CREATE INDEX IF NOT EXISTS tj_inbox_done ON tj_inbox (done_at)"
+
 STEPS = (
     Step(
         version=1,
@@ -202,6 +220,14 @@ STEPS = (
         statements={
             "postgresql": (OUTBOX_POSTGRESQL, OUTBOX_INDEX),
             "sqlite": (OUTBOX_SQLITE, OUTBOX_INDEX),
+        },
+    ),
+    Step(
+        version=3,
+        summary="the inbox",
+        statements={
+            "postgresql": (INBOX_POSTGRESQL, INBOX_INDEX),
+            "sqlite": (INBOX_SQLITE, INBOX_INDEX),
         },
     ),
 )

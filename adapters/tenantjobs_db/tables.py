@@ -123,6 +123,16 @@ outbox = Table(
     Index("tj_outbox_relay", "relay_at", "id"),
 )
 
+inbox = Table(
+    "tj_inbox",
+    metadata,
+    Column("id", Name, primary_key=True),  # of the job
+    Column("tenant", Name, nullable=False),
+    Column("name", Name, nullable=False),
+    Column("done_at", Moment, nullable=False),
+    Index("tj_inbox_done", "done_at"),
+)
+
 schema = Table(
     "tj_schema",
     metadata,

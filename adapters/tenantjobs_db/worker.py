@@ -12,10 +12,12 @@ from types import FrameType
 
 from tenantjobs.adapter import WorkOptions
 from tenantjobs_db.backoff import Backoff
+from tenantjobs_db.completing import Completing
 from tenantjobs_db.consumer import Consumer
 from tenantjobs_db.database import Database
 from tenantjobs_db.delivery import Delivery
 from tenantjobs_db.exchanging import PASSING, Exchanging
+from tenantjobs_db.inbox import DatabaseInbox
 from tenantjobs_db.keeping import Keeping
 from tenantjobs_db.lease import Lease
 from tenantjobs_db.processes import Processes
@@ -34,15 +36,24 @@ LAST_WORDS = 3.0  # seconds that a stopping worker spends on a database that doe
 class Worker:
     """Serves queues until it is stopped, or until nothing is left to do."""
 
-    def __init__(self, database: Database, settings: DatabaseSettings, options: WorkOptions) -> None:
+    def __init__(
+        self,
+        database: Database,
+        settings: DatabaseSettings,
+        options: WorkOptions,
+        *,
+        completing: Completing | None = None,
+        inbox: DatabaseInbox | None = None,
+    ) -> None:
         processes = Processes(database, lease=settings.lease, max_deaths=settings.max_deaths)
         consumer = Consumer(database, Selection(options.queues), keep_finished=settings.keeps_finished)
         self._options = options
+        self._completing = completing
         self._queue = Queue(database)
         self._lease = Lease(processes, settings.lease)
         self._exchanging = Exchanging(consumer, self._lease)
         self._slots = Slots(options.threads, self._delivery)
-        self._routines = self._planned(Keeping(database, processes, self._lease, settings), settings)
+        self._routines = self._planned(Keeping(database, processes, self._lease, settings, inbox), settings)
         self._stops = 0
         self.hanging: Sequence[Claimed] = ()
 
@@ -161,7 +172,7 @@ class Worker:
             logger.warning("worker %s could not sign off: %s", self._lease, error)
 
     def _delivery(self, claim: Claimed) -> Delivery:
-        return Delivery(claim, self._lease, self._stopping)
+        return Delivery(claim, self._lease, self._stopping, self._completing)
 
     def _planned(self, keeping: Keeping, settings: DatabaseSettings) -> list[Routine]:
         routines = [

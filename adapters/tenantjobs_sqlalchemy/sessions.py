@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sqlalchemy import event
 from sqlalchemy.orm import Session, SessionTransaction
 
 from tenantjobs.errors import ConfigurationError
-from tenantjobs.transaction import AsyncScope, Scope
+from tenantjobs.transaction import AsyncWorkScope, WorkScope
 from tenantjobs_sqlalchemy import factories, levels
 from tenantjobs_sqlalchemy.factories import Colour
 from tenantjobs_sqlalchemy.levels import logger
@@ -67,7 +68,7 @@ class SessionWork:
     """The port ``tenantjobs.transaction.Work`` over what is installed."""
 
     @contextmanager
-    def session(self, *, kept_for: str | None = None) -> Iterator[Scope]:
+    def session(self, *, kept_for: str | None = None) -> Iterator[WorkScope]:
         factory = factories.installed("sync")
         if factory is None:
             with _in_place(Missing("sync")):
@@ -90,7 +91,7 @@ class SessionWork:
                 raise
 
     @asynccontextmanager
-    async def asession(self, *, kept_for: str | None = None) -> AsyncIterator[AsyncScope]:
+    async def asession(self, *, kept_for: str | None = None) -> AsyncIterator[AsyncWorkScope]:
         factory = factories.installed("async")
         if factory is None:
             with _in_place(Missing("async")):
@@ -115,7 +116,7 @@ class SessionWork:
 
 
 class Kept:
-    """A transaction that the job may not end: its key commits with its work, and must not do so without it."""
+    """A transaction that the job may not end: its key or completion commits with its work, and never without it."""
 
     VERBS = ("commit", "rollback", "close", "reset", "invalidate")
 
@@ -146,8 +147,9 @@ class Kept:
 
     def _message(self, what: str) -> str:
         return (
-            f"job {self._job}: {what}, and its key is to commit together with its work: leave the transaction to the "
-            f"job, use a savepoint (session.begin_nested()), or a session of your own for what is to last in any case"
+            f"job {self._job}: {what}, and its key or completion is to commit together with its work: leave the "
+            f"transaction to the job, use a savepoint (session.begin_nested()), or a session of your own for what is "
+            f"to last in any case"
         )
 
 
@@ -163,6 +165,11 @@ class SessionScope:
             self._kept.check()
         return function(self._session.connection())
 
+    def before_commit(self, function: Callable[[object], None]) -> None:
+        if self._kept is not None:
+            self._kept.check()
+        _before_commit(self._session, function)
+
 
 class AsyncSessionScope:
     """The same of an ``AsyncSession``."""
@@ -176,6 +183,11 @@ class AsyncSessionScope:
             self._kept.check()
         return await self._session.run_sync(lambda session: function(session.connection()))
 
+    def before_commit(self, function: Callable[[object], None]) -> None:
+        if self._kept is not None:
+            self._kept.check()
+        _before_commit(self._session.sync_session, function)
+
 
 class WithoutSession:
     """A job without a session has no connection: what it completes, it completes in a transaction of its own."""
@@ -183,12 +195,30 @@ class WithoutSession:
     def run(self, function: Callable[[object], T]) -> T:
         return function(None)
 
+    def before_commit(self, function: Callable[[object], None]) -> None:
+        function(None)
+
 
 class WithoutAsyncSession:
     """The same for an async job."""
 
     async def run(self, function: Callable[[object], T]) -> T:
         return function(None)
+
+    def before_commit(self, function: Callable[[object], None]) -> None:
+        function(None)
+
+
+def _before_commit(session: Session, function: Callable[[object], None]) -> None:
+    """Call ``function`` last of all, after the jobs that this transaction writes."""
+
+    def last(session: Session) -> None:
+        if session.get_nested_transaction() is None:  # else a savepoint is released on the way
+            session.flush()
+            function(session.connection())
+
+    # The listeners of the class, those that write jobs among them, are called before those of the session itself.
+    event.listen(session, "before_commit", last)
 
 
 @contextmanager

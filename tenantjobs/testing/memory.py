@@ -54,7 +54,7 @@ class MemoryAdapter:
     class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The section ``[test]`` has no settings."""
 
-    capabilities = Capabilities(delay=True, priority=True, queues=True, bulk=True, cancel=True)
+    capabilities = Capabilities(delay=True, priority=True, queues=True, bulk=True, cancel=True, transactional=True)
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or self.Settings()

@@ -9,7 +9,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
 import tenantjobs_sqlalchemy
-from tenantjobs import Current, idempotent, job
+from tenantjobs import Current, idempotent, job, once
 
 engine = create_engine(os.environ["TENANTJOBS_CRASH_URL"])
 Session = sessionmaker(engine)
@@ -49,6 +49,20 @@ class Residue(Base):
 def effect(number: int) -> None:
     """One row for each number, whatever happens to the worker."""
     tenantjobs_sqlalchemy.current_session().add(Effect(number=number, tenant=Current.tenant_id))
+
+
+@job(transactional=True)
+def transactional_effect(number: int) -> None:
+    """The same without a key: the job is done with its row."""
+    tenantjobs_sqlalchemy.current_session().add(Effect(number=number, tenant=Current.tenant_id))
+
+
+@job
+def guarded_effect(number: int) -> None:
+    """The same behind a key of its own, in the middle of a job."""
+    with once(f"effect:{number}") as first:
+        if first:
+            tenantjobs_sqlalchemy.current_session().add(Effect(number=number, tenant=Current.tenant_id))
 
 
 @event.listens_for(engine, "connect")

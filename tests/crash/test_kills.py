@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 TENANTS = ("acme", "globex", "initech")
 KILLS = 100
+AROUND_THE_COMMIT = ("after_effect", "before_commit", "after_commit", "before_acknowledge")
 
 
 class Site:
@@ -42,14 +43,14 @@ class Site:
         }
         self.engine = create_engine(url)
 
-    def prepare(self, jobs: int) -> None:
+    def prepare(self, jobs: int, job: str = "effect") -> None:
         """Make the tables and enqueue ``jobs`` jobs, some of each tenant, each in a transaction of its own."""
         self.python(
             "from tests.crash.app import *; from tenantjobs_db import schema; import tenantjobs\n"
             "Base.metadata.create_all(engine); schema.upgrade(engine)\n"
             f"for number in range({jobs}):\n"
             f"    with Current.set(tenant_id={TENANTS!r}[number % 3]), Session.begin() as session:\n"
-            "        effect.perform_later(number)\n"
+            f"        {job}.perform_later(number)\n"
         )
 
     def python(self, code: str) -> None:
@@ -101,15 +102,49 @@ def test_a_worker_killed_at_a_named_point_loses_nothing_and_doubles_nothing(site
 
     assert killed.wait(30) == -signal.SIGKILL, f"no worker passed {point}"
 
+    finish(site)
+
+    assert site.effects() == expected(12)
+    assert site.states() == {"finished": 12}
+
+
+@pytest.mark.parametrize("point", AROUND_THE_COMMIT)
+def test_a_transactional_job_is_done_exactly_when_its_effect_is_there(site: Site, point: str) -> None:
+    site.prepare(jobs=6, job="transactional_effect")
+    killed = site.worker("--threads", "1", TENANTJOBS_FAULT=f"{point}:3")
+
+    assert killed.wait(30) == -signal.SIGKILL, f"no worker passed {point}"
+
+    done = {"after_effect": 2, "before_commit": 2}.get(point, 3)
+    assert (site.effects(), site.states()["finished"]) == (expected(done), done)
+
+    finish(site)
+
+    assert site.effects() == expected(6)
+    assert site.states() == {"finished": 6}
+
+
+@pytest.mark.parametrize("point", AROUND_THE_COMMIT)
+def test_an_effect_behind_once_happens_once(site: Site, point: str) -> None:
+    site.prepare(jobs=6, job="guarded_effect")
+    killed = site.worker("--threads", "1", TENANTJOBS_FAULT=f"{point}:3")
+
+    assert killed.wait(30) == -signal.SIGKILL, f"no worker passed {point}"
+
+    finish(site)
+
+    assert site.effects() == expected(6)
+    assert site.states() == {"finished": 6}
+
+
+def finish(site: Site) -> None:
+    """Let another worker do what is left."""
     survivor = site.worker("--threads", "2")
     try:
         site.wait_until_done(30)
     finally:
         survivor.terminate()
-
     assert survivor.wait(15) == 0
-    assert site.effects() == expected(12)
-    assert site.states() == {"finished": 12}
 
 
 def test_a_hundred_kills_at_random_moments_lose_nothing_and_double_nothing(site: Site) -> None:

@@ -23,7 +23,7 @@ from tests.crash.app import *
 for number in range({orders}):
     with Current.set(tenant_id="acme"), Session.begin() as session:
         session.add(Order(number=number))
-        effect.perform_later(number)
+        {job}.perform_later(number)
 """
 DIES_BEFORE_PUBLISHING = """
 from tenantjobs_db.outbox import DatabaseOutbox
@@ -98,7 +98,7 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
 
 @pytest.mark.parametrize("point", faults.OUTBOX_POINTS)
 def test_who_enqueued_is_killed_after_the_commit(site: Site, point: str) -> None:
-    assert site.python(PLACE.format(orders=5), fault=f"{point}:3") == -signal.SIGKILL
+    assert site.python(PLACE.format(orders=5, job="effect"), fault=f"{point}:3") == -signal.SIGKILL
     assert site.orders() == [0, 1, 2]
     assert site.unpublished() == 1
     assert site.jobs() == {"before_publish": 2, "after_publish": 3}[point]
@@ -111,7 +111,7 @@ def test_who_enqueued_is_killed_after_the_commit(site: Site, point: str) -> None
 
 @pytest.mark.parametrize("point", faults.OUTBOX_POINTS)
 def test_a_relay_is_killed_and_another_takes_over(site: Site, point: str) -> None:
-    assert site.python(DIES_BEFORE_PUBLISHING + PLACE.format(orders=5)) == 0
+    assert site.python(DIES_BEFORE_PUBLISHING + PLACE.format(orders=5, job="effect")) == 0
     assert (site.unpublished(), site.jobs()) == (5, 0)
 
     assert site.worker(fault=point).wait(30) == -signal.SIGKILL
@@ -123,10 +123,21 @@ def test_a_relay_is_killed_and_another_takes_over(site: Site, point: str) -> Non
     assert site.jobs() == 5
 
 
+@pytest.mark.parametrize("point", ["after_effect", "before_commit", "after_commit", "before_acknowledge"])
+def test_a_worker_of_a_queue_elsewhere_is_killed_and_the_inbox_knows(site: Site, point: str) -> None:
+    assert site.python(PLACE.format(orders=5, job="transactional_effect")) == 0
+    assert site.worker(fault=f"{point}:2").wait(30) == -signal.SIGKILL
+
+    site.work_until_done(orders=5)
+
+    assert site.effects() == [0, 1, 2, 3, 4]
+    assert site.numbers(site.application, "SELECT count(*) FROM tj_inbox") == [5]
+
+
 def test_who_enqueued_is_killed_before_the_commit(site: Site) -> None:
     dies = "import os, signal\nfrom sqlalchemy import event\n"
     dies += "from tests.crash.app import Session as S\n"
     dies += "event.listen(S, 'before_commit', lambda session: os.kill(os.getpid(), signal.SIGKILL))\n"
 
-    assert site.python(dies + PLACE.format(orders=2)) == -signal.SIGKILL
+    assert site.python(dies + PLACE.format(orders=2, job="effect")) == -signal.SIGKILL
     assert (site.orders(), site.unpublished(), site.jobs()) == ([], 0, 0)
