@@ -8,10 +8,11 @@ import sys
 import uuid
 from pathlib import Path
 
+import pika
 import pytest
 import redis
 
-from tests.tenantjobs_dramatiq.shop import REDIS
+from tests.tenantjobs_dramatiq.shop import RABBIT, REDIS
 
 pytestmark = pytest.mark.services
 
@@ -41,4 +42,13 @@ def test_the_tenant_reaches_a_worker(broker: str, way: str) -> None:
         for key in store.scan_iter(f"*{queue}*"):
             store.delete(key)
         store.close()
+        if broker == "rabbitmq":
+            _delete(queue)
     assert notes == [f"{label} acme" for label in [*SEEN[way], "end"]]
+
+
+def _delete(queue: str) -> None:
+    with pika.BlockingConnection(pika.URLParameters(RABBIT)) as connection:
+        channel = connection.channel()
+        for name in (queue, f"{queue}.DQ", f"{queue}.XQ"):
+            channel.queue_delete(name)
