@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from tenantjobs import sentinel
 from tenantjobs.current import Current, locate_tenant
 from tenantjobs.errors import TenantjobsError, TenantMissing
 from tenantjobs.scopes import Scope, in_force
@@ -61,7 +62,7 @@ class Delivery:
     What is entered inside and never left is left at its end, with a warning.
     """
 
-    __slots__ = ("_before", "_job", "_scope", "_snapshot", "problem")
+    __slots__ = ("_before", "_job", "_scope", "_snapshot", "_watch", "problem")
 
     def __init__(self, header: object, job: str) -> None:
         self.problem: str | None = None
@@ -73,6 +74,8 @@ class Delivery:
             self._snapshot = EMPTY
 
     def __enter__(self) -> Delivery:
+        self._watch = sentinel.performing(sentinel.Native(self._job, self._snapshot.tenant_id))
+        self._watch.__enter__()
         self._before: tuple[Scope, ...] = in_force().scopes
         self._scope = Current.restored(self._snapshot)
         self._scope.__enter__()
@@ -84,10 +87,17 @@ class Delivery:
         inside = [scope for scope in in_force().scopes if scope.state == "open" and scope not in self._before]
         for scope in reversed(inside):
             scope.__exit__(None, None, None)
-        if any(scope is not self._scope for scope in inside):
-            logger.warning(
-                "%s left a scope of Current open, which has been left for it: write `with Current.set(...):`", self._job
-            )
+        try:
+            if any(scope is not self._scope for scope in inside):
+                self._tell()
+        finally:
+            self._watch.__exit__(kind, error, traceback)
+
+    def _tell(self) -> None:
+        logger.warning(
+            "%s left a scope of Current open, which has been left for it: write `with Current.set(...):`", self._job
+        )
+        sentinel.found("context", "left a scope open", place="")
 
     def admit(self, tenancy: Tenancy, how: str) -> None:
         """``TenantMissing``, ``TenantGone`` or ``TenantUnavailable``; only a warning where the policy is to observe.

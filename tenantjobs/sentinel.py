@@ -21,7 +21,6 @@ import msgspec
 
 from tenantjobs.current import Current
 from tenantjobs.errors import ConfigurationError, TenancyError
-from tenantjobs.running import JobContext, current_job
 from tenantjobs.snapshot import Snapshot
 
 logger = logging.getLogger("tenantjobs.sentinel")
@@ -53,6 +52,22 @@ class Leak(msgspec.Struct, frozen=True, kw_only=True):
         return "\n".join(lines)
 
 
+class Watched(Protocol):
+    """The job that is watched: one of ours, or a native one under carriage."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def tenant_id(self) -> str | None: ...
+
+
+class Native(msgspec.Struct, frozen=True):
+    """A native job of another queue."""
+
+    name: str
+    tenant_id: str | None
+
+
 class Detector(Protocol):
     """What looks at one system on behalf of the sentinel, and calls ``found`` for what it sees."""
 
@@ -60,7 +75,7 @@ class Detector(Protocol):
         """Look from now on; called when the first sentinel begins to watch."""
         ...
 
-    def performing(self, job: JobContext, /) -> AbstractContextManager[None]:
+    def performing(self, job: Watched, /) -> AbstractContextManager[None]:
         """Around one attempt: what it leaves behind is seen at the end."""
         ...
 
@@ -111,14 +126,14 @@ def register(detector: Detector) -> None:
             detector.listen()
 
 
-def watching() -> JobContext | None:
+def watching() -> Watched | None:
     """The job that is being watched here; None where no sentinel watches, or no job runs."""
-    return current_job() if _watching else None
+    return _attempt.get() if _watching else None
 
 
 def found(kind: Kind, what: str, *, statement: str | None = None, place: str | None = None) -> None:
     """Tell every sentinel of a leak of the job that runs here; ``TenantLeak`` if one of them raises."""
-    job = current_job() or _attempt.get()
+    job = _attempt.get()
     if job is None:
         return
     leak = Leak(
@@ -133,7 +148,7 @@ def found(kind: Kind, what: str, *, statement: str | None = None, place: str | N
         sentinel.take(leak)
 
 
-def performing(job: JobContext) -> AbstractContextManager[None]:
+def performing(job: Watched) -> AbstractContextManager[None]:
     """Around one attempt of ``job``, outside of its scope and its session."""
     return _watched(job) if _watching else nullcontext()
 
@@ -148,7 +163,7 @@ def place_in_application() -> str | None:
 
 
 @contextmanager
-def _watched(job: JobContext) -> Iterator[None]:
+def _watched(job: Watched) -> Iterator[None]:
     before = Current.capture()
     token = _attempt.set(job)
     try:
@@ -211,4 +226,4 @@ def _said(snapshot: Snapshot) -> str:
 _lock = threading.Lock()
 _detectors: list[Detector] = []
 _watching: list[Sentinel] = []
-_attempt: ContextVar[JobContext | None] = ContextVar("tenantjobs_attempt", default=None)
+_attempt: ContextVar[Watched | None] = ContextVar("tenantjobs_attempt", default=None)

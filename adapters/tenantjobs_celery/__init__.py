@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from tenantjobs_celery.adapter import CeleryAdapter
 from tenantjobs_celery.header import headers
 from tenantjobs_celery.installation import install
 
-__all__ = ["headers", "install"]
+__all__ = ["CeleryAdapter", "headers", "install"]

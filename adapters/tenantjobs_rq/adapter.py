@@ -56,13 +56,18 @@ class RqAdapter:
         problems = self.check()
         if problems:
             raise ConfigurationError(problems[0])
-        pool = Pool(
-            self._connection,
-            lambda: self._served(options.queues),
-            processes=options.threads,
-            shutdown_timeout=options.shutdown_timeout,
-        )
-        pool.start(burst=options.drain, logging_level="WARNING")
+        served: list[str] = []
+        while served != (found := self._served(options.queues)):
+            served = found
+            pool = Pool(
+                self._connection,
+                lambda: self._served(options.queues),
+                processes=options.threads,
+                shutdown_timeout=options.shutdown_timeout,
+            )
+            pool.start(burst=options.drain, logging_level="WARNING")
+            if not options.drain or pool.stopped:
+                break  # else jobs may have enqueued to queues that nobody has served yet
         return 0
 
     def check(self) -> list[str]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 from collections.abc import Callable
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import RedisError
 from rq.serializers import JSONSerializer
 from rq.worker_pool import WorkerPool
+
+logger = logging.getLogger("tenantjobs.rq")
 
 
 class Pool(WorkerPool):
@@ -21,13 +25,25 @@ class Pool(WorkerPool):
         self._find = find
         self._shutdown_timeout = shutdown_timeout
 
+    @property
+    def stopped(self) -> bool:
+        """True once it has been asked to stop."""
+        return bool(self.status == self.Status.STOPPED)
+
     def check_workers(self, respawn: bool = True) -> None:
-        found = self._find()
-        if respawn and found != self._queue_names:
+        found = self._found() if respawn else self._queue_names
+        if found != self._queue_names:
             # They finish what they have, and others with all the queues take their places.
             self._queue_names = found
             self.stop_workers()  # type: ignore[no-untyped-call]  # RQ has not typed it
         super().check_workers(respawn)
+
+    def _found(self) -> list[str]:
+        try:
+            return self._find()
+        except RedisError as error:
+            logger.warning("Redis does not say which queues there are, so the workers keep theirs: %s", error)
+            return self._queue_names
 
     def request_stop(self, signum: Any = None, frame: Any = None) -> None:
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call]  # as above

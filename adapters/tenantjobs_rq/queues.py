@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from redis import Redis
@@ -56,7 +56,7 @@ class Queues:
                 for envelope in (each for each in envelopes if each.queue == name):
                     if envelope.due_at is not None and envelope.due_at > now:
                         job = queue.create_job(NAME, **self._options(envelope))
-                        queue.schedule_job(job, envelope.due_at, pipeline=pipeline)
+                        queue.schedule_job(job, _full_second(envelope.due_at), pipeline=pipeline)
                     else:
                         ready.append(Queue.prepare_data(NAME, **self._options(envelope)))
                 if ready:
@@ -90,6 +90,11 @@ class Queues:
             "failure_ttl": settings.failure_ttl,
             "retry": Retry(max=settings.max_deaths) if settings.max_deaths else None,
         }
+
+
+def _full_second(moment: datetime) -> datetime:
+    """The next one: RQ's schedule drops the fraction, and a job must not be early."""
+    return moment + timedelta(microseconds=-moment.microsecond % 1_000_000)
 
 
 def _job_id(envelope: Envelope) -> str:

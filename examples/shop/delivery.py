@@ -9,7 +9,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from examples.shop.current import Current
 from examples.shop.models import Account, Base, Webhook, new_id
-from tenantjobs import JobContext, TenantGone, current_job, discard_on, idempotent, later, retry_on
+from tenantjobs import JobContext, TenantGone, current_job, discard_on, guard, idempotent, later, retry_on
 from tenantjobs_sqlalchemy import TenantScoped, current_session
 
 http = httpx.Client(timeout=1.0)
@@ -58,6 +58,7 @@ class Delivery(TenantScoped, Base):
         queue="webhooks",
         policies=[
             idempotent(key=lambda delivery: delivery.id),
+            guard(lambda delivery: delivery.status == "waiting"),
             retry_on(httpx.TransportError, ServerTrouble, wait=[0.25, 0.5, 1.0], attempts=4, then=give_up),
             discard_on(Rejected, then=give_up),
             discard_on(TenantGone, then=refuse),

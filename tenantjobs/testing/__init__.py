@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from tenantjobs import adapter, runtime
 from tenantjobs.adapter import Drains
 from tenantjobs.errors import ConfigurationError
@@ -25,7 +28,11 @@ from tenantjobs.testing.memory import (
 )
 from tenantjobs.testing.time import Clock, movable_clock
 
+if TYPE_CHECKING:
+    from tenantjobs.testing.contract import AdapterContract
+
 __all__ = [
+    "AdapterContract",
     "Clock",
     "EnqueuedJob",
     "FailedJob",
@@ -59,3 +66,10 @@ def drain() -> int:
             f"its jobs. Use adapter 'test' or 'db' in tests"
         )
     return configured.drain()
+
+
+def __getattr__(name: str) -> Any:
+    # The kit needs pytest, which applications that only drain do not have.
+    if name == "AdapterContract":
+        return import_module("tenantjobs.testing.contract").AdapterContract
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

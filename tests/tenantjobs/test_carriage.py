@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tenantjobs import carriage, runtime
+from tenantjobs import carriage, runtime, sentinel
 from tenantjobs.carriage import Delivery, Unreadable
 from tenantjobs.current import Current, Snapshot
 from tenantjobs.errors import TenantGone, TenantMissing
@@ -52,6 +52,7 @@ def test_a_delivery_takes_the_place_of_what_is_around_it() -> None:
         assert Current.tenant_id == "globex"
 
 
+@pytest.mark.tenantjobs_leaks
 def test_what_was_left_open_is_left_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     with Delivery(ACME, "job 1"):
         Current.switch("never left", tenant_id="globex").__enter__()
@@ -107,3 +108,23 @@ def test_system_scope_is_admitted() -> None:
         delivery.admit("required", "")
 
         assert Current.scope == "system"
+
+
+@pytest.mark.tenantjobs_leaks
+def test_a_sentinel_watches_native_jobs_too() -> None:
+    with sentinel.watch() as watching:
+        with Delivery(ACME, "job 1"):
+            Current.switch("never left", tenant_id="globex").__enter__()
+        with pytest.raises(ZeroDivisionError), Delivery(ACME, "job 2"):
+            raise ZeroDivisionError
+
+    (leak,) = watching.leaks
+    assert (leak.kind, leak.job, leak.tenant_id) == ("context", "job 1", "acme")
+
+
+@pytest.mark.tenantjobs_leaks
+def test_a_sentinel_that_raises_leaves_nothing_open() -> None:
+    with sentinel.watch("raise"), pytest.raises(sentinel.TenantLeak), Delivery(ACME, "job 1"):
+        Current.switch("never left", tenant_id="globex").__enter__()
+
+    assert Current.scope == "unset"

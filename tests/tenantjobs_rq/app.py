@@ -72,3 +72,8 @@ def endless(key: str) -> None:
 @job(name="rq.once", policies=[idempotent(key=lambda key: key)])
 def once(key: str) -> None:
     note(key, whom())
+
+
+@job(name="rq.forwarding")
+def forwarding(key: str) -> None:
+    noted.set(queue="forwarded").perform_later(key)

@@ -74,17 +74,8 @@ class Shop:
         return "" if result is None else result.exc_string or ""
 
     def close(self) -> None:
-        for key in self.connection.scan_iter("rq:job:*"):
-            if self.connection.type(key) == b"hash" and self.connection.hget(key, "origin") == self.name.encode():
-                job_id = key.removeprefix(b"rq:job:").decode()
-                self.connection.delete(
-                    key, f"rq:results:{job_id}", f"rq:executions:{job_id}", f"rq:job:{job_id}:dependents"
-                )
-        self.connection.srem("rq:queues", self.queue.key)
-        self.connection.srem("rq:groups", self.name)
-        for key in self.connection.scan_iter(f"*{self.name}*"):
-            self.connection.delete(key)
         self.connection.close()
+        remove(self.name)
 
 
 def require() -> None:
@@ -94,6 +85,23 @@ def require() -> None:
         socket.create_connection((server.hostname or "127.0.0.1", server.port or 6379), timeout=2).close()
     except OSError as error:
         missing("Redis", f"start it, or say where it is in TENANTJOBS_TEST_REDIS ({error})")
+
+
+def remove(prefix: str) -> None:
+    """The queues whose names begin so, with their jobs and whatever else is kept under that name."""
+    begins = prefix.encode()
+    with redis.Redis.from_url(REDIS) as connection:
+        for registry in ("rq:queues", "rq:groups"):
+            members: Any = connection.smembers(registry)
+            for member in members:
+                if member.removeprefix(b"rq:queue:").startswith(begins):
+                    connection.srem(registry, member)
+        for key in connection.scan_iter("rq:job:*"):
+            if connection.type(key) == b"hash" and (connection.hget(key, "origin") or b"").startswith(begins):
+                job_id = key.removeprefix(b"rq:job:").decode()
+                connection.delete(key, f"rq:results:{job_id}", f"rq:executions:{job_id}", f"{key.decode()}:dependents")
+        for key in connection.scan_iter(f"*{prefix}*"):
+            connection.delete(key)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from tenantjobs.current import Current
 from tenantjobs.errors import ConfigurationError, UnsupportedCapability
 from tenantjobs_db import DatabaseAdapter, schema
 from tenantjobs_rq import RqAdapter
+from tenantjobs_rq.pool import Pool
 from tenantjobs_rq.settings import RqSettings
 from tests.tenantjobs_rq import app, servers
 
@@ -85,17 +86,8 @@ class Here:
             yield started
 
     def close(self) -> None:
-        queues: Any = self.store.smembers("rq:queues")
-        for key in queues:
-            if self.prefix in key.decode():
-                self.store.srem("rq:queues", key)
-        for key in self.store.scan_iter("rq:job:*"):
-            if self.store.type(key) == b"hash" and self.prefix.encode() in (self.store.hget(key, "origin") or b""):
-                job_id = key.removeprefix(b"rq:job:").decode()
-                self.store.delete(key, f"rq:results:{job_id}", f"rq:executions:{job_id}")
-        for key in self.store.scan_iter(f"*{self.prefix}*"):
-            self.store.delete(key)
         self.store.close()
+        servers.remove(self.prefix)
 
 
 @pytest.fixture
@@ -192,10 +184,25 @@ def test_a_delayed_job_waits(here: Here, acme: Any) -> None:
     with acme:
         app.noted.set(wait=timedelta(hours=1)).perform_later(here.key)
         app.noted.set(wait=0.01).perform_later(here.key)
-    time.sleep(1.1)  # RQ schedules by the second
+    performed = 0
 
-    assert testing.drain() == 1
+    def drain() -> bool:
+        nonlocal performed
+        performed += testing.drain()
+        return performed > 0
+
+    here.until(drain)  # RQ schedules by the second
+    assert performed == 1
     assert here.queue().scheduled_job_registry.count == 1
+
+
+def test_a_delayed_job_is_never_early(here: Here, acme: Any) -> None:
+    moment = datetime(2100, 1, 1, 12, 0, 0, 1, tzinfo=UTC)
+    with acme:
+        handle = app.noted.set(wait_until=moment).perform_later(here.key)
+
+    registry = here.queue().scheduled_job_registry
+    assert registry.get_scheduled_time(handle.job_id) == datetime(2100, 1, 1, 12, 0, 1, tzinfo=UTC)
 
 
 def test_a_waiting_job_can_be_taken_back(here: Here, acme: Any) -> None:
@@ -291,6 +298,36 @@ def test_work_performs_and_drains(here: Here, acme: Any, tmp_path: Path) -> None
     assert sorted(here.noted()) == ["acme", "acme", "acme 1", "acme 2", "acme 3"]
 
 
+def test_drain_includes_the_queues_that_jobs_enqueue_to(here: Here, acme: Any, tmp_path: Path) -> None:
+    with acme:
+        app.forwarding.perform_later(here.key)
+    with here.worker(tmp_path / "worker.log", "--drain", "--threads", "1") as worker:
+        assert worker.wait(30) == 0
+
+    assert here.noted() == ["acme"]
+
+
+def test_a_worker_keeps_its_queues_while_redis_does_not_answer(
+    here: Here, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers: list[Any] = [["one"], redis.exceptions.ConnectionError("gone"), ["one", "two"]]
+    started: list[list[str]] = []
+
+    def find() -> list[str]:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return list(answer)
+
+    pool = Pool(here.store, find, processes=1, shutdown_timeout=1)
+    monkeypatch.setattr(pool, "start_worker", lambda **_: started.append(pool._queue_names))
+    pool.check_workers()
+    pool.check_workers()
+
+    assert started == [["one"], ["one", "two"]]
+    assert "Redis does not say which queues there are" in caplog.text
+
+
 def test_a_worker_performs_what_comes_later_in_queues_that_come_up_later(here: Here, acme: Any, tmp_path: Path) -> None:
     with here.worker(tmp_path / "worker.log", "--threads", "1"), acme:
         app.noted.set(wait=1).perform_later(here.key)
@@ -327,8 +364,9 @@ def test_a_worker_that_is_stopped_leaves_in_time_and_the_job_is_not_lost(here: H
         here.notes(1)
         worker.send_signal(signal.SIGTERM)
         worker.wait(20)
+    here.queue().started_job_registry.cleanup(timestamp=time.time() + 3600)  # as workers do, an hour later
 
-    assert Job.exists(handle.job_id, here.store)
+    assert here.queue().job_ids == [handle.job_id]
 
 
 def test_a_worker_of_rq_itself_performs_our_jobs(here: Here, acme: Any, tmp_path: Path) -> None:

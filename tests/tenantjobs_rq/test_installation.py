@@ -144,6 +144,20 @@ def test_meta_of_no_scope_is_empty() -> None:
     assert tenantjobs_rq.meta() == {}
 
 
+def test_whoever_is_told_of_a_killed_work_horse_is_told_in_its_scope(here: Shop, install: Install, acme: Any) -> None:
+    install()
+    seen = []
+    with acme:
+        sent = here.queue.enqueue(shop.who)
+    worker = rq.worker.Worker(
+        [here.queue], connection=here.connection, work_horse_killed_handler=lambda *_: seen.append(Current.tenant_id)
+    )
+    worker.handle_work_horse_killed(sent, 1, 9, None)
+
+    assert seen == ["acme"]
+    assert Current.scope == "unset"
+
+
 # synchronous queues
 
 

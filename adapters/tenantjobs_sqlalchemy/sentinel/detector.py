@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tenantjobs.running import JobContext
+from tenantjobs.sentinel import Watched
 from tenantjobs_sqlalchemy.sentinel import residue, rows, statements
 
 
@@ -23,6 +23,6 @@ class DatabaseDetector:
             residue.listen()
 
     @contextmanager
-    def performing(self, _job: JobContext) -> Iterator[None]:
+    def performing(self, _job: Watched) -> Iterator[None]:
         with residue.gathered():
             yield

@@ -4,7 +4,7 @@ import tomllib
 from typing import Any
 
 import tomli_w
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tenantjobs.config.lines import lines_of_keys
@@ -81,6 +81,7 @@ _values = st.one_of(
 _documents = st.dictionaries(_names, st.one_of(_values, st.dictionaries(_names, _values, max_size=4)), max_size=6)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # a machine under load is slow at drawing documents
 @given(_documents, st.booleans())
 def test_each_key_of_any_document_is_found_on_a_line_that_says_it(document: dict[str, Any], multiline: bool) -> None:
     text = tomli_w.dumps(document, multiline_strings=multiline)

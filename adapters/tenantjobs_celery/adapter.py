@@ -1,0 +1,111 @@
+"""The adapter ``celery``: jobs as messages of one native task, performed by Celery's own workers."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from importlib import import_module
+from typing import Any
+
+from celery import Celery
+
+from tenantjobs import definition
+from tenantjobs.adapter import Capabilities, WorkOptions
+from tenantjobs.envelope import Envelope
+from tenantjobs.errors import ConfigurationError
+from tenantjobs_celery.performing import wrapper
+from tenantjobs_celery.queues import Queues
+from tenantjobs_celery.settings import CelerySettings
+
+# A worker keeps a message with a time in its memory, unacknowledged, and brokers lose patience with that (RabbitMQ
+# after 30 minutes, Redis after an hour). So a longer delay is walked in strides: the worker sends the message on.
+STRIDE = timedelta(minutes=10)
+
+
+class CeleryAdapter:
+    """Retries, discards and delays are ours; queues and workers are those of the Celery app that ``[celery]`` names."""
+
+    Settings = CelerySettings
+
+    def __init__(self, settings: CelerySettings) -> None:
+        self.settings = settings
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(delay=True, priority=self._queues.orders, queues=True, bulk=True)
+
+    @cached_property
+    def app(self) -> Any:
+        """The Celery app, imported on first use, when what it is defined beside may use ours."""
+        module, _, attribute = self.settings.app.partition(":")
+        try:
+            found = getattr(import_module(module), attribute or "app")
+        except (ImportError, AttributeError) as error:
+            raise ConfigurationError(f"[celery] app = {self.settings.app!r} cannot be imported: {error}") from error
+        if not isinstance(found, Celery):
+            raise ConfigurationError(f"[celery] app = {self.settings.app!r} is no Celery app, but {found!r:.80}")
+        wrapper(found)
+        return found
+
+    @cached_property
+    def _queues(self) -> Queues:
+        return Queues(self.app)
+
+    def enqueue(self, envelope: Envelope) -> None:
+        self.enqueue_all([envelope])
+
+    def enqueue_all(self, envelopes: Sequence[Envelope]) -> None:
+        """All on one channel. A broker that goes away in the middle has those that were sent before."""
+        task = wrapper(self.app)
+        planned = [(envelope, self._options(envelope)) for envelope in envelopes]
+        with self.app.producer_pool.acquire(block=True) as producer:
+            for envelope, options in planned:
+                task.apply_async((envelope.encode().decode(),), task_id=envelope.id, producer=producer, **options)
+
+    def work(self, options: WorkOptions) -> int:
+        """Run a worker of Celery until it is stopped; it finishes what runs. Its exit code."""
+        _refuse_what_celery_does_not_know(options)
+        served = sorted(self._served(options.queues))
+        for name in served:
+            self._queues.named(name)
+        self.app.set_current()
+        worker = self.app.Worker(
+            hostname=f"tenantjobs-{options.threads}@{socket.gethostname()}",
+            queues=served,
+            concurrency=options.threads,
+            pool=self.settings.pool,
+            prefetch_multiplier=1,
+            loglevel="INFO",
+        )
+        worker.start()
+        return int(worker.exitcode or 0)
+
+    def close(self) -> None:
+        """The app is the user's, and so are its connections."""
+
+    def _options(self, envelope: Envelope) -> dict[str, Any]:
+        options: dict[str, Any] = {
+            "queue": self._queues.named(envelope.queue),
+            "priority": self._queues.native_priority(envelope.queue, envelope.priority),
+        }
+        now = datetime.now(UTC)
+        if envelope.due_at is not None and envelope.due_at > now:
+            options["eta"] = min(envelope.due_at, now + STRIDE)
+        return options
+
+    def _served(self, wanted: Sequence[str]) -> set[str]:
+        if "*" not in wanted:
+            return set(wanted)
+        return {"default", *self.app.amqp.queues, *(job.queue for job in definition.registry.values())}
+
+
+def _refuse_what_celery_does_not_know(options: WorkOptions) -> None:
+    defaults = WorkOptions()
+    if options.drain:
+        raise ConfigurationError("--drain: a worker of Celery does not know when its queues are empty: leave it out")
+    if options.polling_interval != defaults.polling_interval:
+        raise ConfigurationError("--polling-interval: workers of Celery do not poll: leave it out")
+    if options.shutdown_timeout != defaults.shutdown_timeout:
+        raise ConfigurationError("--shutdown-timeout: a worker of Celery waits for what runs: leave it out")

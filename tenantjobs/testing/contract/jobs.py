@@ -1,0 +1,156 @@
+"""The jobs of the kit. Each leaves a trace of what it did; their names are their own, for they share a registry."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+import tenantjobs
+from tenantjobs.current import Current
+from tenantjobs.idempotency import idempotent
+from tenantjobs.jobs import Job, job
+from tenantjobs.policies import discard_on, retry_on
+from tenantjobs.running import current_job
+from tenantjobs.testing.contract.effects import record, wait_for_file
+
+
+class ContractCurrent(tenantjobs.Current):
+    """An attribute that travels beside the tenant."""
+
+    contract_request: str | None = None
+
+
+def locate_tenant(tenant_id: str) -> str | None:
+    """Every tenant but ``gone`` exists."""
+    return None if tenant_id == "gone" else tenant_id
+
+
+class Level(Enum):
+    LOW = 1
+    HIGH = 2
+
+
+class Point(msgspec.Struct, frozen=True):
+    x: int
+    y: int
+
+
+@job(name="contract.note")
+def note(value: Any = None) -> None:
+    record("note", value)
+
+
+@job(name="contract.optional", tenancy="optional")
+def optional(value: Any = None) -> None:
+    record("optional", value)
+
+
+@job(name="contract.of_the_system", tenancy="none")
+def of_the_system() -> None:
+    record("of_the_system")
+
+
+@job(name="contract.anote")
+async def anote(value: Any = None) -> None:
+    record("anote", value)
+
+
+class NotedByClass(Job):
+    name = "contract.by_class"
+
+    def perform(self, first: int, *, second: str) -> None:
+        record("by_class", [first, second])
+
+
+@job(name="contract.with_attributes", tenancy="optional")
+def with_attributes() -> None:
+    record("with_attributes", ContractCurrent.contract_request)
+
+
+@job(name="contract.typed")
+def typed(
+    values: list[Any], moment: datetime, day: date, span: timedelta, amount: Decimal, id: UUID, level: Level, at: Point
+) -> None:
+    record("typed", described([values, moment, day, span, amount, id, level, at]))
+
+
+def described(value: Any) -> str:
+    """A text that differs as soon as a value or a type inside differs."""
+    kind = type(value).__qualname__
+    if isinstance(value, dict):
+        return f"{kind}({', '.join(f'{described(key)}: {described(item)}' for key, item in value.items())})"
+    if isinstance(value, (list, tuple)):
+        return f"{kind}({', '.join(map(described, value))})"
+    if isinstance(value, (set, frozenset)):
+        return f"{kind}({', '.join(sorted(map(described, value)))})"
+    return f"{kind}({value!r})"
+
+
+@job(name="contract.flaky", policies=[retry_on(ConnectionError, wait=0, attempts=5)])
+def flaky(failures: int, value: Any) -> None:
+    record("flaky", value)
+    if _attempt() <= failures:
+        raise ConnectionError("as asked for")
+
+
+@job(name="contract.patient", policies=[retry_on(ConnectionError, wait=[1.5], attempts=3)])
+def patient() -> None:
+    record("patient")
+    if _attempt() == 1:
+        raise ConnectionError("as asked for")
+
+
+def on_discard(error: BaseException) -> None:
+    record("handler", str(error))
+
+
+@job(name="contract.discarded", policies=[discard_on(LookupError, then=on_discard)])
+def discarded() -> None:
+    record("discarded")
+    raise LookupError("not worth it")
+
+
+@job(name="contract.exhausted", policies=[retry_on(ConnectionError, wait=0, attempts=3, then=on_discard)])
+def exhausted() -> None:
+    record("exhausted")
+    raise ConnectionError("never up")
+
+
+@job(name="contract.failing")
+def failing() -> None:
+    record("failing")
+    raise RuntimeError("the contract asks for this failure")
+
+
+@job(name="contract.leaving")
+def leaving() -> None:
+    record("leaving")
+    Current.switch("never left", tenant_id="LEAK").__enter__()
+
+
+@job(name="contract.nesting")
+def nesting(queue: str) -> None:
+    record("nesting")
+    note.set(queue=queue).perform_later("nested")
+
+
+@job(name="contract.once", policies=[idempotent(key=lambda number: f"contract:{number}")])
+def once_only(number: int) -> None:
+    record("once_only", number)
+
+
+@job(name="contract.held")
+def held() -> None:
+    record("started")
+    wait_for_file("release")
+    record("finished")
+
+
+def _attempt() -> int:
+    running = current_job()
+    return 0 if running is None else running.attempt

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tenantjobs.testing import AdapterContract
+from tenantjobs_db import schema
+from tenantjobs_db.adapter import DatabaseAdapter
+from tenantjobs_db.database import own
+from tests.services import fresh_postgres
+
+
+class DatabaseContract(AdapterContract):
+    adapter = "db"
+    survives_kill = True
+    url: str
+
+    def settings(self) -> Mapping[str, Mapping[str, Any]]:
+        return {"db": {"url": self.url, "lease": 3.0}}
+
+    def prepare(self) -> None:
+        database = own(self.url)
+        schema.upgrade(database.engine)
+        database.close()
+
+    def failure(self, job_id: str) -> str | None:
+        assert isinstance(self.configured, DatabaseAdapter)
+        row = self.configured.queue.find(job_id)
+        return str(row.failures) if row is not None and row.state == "failed" else None
+
+
+class TestSqlite(DatabaseContract):
+    @property
+    def url(self) -> str:  # type: ignore[override]
+        return f"sqlite:///{self.folder / 'queue.db'}"
+
+
+@pytest.mark.postgres
+class TestPostgres(DatabaseContract):
+    def prepare(self) -> None:
+        self.server = fresh_postgres()
+        self.url = self.server.__enter__()
+        super().prepare()
+
+    def clean(self) -> None:
+        self.configured.close()
+        self.server.__exit__(None, None, None)
