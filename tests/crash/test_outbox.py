@@ -63,8 +63,8 @@ class Site:
         worker = self.worker()
         try:
             until = time.monotonic() + 30
-            while len(self.effects()) < orders or self.unpublished():
-                assert time.monotonic() < until, (self.effects(), self.unpublished())
+            while len(self.effects()) < orders or self.unpublished() or self.unfinished():
+                assert time.monotonic() < until, (self.effects(), self.unpublished(), self.unfinished())
                 time.sleep(0.05)
         finally:
             worker.terminate()
@@ -82,6 +82,9 @@ class Site:
 
     def unpublished(self) -> int:
         return self.numbers(self.application, "SELECT count(*) FROM tj_outbox")[0]
+
+    def unfinished(self) -> int:
+        return self.numbers(self.queue, "SELECT count(*) FROM tj_jobs WHERE state <> 'finished'")[0]
 
     def jobs(self) -> int:
         return self.numbers(self.queue, "SELECT count(*) FROM tj_jobs")[0]

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, create_engine, delete, event, func, select, update
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import NullPool
 
 import tenantjobs_sqlalchemy
 from tenantjobs import Current, Job, adapter, definition, guard, idempotent, job, later, retry_on, testing
@@ -69,22 +70,25 @@ def envelope(job: Any, *args: Any) -> bytes:
 
 
 class TestInTheQueueOfTheSession:
-    def test_the_completion_is_the_last_statement_before_the_commit(self, maker: Maker, engine: Engine) -> None:
+    @pytest.mark.parametrize("follow", [0, 1])
+    def test_the_completion_is_the_last_statement_before_the_commit(
+        self, maker: Maker, engine: Engine, follow: int
+    ) -> None:
         @job(name=f"tests.transactional.{next(numbers)}")
         def follows() -> None: ...
 
-        first = place(lambda: follows.perform_later())
-        first.perform_later("a")
+        place(lambda: [follows.perform_later() for _ in range(follow)]).perform_later("a")
         statements = Statements(engine)
         committed: list[list[str]] = []
         event.listen(engine, "commit", lambda _: committed.append(statements.seen.copy()))
 
-        assert testing.drain() == 2
+        assert testing.drain() == 1 + follow
 
         words = [" ".join(statement.split()[:3]) for statement in committed[0]]
-        assert words[-1] == "UPDATE tj_jobs SET"
-        assert [word for word in words if word.startswith("INSERT")] == ["INSERT INTO orders", "INSERT INTO tj_jobs"]
-        assert states(engine) == [("finished", 1, None)] * 2
+        written = ["INSERT INTO orders", *["INSERT INTO tj_jobs"] * follow, "UPDATE tj_jobs SET"]
+        assert [word for word in words if word.startswith(("INSERT", "UPDATE"))] == written
+        assert words[-1] == written[-1]
+        assert states(engine) == [("finished", 1, None)] * (1 + follow)
 
     def test_a_finished_row_may_be_forgotten_with_the_failures_before_it(self, maker: Maker, engine: Engine) -> None:
         with testing.override(adapter="db", db={"engine": engine, "keep_finished": False}):
@@ -139,20 +143,24 @@ class TestInTheQueueOfTheSession:
         assert [state for state, _, _ in states(engine)] == ["finished", "finished"]
         assert (count(engine, Order), count(engine, inbox)) == (1, 0)
 
-    async def test_of_an_async_job(
-        self, amaker: async_sessionmaker[AsyncSession], async_engine: AsyncEngine, engine: Engine
-    ) -> None:
+    def test_of_an_async_job_that_a_worker_has_claimed(self, engine: Engine) -> None:
+        url = engine.url.render_as_string(hide_password=False).replace("sqlite:", "sqlite+aiosqlite:")
+        async_engine = create_async_engine(url, poolclass=NullPool)  # its connections are those of the worker's loop
+        tenantjobs_sqlalchemy.install(async_sessionmaker(async_engine))
+
         @job(name=f"tests.transactional.{next(numbers)}", transactional=True)
         async def place(name: str) -> None:
             current_session().add(Order(name=name))
 
-        data = envelope(place, "a")
-        with testing.override(adapter="db", db={"engine": async_engine}):
-            assert await aexecute(data) == Finished()
-            assert isinstance(again := await aexecute(data), Finished)
+        try:
+            with testing.override(adapter="db", db={"engine": async_engine}):
+                place.perform_later("a")
+                adapter.configured().work(adapter.WorkOptions(drain=True))  # type: ignore[attr-defined]
+        finally:
+            tenantjobs_sqlalchemy.uninstall()
 
-        assert again.note is not None
-        assert count(engine, Order) == 1
+        assert states(engine) == [("finished", 1, None)]
+        assert (count(engine, Order), count(engine, inbox)) == (1, 0)
 
 
 class TestInTheInbox:
@@ -224,6 +232,21 @@ class TestInTheInbox:
 
         assert isinstance(outcome, Failed)
         assert "tenantjobs db upgrade" in str(outcome.error)
+
+    async def test_of_an_async_job_from_elsewhere(
+        self, amaker: async_sessionmaker[AsyncSession], async_engine: AsyncEngine, engine: Engine
+    ) -> None:
+        @job(name=f"tests.transactional.{next(numbers)}", transactional=True)
+        async def place(name: str) -> None:
+            current_session().add(Order(name=name))
+
+        data = envelope(place, "a")
+        with testing.override(adapter="db", db={"engine": async_engine}):
+            assert await aexecute(data) == Finished()
+            assert isinstance(again := await aexecute(data), Finished)
+
+        assert again.note is not None
+        assert count(engine, Order) == 1
 
 
 class TestRefused:
