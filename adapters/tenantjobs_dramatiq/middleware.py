@@ -50,7 +50,7 @@ class TenantMiddleware(Middleware):
     def after_process_message(self, *_: Any, **__: Any) -> None:
         self._leave()
 
-    def after_skip_message(self, *_: Any) -> None:
+    def after_skip_message(self, *_: Any, **__: Any) -> None:
         self._leave()
 
     def _enter(self, message: Any) -> None:
