@@ -210,6 +210,7 @@ class Broken(Middleware):
             raise self.error
 
 
+@pytest.mark.tenantjobs_leaks
 @pytest.mark.parametrize(
     "ending",
     [None, ValueError("no"), SystemExit(1), SkipMessage("no"), MiddlewareError("no"), "time limit", "set"],

@@ -171,6 +171,7 @@ def test_a_synchronous_queue_performs_in_the_scope_of_the_call(install: Install,
         assert Current.tenant_id == "acme"
 
 
+@pytest.mark.tenantjobs_leaks
 def test_a_synchronous_job_leaves_nothing_to_its_caller(install: Install, acme: Any) -> None:
     install()
     with servers.queue(is_async=False) as here, acme:
@@ -191,6 +192,7 @@ def test_a_synchronous_job_without_a_tenant_fails(install: Install) -> None:
 # policies
 
 
+@pytest.mark.tenantjobs_leaks
 def test_a_scope_that_was_left_open_is_logged(
     here: Shop, install: Install, acme: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
