@@ -1,0 +1,72 @@
+"""Where the scope of a message counts: from before all other hooks of Dramatiq until after them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+from dramatiq import Broker
+from dramatiq.middleware import Middleware, MiddlewareError, Retries
+
+from tenantjobs.carriage import KEY, Delivery, Tenancy
+from tenantjobs.errors import TenancyError, TenantUnavailable
+
+HOW = (
+    "send it inside `with Current.set(tenant=...):`, inside `with Current.system('why'):` if it works for all of them, "
+    "and from a scheduler with the options of tenantjobs_dramatiq.options()"
+)
+
+logger = logging.getLogger("tenantjobs.dramatiq")
+
+
+class TenantRefused(TenancyError, MiddlewareError):
+    """A message whose actor did not run, for want of its tenant; ``__cause__`` says of what kind.
+
+    Dramatiq logs what a hook raises and runs the actor all the same, unless it is a ``MiddlewareError``.
+    """
+
+
+class TenantMiddleware(Middleware):
+    """Puts the scope of its message around each actor, or refuses to run it."""
+
+    def __init__(self, tenancy: Tenancy, after_commit: bool) -> None:
+        self.declared = (tenancy, after_commit)
+        self._tenancy: Tenancy = tenancy
+        self._thread = threading.local()  # a worker thread has one message at a time, each greenlet of gevent too
+
+    def before_process_message(self, broker: Broker, message: Any) -> None:
+        self._leave()  # if a time limit struck in the middle of leaving the message before
+        try:
+            self._enter(message)
+        except Exception as error:
+            if self._tenancy == "observe":
+                logger.exception("actor %s runs without its scope, because tenancy is 'observe'", message.actor_name)
+                return
+            if not isinstance(error, TenantUnavailable):
+                self._fail(broker, message)
+            raise TenantRefused(str(error)) from error
+
+    def after_process_message(self, *_: Any, **__: Any) -> None:
+        self._leave()
+
+    def after_skip_message(self, *_: Any, **__: Any) -> None:
+        self._leave()
+
+    def _enter(self, message: Any) -> None:
+        delivery = Delivery(message.options.get(KEY), f"actor {message.actor_name}[{message.message_id}]")
+        with_scope = delivery.__enter__()
+        self._thread.delivery = with_scope
+        with_scope.admit(self._tenancy, HOW)
+
+    def _leave(self) -> None:
+        delivery: Delivery | None = getattr(self._thread, "delivery", None)
+        if delivery is not None:
+            delivery.__exit__(None, None, None)  # a second time changes nothing
+            self._thread.delivery = None
+
+    def _fail(self, broker: Broker, message: Any) -> None:
+        """To the dead letters at once: another attempt would fail of the same."""
+        message.options["max_retries"] = 0
+        if not any(isinstance(each, Retries) for each in broker.middleware):
+            message.fail()

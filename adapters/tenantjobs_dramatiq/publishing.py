@@ -1,0 +1,77 @@
+"""What leaves with a message: the scope of the call, and with ``after_commit`` not before the commit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from dramatiq import Message
+
+from tenantjobs import transaction
+from tenantjobs.carriage import KEY, Header, Tenancy, refusal, write
+from tenantjobs.current import Current, Snapshot
+
+logger = logging.getLogger("tenantjobs.dramatiq")
+
+Enqueue = Callable[..., Any]
+
+
+class Captured(dict[str, Any]):
+    """A header that an enqueue of this process wrote. What came off the broker, or was given, is a plain ``dict``."""
+
+
+def options(snapshot: Snapshot | None = None) -> dict[str, Any]:
+    """The message options of a scope, by default of the one in force, for senders that have none: a scheduler.
+
+    with Current.system("nightly report"):
+        scheduled = report.message_with_options(**tenantjobs_dramatiq.options())
+    """
+    header = write(Current.capture() if snapshot is None else snapshot)
+    return {} if header is None else {KEY: header}
+
+
+def carrying(enqueue: Enqueue, tenancy: Tenancy, after_commit: bool) -> Enqueue:
+    """``broker.enqueue`` that sends a copy with the scope of the call. ``SerializationError`` if that cannot travel.
+
+    The object that was given stays as it is: it may be sent again, by another tenant.
+    """
+
+    @wraps(enqueue)
+    def carry(message: Any, *args: Any, **kwargs: Any) -> Any:
+        # A worker sends a retry as the MessageProxy that it got: the same delivery, and its option is there already.
+        if not isinstance(message, Message):
+            return enqueue(message, *args, **kwargs)
+        message = _with_scope(message, tenancy)
+        if not after_commit:
+            return enqueue(message, *args, **kwargs)
+        message = type(message).decode(message.encode())  # the arguments are those of the call
+        sent: list[Any] = []
+        transaction.on_commit(lambda: sent.append(enqueue(message, *args, **kwargs)))
+        return sent[0] if sent else message
+
+    return carry
+
+
+def _with_scope(message: Message[Any], tenancy: Tenancy) -> Message[Any]:
+    found = message.options.get(KEY)
+    if found is not None and not isinstance(found, Captured):
+        return message
+    header = _in_force(tenancy)
+    if header is not None:
+        return message.copy(options={KEY: Captured(header)})
+    elif found is None:
+        return message
+    bare = {name: value for name, value in message.options.items() if name != KEY}
+    return type(message)(**{**message.asdict(), "options": bare})
+
+
+def _in_force(tenancy: Tenancy) -> Header | None:
+    try:
+        return write(Current.capture())
+    except Exception as error:
+        if tenancy != "observe":
+            raise
+        logger.exception("the scope of this call cannot travel, and whoever gets the message will be told so")
+        return refusal(error)
