@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tenantjobs import Current, Job, adapter, idempotent, job, testing, transaction
+from tenantjobs import Current, Job, adapter, idempotent, job, once, testing, transaction
 from tenantjobs.adapter import HasLedger
 from tenantjobs.errors import ConfigurationError, DuplicateJob, LeaseLost, SerializationError
 from tenantjobs.execution import execute
@@ -204,6 +204,11 @@ def test_a_key_that_cannot_be_computed_is_refused_at_the_call_and_says_why() -> 
     with pytest.raises(SerializationError, match=wanted):
         divide.perform_now(0)
     assert (enqueued_jobs(), charged) == ([], [])
+
+
+def test_once_needs_a_ledger() -> None:
+    with testing.override(adapter="inline"), pytest.raises(ConfigurationError, match="no ledger"), once("k"):
+        pass
 
 
 def test_an_adapter_without_a_ledger_says_so_rather_than_running_unguarded() -> None:

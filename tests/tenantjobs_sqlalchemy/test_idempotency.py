@@ -350,9 +350,7 @@ class TestOnce:
         with Current.system("a report"):
             assert entered("k") is True
 
-    def test_needs_a_ledger_and_a_name(self, engine: Engine) -> None:
-        with testing.override(adapter="inline"), pytest.raises(ConfigurationError, match="no ledger"), once("k"):
-            pass
+    def test_needs_a_name(self, engine: Engine) -> None:
         with pytest.raises(ConfigurationError, match="a text that names the effect"):
             once("")
         with pytest.raises(ConfigurationError, match="'skip', 'wait' or 'retry'"):
