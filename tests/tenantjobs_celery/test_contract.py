@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 import uuid
 from collections.abc import Mapping
@@ -65,6 +66,9 @@ class TestRedis(CeleryContract):
 
 
 @pytest.mark.services
+@pytest.mark.skipif(
+    "TENANTJOBS_EVERY_POOL" not in os.environ, reason="minutes for the same door: TENANTJOBS_EVERY_POOL=1"
+)
 class TestThreads(CeleryContract):
     broker = "RabbitMQ"
     pool = "threads"
