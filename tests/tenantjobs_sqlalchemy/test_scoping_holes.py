@@ -13,12 +13,14 @@ from sqlalchemy import (
     ForeignKey,
     String,
     Table,
+    column,
     delete,
     exists,
     func,
     insert,
     literal,
     select,
+    table,
     text,
     union_all,
     update,
@@ -47,6 +49,7 @@ from tenantjobs_sqlalchemy import TenantScoped
 from tests.tenantjobs_sqlalchemy.conftest import POSTGRES, Statements
 
 ACME, GLOBEX = "1", "2"
+nickname: Any = table("notes", column("text"))
 
 
 class Base(DeclarativeBase):
@@ -258,6 +261,24 @@ class TestReads:
     def test_a_statement_in_a_connection_of_the_session(self, session: Session) -> None:
         with acme():
             assert session.connection().execute(select(notes.c.id).order_by(notes.c.id)).all() == [(1,), (3,)]
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            select(nickname.c.text),
+            select(literal(1)).where(exists().select_from(nickname)),
+            insert(nickname).values(text="x"),
+            update(nickname).values(text="x"),
+            delete(nickname),
+        ],
+        ids=str,
+    )
+    def test_a_table_by_its_name_alone_is_refused(self, session: Session, statement: Any) -> None:
+        """Of which nothing is known, least of all whose its rows are."""
+        with Current.set(tenant_id=ACME), pytest.raises(WrongTenant, match="notes"):
+            session.execute(statement)
+        with Current.system("test"):
+            session.execute(select(nickname.c.text))
 
     def test_a_connection_of_its_own_is_not_looked_at(self, filled: Engine) -> None:
         with filled.connect() as connection:

@@ -134,11 +134,20 @@ def learn(mapper: Mapper[Any]) -> None:
             f"`__tenant_column__ = ...`"
         )
     column.table.info[_INFO] = column.key
+    _names.add(column.table.name)
     if isinstance(mapper.local_table, Table):
         _mappers.setdefault(mapper.local_table, mapper)
     if mapper.local_table is not column.table and isinstance(mapper.local_table, Table):
         _parts[mapper.local_table] = mapper
+        _names.add(mapper.local_table.name)
 
+
+def is_nickname(table: FromClause) -> bool:
+    """Whether this is a lightweight ``table("...")``, of which no more than the name of a tenants' table is known."""
+    return not isinstance(table, Table) and getattr(table, "name", None) in _names
+
+
+_names: set[str] = set()
 
 _mappers: WeakKeyDictionary[Table, Mapper[Any]] = WeakKeyDictionary()
 _parts: WeakKeyDictionary[Table, Mapper[Any]] = WeakKeyDictionary()

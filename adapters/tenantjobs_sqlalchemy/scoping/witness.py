@@ -43,10 +43,12 @@ def _look(compiled: SQLCompiler) -> Findings:
     witness = _witness_of(type(compiled))(
         compiled.dialect, statement, column_keys=compiled.column_keys, for_executemany=compiled.for_executemany
     )
-    names = set(witness.names)
-    if target is not None and columns.tenant_column(target) is not None:
+    names, unproved = set(witness.names), set(witness.unproved)
+    if target is not None and columns.is_nickname(target):
+        unproved.add(target.name)
+    if target is not None and (columns.tenant_column(target) is not None or target.name in unproved):
         names.add(target.name)
-    return Findings(min(names, default=""), frozenset(witness.unproved), target)
+    return Findings(min(names, default=""), frozenset(unproved), target if isinstance(target, Table) else None)
 
 
 class _Frame:
@@ -106,6 +108,9 @@ class _Witness:
         elif columns.part_of(table) is not None:
             self.frames[-1].parts.add(table)
             self.names.add(table.name)
+        elif columns.is_nickname(table):
+            self.names.add(table.name)
+            self.unproved.add(table.name)
 
     def _framed(self, visit: str, args: Any, kwargs: Any) -> Any:
         self.frames.append(_Frame())
