@@ -61,7 +61,7 @@ class TestRabbitMQ(CeleryContract):
 @pytest.mark.services
 class TestRedis(CeleryContract):
     broker = "Redis"
-    # The transport looks for messages of dead workers every 100 seconds: too long for a case, so it is not proved here.
+    # The job of a killed worker did not come back within the patience of a case, so it is not proved here.
     survives_kill = False
 
 
