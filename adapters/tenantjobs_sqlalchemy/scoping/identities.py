@@ -10,6 +10,7 @@ from sqlalchemy.orm import InstanceState, Session, SessionTransaction
 from sqlalchemy.orm.attributes import instance_state
 
 from tenantjobs.scopes import in_force
+from tenantjobs_sqlalchemy.mixing import mix_in
 from tenantjobs_sqlalchemy.scoping import ownership
 from tenantjobs_sqlalchemy.scoping.columns import mapper_of
 from tenantjobs_sqlalchemy.scoping.ownership import UNKNOWN
@@ -70,11 +71,8 @@ def pending(session: Session, columns: Sequence[Column[Any]]) -> set[tuple[Any, 
 
 def guard(session: Session, _transaction: SessionTransaction | None = None) -> None:
     """Guard the identity map of the session, before anything gets into it; ``expunge_all`` makes another one."""
-    known: Any = session.identity_map
-    kind = type(known)
-    if not issubclass(kind, Guarded):
-        # The class and not the object is exchanged: records refer to the map by a weak reference of their own.
-        known.__class__ = _kinds.get(kind) or _kinds.setdefault(kind, type("Guarded", (Guarded, kind), {}))
+    # The class and not the object is exchanged: records refer to the map by a weak reference of their own.
+    mix_in(Guarded, session.identity_map)
 
 
 def _require_own(record: object) -> None:
@@ -86,6 +84,3 @@ def _require_own(record: object) -> None:
         owner = ownership.stored(state, name)
         if owner is not UNKNOWN:  # else it is checked when it has been loaded again
             ownership.require_own(state, owner, "read")
-
-
-_kinds: dict[type, type] = {}

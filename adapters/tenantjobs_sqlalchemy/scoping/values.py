@@ -30,7 +30,8 @@ def _check_insert(column: Column[Any], context: Any) -> None:
         return
     rows = len(statement._multi_values[0]) if statement._multi_values else 1
     own, key = columns.tenant_value(column)(), column.key
-    if rows == 1 and all(parameters.get(key) == own for parameters in context.compiled_parameters):
+    written = [parameters.get(key) for parameters in context.compiled_parameters]
+    if rows == 1 and written.count(own) == len(written):
         return  # as in nearly every flush
     for parameters in context.compiled_parameters:
         given = _given(column.key, parameters, several=rows > 1)
