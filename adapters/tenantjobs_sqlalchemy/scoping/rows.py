@@ -51,11 +51,11 @@ def _will_flush(session: Session, *_flush: object) -> None:
     doubtful: dict[Mapper[Any], list[InstanceState[Any]]] = {}
     for record in (*session.dirty, *session.deleted):
         name, own = expected[type(record)]
-        if name is not None:
-            state = instance_state(record)
-            is_as_loaded = record.__dict__.get(name) == own and name not in state.committed_state
-            if not is_as_loaded and not _is_known_to_be_own(state):
-                doubtful.setdefault(state.mapper, []).append(state)
+        if name is None or (record.__dict__.get(name) == own and name not in record._sa_instance_state.committed_state):
+            continue  # as nearly all: it says what it said when it was loaded
+        state = instance_state(record)
+        if not _is_known_to_be_own(state):
+            doubtful.setdefault(state.mapper, []).append(state)
     for mapper, states in doubtful.items():
         _look_up(session, mapper, states)
 
