@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Column, Connection, Select, Table, bindparam, select, tuple_
+from sqlalchemy import BindParameter, Column, Connection, Select, Table, bindparam, select, tuple_
 from sqlalchemy.orm import Session
 
 from tenantjobs.scopes import in_force
@@ -27,7 +27,7 @@ class Reference:
 
     def _own_rows(self) -> Select[Any]:
         """Which of the ``wanted`` keys are there, in rows of the tenant."""
-        wanted = bindparam("wanted", expanding=True)
+        wanted: BindParameter[Any] = bindparam("wanted", expanding=True)
         key = self.targets[0] if len(self.targets) == 1 else tuple_(*self.targets)
         owner = columns.tenant_column(self.table)
         found = select(*self.targets).where(key.in_(wanted))
