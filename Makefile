@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+TESTERS ?= 4  # processes that run tests; most tests wait for others, so more than there are processors
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench matrix docs format clean
@@ -14,7 +15,7 @@ demo: $(VENV)/demo.stamp  ## The main job on real input: a shop with 26 tenants,
 	@$(BIN)/python -m examples.shop
 
 test: $(VENV)/dev.stamp  ## The whole suite; says what it had to skip and how to start it
-	@$(BIN)/python -m pytest
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(TESTERS) --dist worksteal
 
 check: $(VENV)/dev.stamp  ## Lint, format, types in two checkers, layers
 	$(BIN)/ruff check .
