@@ -8,14 +8,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
 
 from tenantjobs import faults
 from tests.crash.worker import exit_code, start_python, start_worker
-from tests.services import database_urls
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -77,12 +75,11 @@ class Site:
             return Counter((row.number, row.tenant) for row in rows)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    with database_urls(request.param, tmp_path) as url:
-        site = Site(url)
-        yield site
-        site.engine.dispose()
+@pytest.fixture
+def site(url: str) -> Iterator[Site]:
+    site = Site(url)
+    yield site
+    site.engine.dispose()
 
 
 def expected(jobs: int) -> Counter[tuple[int, str]]:

@@ -13,7 +13,6 @@ from sqlalchemy import create_engine, text
 
 from tenantjobs import faults
 from tests.crash.worker import exit_code, start_python, start_worker
-from tests.services import database_urls
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -87,13 +86,12 @@ class Site:
         return self.numbers(self.queue, "SELECT count(*) FROM tj_jobs")[0]
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    with database_urls(request.param, tmp_path) as url:
-        site = Site(url, tmp_path)
-        yield site
-        site.application.dispose()
-        site.queue.dispose()
+@pytest.fixture
+def site(url: str, tmp_path: Path) -> Iterator[Site]:
+    site = Site(url, tmp_path)
+    yield site
+    site.application.dispose()
+    site.queue.dispose()
 
 
 @pytest.mark.parametrize("point", faults.OUTBOX_POINTS)
