@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from importlib import import_module
 from inspect import isasyncgen, isawaitable, iscoroutine
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from tenantjobs import current, identity, transaction
 from tenantjobs.adapter import JoinsTransaction
 from tenantjobs.definition import Definition
 from tenantjobs.errors import ArgumentError, ConfigurationError, TenancyError
+from tenantjobs.hooks import Hook, never_yielded
 
 T = TypeVar("T")
 
@@ -34,6 +35,14 @@ class Blocking:
                 value.close()
             raise ConfigurationError(_mismatch(function))
         return value
+
+    async def applies(self, hook: Hook, /, *args: Any, **kwargs: Any) -> bool:
+        """Whether the conditions of ``hook`` hold."""
+        return await _applies(self, hook, args, kwargs)
+
+    async def enter(self, stack: AsyncExitStack, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> bool:
+        """Enter the generator ``function`` as a block of ``stack``; False if it ends without a ``yield``."""
+        return await _enter(stack, self.around(function, *args, **kwargs))
 
     async def settle(self, value: Any) -> Any:
         return value
@@ -89,6 +98,12 @@ class Awaiting:
     async def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         return await self.settle(function(*args, **kwargs))
 
+    async def applies(self, hook: Hook, /, *args: Any, **kwargs: Any) -> bool:
+        return await _applies(self, hook, args, kwargs)
+
+    async def enter(self, stack: AsyncExitStack, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> bool:
+        return await _enter(stack, self.around(function, *args, **kwargs))
+
     async def settle(self, value: Any) -> Any:
         return await value if isawaitable(value) else value
 
@@ -133,6 +148,22 @@ class Awaiting:
 
 
 Colour = Blocking | Awaiting
+
+
+async def _applies(io: Colour, hook: Hook, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    if hook.if_ is not None and not await io.call(hook.if_, *args, **kwargs):
+        return False
+    return hook.unless is None or not await io.call(hook.unless, *args, **kwargs)
+
+
+async def _enter(stack: AsyncExitStack, block: AbstractAsyncContextManager[Any]) -> bool:
+    try:
+        await stack.enter_async_context(block)
+    except RuntimeError as error:
+        if not never_yielded(error):
+            raise
+        return False
+    return True
 
 
 @asynccontextmanager

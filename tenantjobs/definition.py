@@ -11,8 +11,11 @@ from tenantjobs import runtime, spelling
 from tenantjobs.arguments import types_of
 from tenantjobs.codec.classes import module_name
 from tenantjobs.errors import ConfigurationError
+from tenantjobs.handlers import ErrorPolicy, nearest
+from tenantjobs.hooks import Hook
 from tenantjobs.idempotency import idempotent
-from tenantjobs.policies import ErrorPolicy, Hook, Policy, check_options, nearest, own
+from tenantjobs.options import check_options
+from tenantjobs.policies import Policy, own
 
 Tenancy = Literal["required", "optional", "observe", "none"]
 P = TypeVar("P", bound=Policy)
@@ -29,14 +32,16 @@ class JobOptions(TypedDict, total=False):
     session: bool
     transactional: bool
     enqueue_after_commit: bool
-    choose_queue: Callable[..., str] | None
+    choose_queue: Callable[..., str | None] | None
+    choose_priority: Callable[..., int | None] | None
     policies: Sequence[Policy]
 
 
 class Definition:
     """A job that the registry knows by name.
 
-    ``function`` takes what ``leading()`` gives (the job object, for a ``Job`` class) and then the arguments.
+    ``function`` takes what ``leading()`` gives (the job object where it ``has_object``, for a ``Job`` class) and then
+    the arguments.
     ``source`` is what the user wrote: the function, the class or the method.
     """
 
@@ -48,6 +53,7 @@ class Definition:
         function: Callable[..., Any],
         parameters: Callable[..., Any],
         leading: Callable[[], tuple[Any, ...]] = tuple,
+        has_object: bool = False,
         levels: Callable[[], Sequence[Sequence[Policy]]],
         aliases: Iterable[str] = (),
         queue: str = "default",
@@ -56,7 +62,8 @@ class Definition:
         session: bool = True,
         transactional: bool = False,
         enqueue_after_commit: bool = True,
-        choose_queue: Callable[..., str] | None = None,
+        choose_queue: Callable[..., str | None] | None = None,
+        choose_priority: Callable[..., int | None] | None = None,
     ) -> None:
         self.aliases = (aliases,) if isinstance(aliases, str) else tuple(aliases)
         _check(name, self.aliases, queue, priority, tenancy, parameters)
@@ -69,12 +76,14 @@ class Definition:
         self.source = source
         self.function = function
         self.leading = leading
+        self.has_object = has_object
         self.queue = queue
         self.priority = priority
         self.session = session
         self.transactional = transactional
         self.enqueue_after_commit = enqueue_after_commit
         self.choose_queue = choose_queue
+        self.choose_priority = choose_priority
         self._tenancy: Tenancy | None = tenancy
         self._parameters = parameters
         self._levels = levels

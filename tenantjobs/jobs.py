@@ -9,6 +9,7 @@ from inspect import isfunction
 from typing import Any, ClassVar, Generic, NoReturn, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from tenantjobs import enqueuing, performing, spelling
+from tenantjobs.current import Current
 from tenantjobs.definition import (
     Definition,
     JobOptions,
@@ -18,15 +19,17 @@ from tenantjobs.definition import (
     refuse_unknown,
     register,
 )
-from tenantjobs.enqueuing import NO_OPTIONS, Call, Options
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.handle import Handle
+from tenantjobs.message import Call
+from tenantjobs.options import NO_OPTIONS, Options, options
 from tenantjobs.policies import Policy, attach, own
 
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
+_CHOOSERS = ("choose_queue", "choose_priority")
 NOT_YET = ("timeout",)
 # "name" is too short to be told from a user's own `fname` or `rename`.
 _ATTRIBUTES = (*(JobOptions.__annotations__.keys() - {"name"}), *NOT_YET)
@@ -106,7 +109,7 @@ class Job:
         priority: int | None = None,
     ) -> Configured[P, R]:
         """The job with options for one call: when, on which queue, how urgent (lower runs sooner)."""
-        chosen = enqueuing.options(wait=wait, wait_until=wait_until, queue=queue, priority=priority)
+        chosen = options(wait=wait, wait_until=wait_until, queue=queue, priority=priority)
         return Configured(definition_of(cls), chosen)
 
 
@@ -157,7 +160,7 @@ class JobFunction(Generic[P, R]):
         priority: int | None = None,
     ) -> Configured[P, R]:
         """The job with options for one call: when, on which queue, how urgent (lower runs sooner)."""
-        chosen = enqueuing.options(wait=wait, wait_until=wait_until, queue=queue, priority=priority)
+        chosen = options(wait=wait, wait_until=wait_until, queue=queue, priority=priority)
         return Configured(self.__definition__, chosen)
 
     def __repr__(self) -> str:
@@ -200,8 +203,7 @@ def job(**options: Unpack[JobOptions]) -> Callable[[Callable[P, R]], JobFunction
 def job(function: Callable[..., Any] | None = None, /, **given: Any) -> Any:
     """Make a function, sync or async, a job. ``policies`` may also be stacked as decorators."""
     refuse_unknown(given, JobOptions.__annotations__, "@job")
-    options = dict(given)
-    name, policies = options.pop("name", None), options.pop("policies", ())
+    name, policies = given.pop("name", None), given.pop("policies", ())
 
     def decorate(function: Callable[..., Any]) -> JobFunction[..., Any]:
         _refuse_no_function(function)
@@ -214,7 +216,7 @@ def job(function: Callable[..., Any] | None = None, /, **given: Any) -> Any:
                 function=function,
                 parameters=function,
                 levels=lambda: [own(function)],
-                **options,
+                **given,
             ),
         )
 
@@ -247,7 +249,8 @@ def bound_call(
         definition.signature.bind(*args, **kwargs)
     except TypeError as error:
         raise TypeError(f"job {definition.name}: {error}") from None
-    return Call(definition, args, kwargs, options)
+    made_in = Current.capture()
+    return Call(definition, args, kwargs, options, made_in if made_in.scope != "unset" else None)
 
 
 def _checked(calls: Iterable[Call]) -> list[Call]:
@@ -283,7 +286,7 @@ def _refuse_misspelt(cls: type[Job]) -> None:
         if attribute.startswith("_") or attribute in _ATTRIBUTES or attribute.removesuffix("s") in _ATTRIBUTES:
             continue  # a plural is a name of the user's own
         # A method may be called anything, but what looks like one of ours would never be asked.
-        like = spelling.nearest(attribute, ("choose_queue",) if isfunction(value) else _ATTRIBUTES, cutoff=0.8)
+        like = spelling.nearest(attribute, _CHOOSERS if isfunction(value) else _ATTRIBUTES, cutoff=0.8)
         if like and not hasattr(Job, attribute):
             raise ConfigurationError(
                 f"job {cls.__qualname__}: {attribute} is not an option; did you mean {like}? An attribute of your own "
@@ -303,6 +306,7 @@ def _definition_of_class(cls: type[Job]) -> Definition:
         function=lambda job, /, *args, **kwargs: job.perform(*args, **kwargs),
         parameters=cls.perform,
         leading=lambda: (cls(),),
+        has_object=True,
         levels=lambda: [_declared_by(base) for base in cls.__mro__],
         aliases=cls.__dict__.get("aliases", ()),
         queue=cls.queue,
@@ -312,4 +316,5 @@ def _definition_of_class(cls: type[Job]) -> Definition:
         transactional=cls.transactional,
         enqueue_after_commit=cls.enqueue_after_commit,
         choose_queue=getattr(cls, "choose_queue", None),
+        choose_priority=getattr(cls, "choose_priority", None),
     )

@@ -11,7 +11,7 @@ import msgspec
 NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 # Options that only code can set.
-OBJECTS = ("tenant", "tenant_locator")
+OBJECTS = ("tenant", "tenant_locator", "error_reporters")
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -46,9 +46,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     size_limit: Annotated[int, msgspec.Meta(gt=0)] = 1_048_576
     environment: Annotated[str, msgspec.Meta(min_length=1)] = "development"
     outbox: bool = False
+    queue_prefix: str = ""
     drain: DrainSettings | None = None
     tenant: Any = None
     tenant_locator: Any = None
+    error_reporters: tuple[Any, ...] = ()
     sections: Mapping[str, Mapping[str, Any]] = NOTHING
     origins: Mapping[str, Origin] = NOTHING
     file: str | None = None

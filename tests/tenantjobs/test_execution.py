@@ -30,6 +30,7 @@ from tenantjobs.errors import EnvelopeError, Interruption, LeaseLost, TenantGone
 from tenantjobs.execution import aexecute, execute
 from tenantjobs.outcome import Discarded, Failed, Finished, Quarantined, Retried
 from tenantjobs.testing import enqueued_jobs
+from tests.tenantjobs.enqueued import enqueued as waiting
 
 pytestmark = pytest.mark.usefixtures("memory", "acme")
 
@@ -43,12 +44,7 @@ def fresh() -> None:
 
 
 def enqueued(target: Any, *args: Any, **kwargs: Any) -> bytes:
-    """The bytes that a queue would hold."""
-    from tenantjobs import adapter
-
-    target.perform_later(*args, **kwargs)
-    data: bytes = adapter.configured()._waiting.pop()  # type: ignore[attr-defined]  # the memory adapter's own list
-    return data
+    return waiting(target.perform_later, *args, **kwargs)
 
 
 def failing(error: BaseException, *policies: Any, **options: Any) -> Any:
@@ -318,7 +314,7 @@ def test_hooks_run_around_the_job_in_their_order() -> None:
 
     execute(enqueued(note, 1))
 
-    assert seen == ["before 1", "before 2", "around before", 1, "around after", "after 2", "after 1"]
+    assert seen == ["before 1", "before 2", "around before", 1, "after 2", "after 1", "around after"]
 
 
 def test_hooks_are_methods_of_a_job_class_and_see_its_object() -> None:

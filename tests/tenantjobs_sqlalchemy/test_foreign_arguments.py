@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from tenantjobs import adapter, job, testing
 from tenantjobs.current import Current
-from tenantjobs.enqueuing import Message
 from tenantjobs.errors import RecordGone, WrongTenant
 from tenantjobs.execution import execute
+from tenantjobs.message import Message
 from tenantjobs.outcome import Failed, Finished
 from tests.tenantjobs_sqlalchemy.conftest import Card
 

@@ -12,9 +12,9 @@ import msgspec
 
 import tenantjobs
 from tenantjobs.current import Current
+from tenantjobs.handlers import discard_on, retry_on
 from tenantjobs.idempotency import idempotent
 from tenantjobs.jobs import Job, job
-from tenantjobs.policies import discard_on, retry_on
 from tenantjobs.running import current_job
 from tenantjobs.testing.contract.effects import record, wait_for_file
 

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from tenantjobs.errors import ConfigurationError, EnvelopeError
-from tenantjobs.policies import attach, discard_on, guard, nearest, own, retry_on
+from tenantjobs.handlers import discard_on, nearest, retry_on
+from tenantjobs.hooks import guard
+from tenantjobs.policies import attach, own
 
 
 class Base(Exception):
