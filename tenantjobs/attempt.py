@@ -19,7 +19,7 @@ import msgspec
 
 from tenantjobs import clock, faults, sentinel
 from tenantjobs.arguments import thaw
-from tenantjobs.body import run
+from tenantjobs.body import in_time, run
 from tenantjobs.colours import Colour
 from tenantjobs.completing import AlreadyDone, Completion
 from tenantjobs.current import Current, Snapshot
@@ -98,7 +98,7 @@ class Attempt:
                 finished = Finished(note=REPLAYED)
                 completion = None
             else:
-                finished = await self._run_with_records()
+                finished = await in_time(job, io, self._run_with_records)
             joined = key is not None and session is not None and await io.settle(session.run(key.complete_within))
             if self.delivery is not None and self.delivery.lost():
                 raise LeaseLost(f"job {job.name} id={self.envelope.id} belongs to another worker by now")

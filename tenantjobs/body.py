@@ -1,7 +1,8 @@
-"""The job itself, within its state guards and its hooks."""
+"""The job itself, within its state guards, its hooks and its time."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -11,6 +12,7 @@ from tenantjobs.definition import Definition
 from tenantjobs.errors import Abort
 from tenantjobs.hooks import After, Around, PerformHook, guard
 from tenantjobs.outcome import Finished
+from tenantjobs.timeouts import TimeUp, timeout_of
 
 
 async def run(job: Definition, given: tuple[Any, ...], kwargs: dict[str, Any], io: Colour) -> Finished:
@@ -41,6 +43,17 @@ async def run(job: Definition, given: tuple[Any, ...], kwargs: dict[str, Any], i
         value = await io.call(job.function, *given, **kwargs)
         faults.point("after_effect")
     return Finished(value)
+
+
+async def in_time(job: Definition, io: Colour, work: Callable[[], Awaitable[Finished]]) -> Finished:
+    """Do ``work`` within the ``timeout`` of the job, else ``JobTimeout``."""
+    if job.timeout is None:
+        return await work()
+    try:
+        async with io.limited(job.timeout):
+            return await work()
+    except TimeUp as end:
+        raise timeout_of(job.name, job.timeout) from end
 
 
 class Afters:

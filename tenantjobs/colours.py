@@ -12,11 +12,12 @@ from importlib import import_module
 from inspect import isasyncgen, isawaitable, iscoroutine
 from typing import Any, TypeVar
 
-from tenantjobs import current, identity, transaction
+from tenantjobs import current, identity, timeouts, transaction
 from tenantjobs.adapter import JoinsTransaction
 from tenantjobs.definition import Definition
 from tenantjobs.errors import ArgumentError, ConfigurationError, TenancyError
 from tenantjobs.hooks import Hook, never_yielded
+from tenantjobs.timeouts import TimeUp
 
 T = TypeVar("T")
 
@@ -49,6 +50,12 @@ class Blocking:
 
     async def blocking(self, function: Callable[..., T], *args: Any) -> T:
         return function(*args)
+
+    @asynccontextmanager
+    async def limited(self, seconds: float) -> AsyncIterator[None]:
+        """A block that ``TimeUp`` ends after ``seconds``."""
+        with timeouts.limited(seconds):
+            yield
 
     async def sleep(self, seconds: float) -> None:
         time.sleep(seconds)  # noqa: ASYNC251  # no loop runs this coroutine
@@ -110,6 +117,20 @@ class Awaiting:
     async def blocking(self, function: Callable[..., T], *args: Any) -> T:
         result: T = await asyncio().to_thread(function, *args)
         return result
+
+    @asynccontextmanager
+    async def limited(self, seconds: float) -> AsyncIterator[None]:
+        try:
+            async with asyncio().timeout(seconds) as limit:
+                yield
+        except asyncio().CancelledError:  # by somebody else
+            raise
+        except BaseException as error:
+            if limit.expired():
+                raise TimeUp from error
+            raise
+        if limit.expired():  # and the job has swallowed what cancelled it
+            raise TimeUp
 
     async def sleep(self, seconds: float) -> None:
         await asyncio().sleep(seconds)

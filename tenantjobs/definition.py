@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 from functools import cached_property
 from typing import Any, Literal, TypedDict, TypeVar, get_type_hints
 
@@ -16,6 +17,7 @@ from tenantjobs.hooks import Hook
 from tenantjobs.idempotency import idempotent
 from tenantjobs.options import check_options
 from tenantjobs.policies import Policy, own
+from tenantjobs.waits import LONGEST
 
 Tenancy = Literal["required", "optional", "observe", "none"]
 P = TypeVar("P", bound=Policy)
@@ -34,6 +36,7 @@ class JobOptions(TypedDict, total=False):
     enqueue_after_commit: bool
     choose_queue: Callable[..., str | None] | None
     choose_priority: Callable[..., int | None] | None
+    timeout: float | timedelta | None
     policies: Sequence[Policy]
 
 
@@ -64,6 +67,7 @@ class Definition:
         enqueue_after_commit: bool = True,
         choose_queue: Callable[..., str | None] | None = None,
         choose_priority: Callable[..., int | None] | None = None,
+        timeout: float | timedelta | None = None,
     ) -> None:
         self.aliases = (aliases,) if isinstance(aliases, str) else tuple(aliases)
         _check(name, self.aliases, queue, priority, tenancy, parameters)
@@ -84,6 +88,7 @@ class Definition:
         self.enqueue_after_commit = enqueue_after_commit
         self.choose_queue = choose_queue
         self.choose_priority = choose_priority
+        self.timeout = _checked_timeout(name, timeout)
         self._tenancy: Tenancy | None = tenancy
         self._parameters = parameters
         self._levels = levels
@@ -239,6 +244,15 @@ def _latest(policies: Iterable[P]) -> tuple[P, ...]:
         name = policy.name if isinstance(policy, Hook) else None
         found.setdefault(name or id(policy), policy)
     return tuple(found.values())
+
+
+def _checked_timeout(name: str, timeout: object) -> float | None:
+    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST:
+        raise ConfigurationError(f"job {name}: timeout={timeout!r}: seconds over 0, or a timedelta, are wanted")
+    return float(seconds)
 
 
 def _check(

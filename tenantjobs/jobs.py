@@ -30,9 +30,8 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 _CHOOSERS = ("choose_queue", "choose_priority")
-NOT_YET = ("timeout",)
 # "name" is too short to be told from a user's own `fname` or `rename`.
-_ATTRIBUTES = (*(JobOptions.__annotations__.keys() - {"name"}), *NOT_YET)
+_ATTRIBUTES = tuple(JobOptions.__annotations__.keys() - {"name"})
 
 
 class Performs(Protocol[P, R_co]):
@@ -45,8 +44,9 @@ class Job:
     """Base of jobs written as classes: declare options as attributes and write ``perform``.
 
     Each attempt gets an instance of its own. ``queue``, ``priority`` (lower runs sooner), ``tenancy``, ``session``,
-    ``transactional`` (its completion commits with its work) and ``enqueue_after_commit`` are inherited; ``name`` and
-    ``aliases`` belong to the class that declares them.
+    ``transactional`` (its completion commits with its work), ``enqueue_after_commit`` and ``timeout`` (seconds or a
+    timedelta, for one attempt) are inherited; ``name`` and ``aliases`` belong to the class that declares them. Methods
+    ``choose_queue`` and ``choose_priority`` take the arguments; None leaves it to the attribute.
     """
 
     queue: ClassVar[str] = "default"
@@ -55,6 +55,7 @@ class Job:
     session: ClassVar[bool] = True
     transactional: ClassVar[bool] = False
     enqueue_after_commit: ClassVar[bool] = True
+    timeout: ClassVar[float | timedelta | None] = None
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
     policies: ClassVar[Sequence[Policy]] = ()
@@ -63,9 +64,6 @@ class Job:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for option in NOT_YET:
-            if option in cls.__dict__:
-                raise ConfigurationError(f"job {cls.__qualname__}: {option} is not supported yet; leave it out")
         _refuse_misspelt(cls)
         attach(cls, cls.__dict__.get("policies", ()))
         if cls.perform is not Job.perform:
@@ -317,4 +315,5 @@ def _definition_of_class(cls: type[Job]) -> Definition:
         enqueue_after_commit=cls.enqueue_after_commit,
         choose_queue=getattr(cls, "choose_queue", None),
         choose_priority=getattr(cls, "choose_priority", None),
+        timeout=cls.timeout,
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from tenantjobs import clock
 from tenantjobs.arguments import freeze
-from tenantjobs.body import run
+from tenantjobs.body import in_time, run
 from tenantjobs.colours import Awaiting, Blocking, Colour, asyncio, drive
 from tenantjobs.current import Current
 from tenantjobs.definition import Definition
@@ -79,15 +79,19 @@ def _values(value: object) -> Iterator[object]:
 
 async def _behind_its_key(call: Call, leading: tuple[Any, ...], io: Colour) -> Finished:
     job = call.definition
+
+    async def body() -> Finished:
+        return await run(job, (*leading, *call.args), call.kwargs, io)
+
     policy = job.idempotent
     if policy is None:
-        return await run(job, (*leading, *call.args), call.kwargs, io)
+        return await in_time(job, io, body)
 
     name = _key(call, (*leading, *call.args), policy)
     key = Key(ledger_for(f"job {job.name} is @idempotent"), Current.tenant_id or "", name, joining=True)
 
     async def work() -> Finished:
-        finished = await run(job, (*leading, *call.args), call.kwargs, io)
+        finished = await in_time(job, io, body)
         await key.complete_with_caller(io)
         return finished
 

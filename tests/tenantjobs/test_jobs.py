@@ -229,15 +229,6 @@ def test_each_attempt_gets_an_instance_of_its_own() -> None:
     assert seen == [None, None]
 
 
-def test_an_option_that_does_not_exist_yet_is_refused_rather_than_ignored() -> None:
-    with pytest.raises(ConfigurationError, match="timeout is not supported yet"):
-
-        class Slow(Job):
-            timeout = 60
-
-            def perform(self) -> None: ...
-
-
 def test_many_jobs_are_enqueued_in_order_with_a_handle_each() -> None:
     note = a_function_job()
     handles = perform_all_later([note.call(1), Counted.call(2), note.set(queue="low").call(3)])

@@ -15,6 +15,7 @@ from tests.services import fresh_postgres
 class DatabaseContract(AdapterContract):
     adapter = "db"
     survives_kill = True
+    gives_back = True
     url: str
 
     def settings(self) -> Mapping[str, Mapping[str, Any]]:
