@@ -120,8 +120,9 @@ class Awaiting:
 
     @asynccontextmanager
     async def limited(self, seconds: float) -> AsyncIterator[None]:
+        limit = asyncio().timeout(seconds)
         try:
-            async with asyncio().timeout(seconds) as limit:
+            async with limit:
                 yield
         except asyncio().CancelledError:  # by somebody else
             raise
