@@ -9,7 +9,7 @@ import logging
 from contextvars import copy_context
 from importlib import import_module
 
-from tenantjobs import adapter, definition, reporting
+from tenantjobs import adapter, definition, reporting, signing
 from tenantjobs.attempt import Attempt, Delivery
 from tenantjobs.colours import Awaiting, Blocking, Colour, asyncio, drive
 from tenantjobs.definition import Definition
@@ -80,6 +80,7 @@ async def _attempt(envelope: Envelope, job: Definition, io: Colour, delivery: De
 
 def _known(data: bytes | str, delivery: Delivery | None) -> tuple[Envelope, Definition]:
     envelope = Envelope.decode(data)
+    signing.verify(envelope)
     if delivery is not None:
         delivery.verify(envelope)
     job = definition.lookup(envelope.name)

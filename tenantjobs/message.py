@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from tenantjobs import adapter, clock, identity, inbox, keying, reporting, runtime
+from tenantjobs import adapter, clock, identity, inbox, keying, reporting, runtime, signing
 from tenantjobs.adapter import Adapter
 from tenantjobs.arguments import Frozen, freeze, thaw
 from tenantjobs.current import Current, Snapshot
@@ -140,7 +140,7 @@ class Message:
 
     def _seal(self) -> Envelope:
         arguments = self._frozen.seal()
-        envelope = Envelope(
+        unsigned = Envelope(
             id=self.handle.job_id,
             name=self.name,
             queue=self._queue,
@@ -151,6 +151,7 @@ class Message:
             due_at=self._call.options.due_at,
             keys=self._keys(arguments),
         )
+        envelope = signing.signed(unsigned)
         _refuse_oversize(envelope)
         return envelope
 
