@@ -138,6 +138,7 @@ def test_a_signature_by_somebody_who_only_knows_the_name_of_our_key_is_not_accep
     ],
     ids=lambda change: "-".join(f"{name}" for name in change),
 )
+@pytest.mark.parity("1c.13")
 def test_what_was_changed_on_its_way_is_not_run(change: dict[str, Any]) -> None:
     assert "changed on its way" in refused(msgspec.structs.replace(sealed(note.call(7)), **change))
 
