@@ -114,6 +114,11 @@ class SessionWork:
                         await session.rollback()
                     raise
 
+    @contextmanager
+    def without(self) -> Iterator[None]:
+        with _in_place(None):
+            yield
+
 
 class Kept:
     """A transaction that the job may not end: its key or completion commits with its work, and never without it."""
@@ -222,7 +227,7 @@ def _before_commit(session: Session, function: Callable[[object], None]) -> None
 
 
 @contextmanager
-def _in_place(session: Session | AsyncSession | Missing) -> Iterator[None]:
+def _in_place(session: Session | AsyncSession | Missing | None) -> Iterator[None]:
     token = _current.set(session)
     try:
         # What a job enqueues must not wait for a transaction of whoever happens to perform it.

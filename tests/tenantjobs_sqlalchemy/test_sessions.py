@@ -59,6 +59,18 @@ def without() -> None:
     current_session()
 
 
+@job(name="tests.sessions.calls_without", tenancy="none")
+def calls_without(recording: list[bytes]) -> None:
+    child.perform_later("outer")
+    seen.append(execute(recording[0]))
+
+
+@job(name="tests.sessions.child_without", tenancy="none", session=False)
+def child_without() -> None:
+    child.perform_later("inner")
+    current_session()
+
+
 @job(name="tests.sessions.commits", tenancy="none")
 def commits() -> None:
     session = current_session()
@@ -191,6 +203,36 @@ def test_a_job_can_opt_out(maker: Maker, elsewhere: Recording) -> None:
 
     assert isinstance(outcome, Failed)
     assert isinstance(outcome.error, ConfigurationError)
+
+
+def test_one_that_opts_out_knows_nothing_of_the_job_that_performs_it(maker: Maker, elsewhere: Recording) -> None:
+    child_without.perform_later()
+    inner = elsewhere.envelopes.pop().encode()
+    performed(calls_without, elsewhere, [inner])
+    [outcome] = seen
+
+    assert isinstance(outcome, Failed)
+    assert "session=False" in str(outcome.error)
+    assert elsewhere.sent[-2:] == ["inner", "outer"]  # it did not wait for the commit of the other
+
+
+async def test_an_async_one_that_opts_out_does_not_either(
+    amaker: async_sessionmaker[AsyncSession], elsewhere: Recording
+) -> None:
+    @job(name="tests.sessions.awithout", tenancy="none", session=False)
+    async def awithout() -> None:
+        current_session()
+
+    @job(name="tests.sessions.acalls_without", tenancy="none")
+    async def acalls_without(inner: bytes) -> None:
+        seen.append(await aexecute(inner))
+
+    awithout.perform_later()
+    await aperformed(acalls_without, elsewhere, elsewhere.envelopes.pop().encode())
+    [outcome] = seen
+
+    assert isinstance(outcome, Failed)
+    assert "session=False" in str(outcome.error)
 
 
 def test_the_original_error_survives_a_rollback_that_fails(
