@@ -10,8 +10,8 @@ from tenantjobs import runtime
 from tenantjobs.colours import Awaiting, Blocking, Colour, drive
 from tenantjobs.current import Current
 from tenantjobs.errors import ConfigurationError, DuplicateJob, KeyTaken, TenantMissing
-from tenantjobs.idempotency import OnRunning, check_on_running
-from tenantjobs.keyed import Key, ledger_for
+from tenantjobs.idempotency import OnRunning, check_on_running, ledger_for
+from tenantjobs.keyed import Key
 from tenantjobs.running import current_job
 
 

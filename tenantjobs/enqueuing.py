@@ -18,6 +18,7 @@ from tenantjobs.definition import Definition, require_registered
 from tenantjobs.envelope import Envelope, new_id
 from tenantjobs.errors import ConfigurationError, SerializationError, TenantMissing, WrongTenant
 from tenantjobs.handle import Handle
+from tenantjobs.idempotency import ledger_for
 from tenantjobs.identity import GlobalId
 from tenantjobs.policies import check_options
 
@@ -59,6 +60,8 @@ class Message:
         self._snapshot = _context(definition)
         _refuse_foreign(definition, self._frozen, self._snapshot)
         _refuse_undeclared(target, call)
+        if definition.idempotent is not None:
+            ledger_for(f"job {definition.name} is @idempotent")
         if definition.transactional and not target.capabilities.transactional:
             inbox.require(definition.name)
         self._enqueued_at = clock.now()

@@ -29,7 +29,8 @@ from tenantjobs.definition import Definition
 from tenantjobs.enqueuing import refuse_foreign, require_scope, system_scope
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import EnvelopeError, KeyTaken, LeaseLost, UnknownJob
-from tenantjobs.keyed import Key, behind_key, ledger_for
+from tenantjobs.idempotency import ledger_for
+from tenantjobs.keyed import Key, behind_key
 from tenantjobs.outcome import Discarded, Failed, Finished, Outcome, Quarantined, Retried
 from tenantjobs.policies import after_perform, around_perform, before_perform, guard
 from tenantjobs.running import JobContext, running

@@ -8,6 +8,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from tenantjobs import adapter, runtime
+from tenantjobs.adapter import HasLedger
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.policies import Policy
 
@@ -56,6 +58,19 @@ class Ledger(Protocol):
         ...
 
     def joins(self, connection: object) -> bool: ...
+
+
+def ledger_for(what: str) -> Ledger:
+    """The ledger of the configured adapter; ``ConfigurationError`` naming ``what`` wants it, if there is none."""
+    configured = adapter.configured()
+    if not isinstance(configured, HasLedger) and runtime.settings().sections.get("db"):
+        configured = adapter.built("db")  # the queue is elsewhere, and the ledger in the database
+    if isinstance(configured, HasLedger):
+        return configured.ledger
+    raise ConfigurationError(
+        f"{what}, and the adapter {type(configured).__name__} has no ledger to keep its key in: configure "
+        f"adapter = 'db', or a database for the ledger in [db], or do without the key"
+    )
 
 
 class idempotent(Policy):

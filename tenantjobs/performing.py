@@ -14,8 +14,8 @@ from tenantjobs.current import Current
 from tenantjobs.enqueuing import Call, keys, refuse_foreign, require_scope
 from tenantjobs.errors import DuplicateJob
 from tenantjobs.execution import run
-from tenantjobs.idempotency import idempotent
-from tenantjobs.keyed import Key, behind_key, ledger_for
+from tenantjobs.idempotency import idempotent, ledger_for
+from tenantjobs.keyed import Key, behind_key
 from tenantjobs.outcome import Finished
 from tenantjobs.policies import discard_on
 from tenantjobs.running import running

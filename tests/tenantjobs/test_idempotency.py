@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tenantjobs import Current, Job, adapter, idempotent, job, once, testing, transaction
-from tenantjobs.adapter import HasLedger
+from tenantjobs.adapter import Capabilities, HasLedger
 from tenantjobs.errors import ConfigurationError, DuplicateJob, LeaseLost, SerializationError
 from tenantjobs.execution import execute
 from tenantjobs.idempotency import Claim, Ledger
@@ -204,6 +204,16 @@ def test_a_key_that_cannot_be_computed_is_refused_at_the_call_and_says_why() -> 
     with pytest.raises(SerializationError, match=wanted):
         divide.perform_now(0)
     assert (enqueued_jobs(), charged) == ([], [])
+
+
+def test_a_queue_without_a_ledger_refuses_the_job_at_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Elsewhere:
+        capabilities = Capabilities()
+
+    charge = charging()
+    monkeypatch.setattr(adapter, "configured", Elsewhere)
+    with pytest.raises(ConfigurationError, match=r"charge is @idempotent, and the adapter Elsewhere has no ledger"):
+        charge.perform_later(7)
 
 
 def test_once_needs_a_ledger() -> None:

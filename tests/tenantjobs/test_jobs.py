@@ -426,6 +426,13 @@ def test_a_method_is_no_function() -> None:
             @job
             def send(self) -> None: ...
 
+    with pytest.raises(ConfigurationError, match="lose its cls"):
+
+        class Sweeper:
+            @classmethod
+            @job
+            def sweep(cls) -> None: ...
+
 
 @pytest.mark.parametrize("target", [functools.partial(print, 1), type("Task", (), {})])
 def test_what_has_no_name_of_its_own_or_is_a_class_is_no_function(target: Any) -> None:
