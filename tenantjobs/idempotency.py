@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Literal, Protocol
@@ -97,12 +98,20 @@ class idempotent(Policy):
             raise ConfigurationError(f"idempotent(key={key!r}): a callable of the job's own parameters is wanted")
         check_on_running("idempotent", on_running)
         self.key = key
-        self.ttl = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
+        self.ttl = None if ttl is None else seconds_of("idempotent", "ttl", ttl)
         self.on_running: OnRunning = on_running
-        self.lease = lease.total_seconds() if isinstance(lease, timedelta) else float(lease)
+        self.lease = seconds_of("idempotent", "lease", lease)
 
 
 def check_on_running(what: str, on_running: object) -> None:
     """``ConfigurationError`` for a way to meet another holder of a key that there is not."""
     if on_running not in ("skip", "wait", "retry"):
         raise ConfigurationError(f"{what}(on_running={on_running!r}): 'skip', 'wait' or 'retry' is wanted")
+
+
+def seconds_of(what: str, option: str, duration: object) -> float:
+    """A duration in seconds; ``ConfigurationError`` for what is none, or is not above 0."""
+    seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+        raise ConfigurationError(f"{what}({option}={duration!r}): seconds above 0, or such a timedelta, are wanted")
+    return float(seconds)

@@ -261,6 +261,11 @@ def _checked(calls: Iterable[Call]) -> list[Call]:
 
 
 def _refuse_no_function(function: Any) -> None:
+    if isinstance(function, Policy):
+        name = type(function).__name__
+        raise ConfigurationError(
+            f"{name} stands under @job without brackets, and has taken the function for its own: write @{name}(...)"
+        )
     if isinstance(function, type):
         raise ConfigurationError(f"@job decorates functions, not the class {function.__qualname__}: subclass Job")
     if isinstance(function, classmethod | staticmethod) or not callable(function):

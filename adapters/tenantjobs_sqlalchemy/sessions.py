@@ -32,7 +32,7 @@ def current_session() -> Any:
     if session is None:
         raise ConfigurationError(
             "current_session() is the session of the job that is being performed, and there is none: outside of jobs, "
-            "and in a job with session=False, make a session yourself"
+            "under perform_now too, and in a job with session=False, make a session yourself"
         )
     return session
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -100,10 +101,11 @@ def test_a_failure_frees_the_key() -> None:
 
 
 def test_a_key_is_forgotten_after_its_ttl() -> None:
-    charge = charging(ttl=timedelta(seconds=-1))
-    charge.perform_later(7)
-    charge.perform_later(7)
-    testing.drain()
+    charge = charging(ttl=timedelta(microseconds=1))
+    for _ in range(2):
+        charge.perform_later(7)
+        testing.drain()
+        time.sleep(0.001)
 
     assert len(charged) == 2
 
@@ -226,6 +228,16 @@ def test_an_adapter_without_a_ledger_says_so_rather_than_running_unguarded() -> 
         charging().perform_later(7)
 
     assert charged == []
+
+
+@pytest.mark.parametrize("duration", ["1h", -1, 0, float("inf"), True, timedelta(0)])
+@pytest.mark.parametrize("option", ["ttl", "lease"])
+def test_what_is_no_duration_is_refused_where_it_is_written(option: str, duration: Any) -> None:
+    given: Any = {option: duration}
+    with pytest.raises(ConfigurationError, match=rf"idempotent\({option}="):
+        idempotent(**given)
+    with pytest.raises(ConfigurationError, match=rf"once\({option}="):
+        once("key", **given)
 
 
 @pytest.mark.parametrize("options", [{"on_running": "explode"}, {"key": "charge"}])
