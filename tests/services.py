@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import URL, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
@@ -26,10 +26,10 @@ def missing(service: str, how: str) -> None:
 
 
 @contextmanager
-def fresh_postgres() -> Iterator[str]:
-    """A new database on the PostgreSQL server."""
+def fresh_postgres(where: str | URL = POSTGRES) -> Iterator[str]:
+    """A new database on the PostgreSQL server, or on another one."""
     name = f"tj_test_{uuid.uuid4().hex[:12]}"
-    server = create_engine(POSTGRES, isolation_level="AUTOCOMMIT")
+    server = create_engine(where, isolation_level="AUTOCOMMIT")
     try:
         with server.connect() as connection:
             connection.execute(text(f"CREATE DATABASE {name}"))
@@ -37,7 +37,7 @@ def fresh_postgres() -> Iterator[str]:
         server.dispose()
         missing("PostgreSQL", f"start it, or say where it is in TENANTJOBS_TEST_POSTGRES ({error.orig})")
     try:
-        yield make_url(POSTGRES).set(database=name).render_as_string(hide_password=False)
+        yield make_url(where).set(database=name).render_as_string(hide_password=False)
     finally:
         with server.connect() as connection:
             connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
