@@ -47,9 +47,9 @@ class Kind:
             layer.add(self, *name.split("+"))
         mixin = self.mixin
 
-        class Item(mixin, Columns, Base): ...  # type: ignore[misc, valid-type]
+        class Item(Columns, mixin, Base): ...  # type: ignore[misc, valid-type]
 
-        class Part(mixin, Columns, Base):  # type: ignore[misc, valid-type]
+        class Part(Columns, mixin, Base):  # type: ignore[misc, valid-type]
             item_id: Mapped[int] = mapped_column(ForeignKey("item.id"))
 
         self.item: Any = Item
