@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, FromClause, select
+from sqlalchemy import Connection, FromClause, select
 from sqlalchemy.sql.dml import Insert, UpdateBase
 
 from tenantjobs.current import Current
 from tenantjobs.scopes import in_force
 from tenantjobs_sqlalchemy.scoping import columns, narrowing, refusals
-from tenantjobs_sqlalchemy.scoping.columns import TenantValue
+from tenantjobs_sqlalchemy.scoping.columns import TenantParameter
 from tenantjobs_sqlalchemy.scoping.refusals import ForeignRow
 
 
@@ -59,5 +59,4 @@ def _look_up(connection: Connection, statement: Any, many: Any) -> None:
 
 
 def _is_criterion(element: Any) -> bool:
-    bound = getattr(element, "right", None)
-    return isinstance(bound, BindParameter) and isinstance(bound.callable, TenantValue)
+    return isinstance(getattr(element, "right", None), TenantParameter)

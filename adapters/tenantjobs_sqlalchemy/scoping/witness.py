@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import BindParameter, Table
+from sqlalchemy import Table
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from tenantjobs_sqlalchemy.scoping import columns, references
-from tenantjobs_sqlalchemy.scoping.columns import TenantValue
+from tenantjobs_sqlalchemy.scoping.columns import TenantParameter
 
 
 class Findings:
@@ -94,7 +94,7 @@ class _Witness:
 
     def visit_binary(self, binary: Any, *args: Any, **kwargs: Any) -> Any:
         bound = binary.right
-        if isinstance(bound, BindParameter) and isinstance(bound.callable, TenantValue):
+        if isinstance(bound, TenantParameter):
             self.frames[-1].proved.add(_name(binary.left.table))
             if bound.callable.stands_for is not None:
                 for frame in self.frames:
