@@ -14,7 +14,7 @@ Figures = dict[str, list[list[float]]]
 Database = Callable[[], AbstractContextManager[str]]
 
 SETS = 3
-TURNS = 15
+TURNS = 10
 
 
 class Lane:
