@@ -199,10 +199,9 @@ def swapped(folder: Path, install: Callable[..., None]) -> None:
     write(folder, 'adapter = "waiting"\napp = "my_jobs"\n[drain]\nadapter = "fake"\n')
 
 
-@pytest.mark.usefixtures("swapped")
-def test_with_a_drain_each_of_the_two_queues_has_a_process_of_this_very_command(
-    tenantjobs: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def supervised(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The commands that would be run side by side."""
     started: dict[str, Any] = {}
 
     def supervise(commands: Any, *, drain: bool) -> int:
@@ -210,11 +209,28 @@ def test_with_a_drain_each_of_the_two_queues_has_a_process_of_this_very_command(
         return 4
 
     monkeypatch.setattr(work, "supervise", supervise)
+    return started
 
+
+def test_beside_a_worker_that_knows_no_outbox_a_process_relays(
+    tenantjobs: Run, folder: Path, supervised: dict[str, Any]
+) -> None:
+    write(folder, JOBS + "import sqlalchemy\nengine = sqlalchemy.create_engine('sqlite:///shop.db')\n", "my_jobs.py")
+    write(folder, 'adapter = "fake"\napp = "my_jobs"\noutbox = true\n[db]\nengine = "my_jobs:engine"\n')
+
+    tenantjobs("work", exit_code=4)
+
+    assert list(supervised) == ["fake", "outbox", "drain"]
+
+
+@pytest.mark.usefixtures("swapped")
+def test_with_a_drain_each_of_the_two_queues_has_a_process_of_this_very_command(
+    tenantjobs: Run, supervised: dict[str, Any]
+) -> None:
     tenantjobs("--config", "tenantjobs.toml", "work", "-q", "low", "--drain", exit_code=4)
 
     this = [sys.executable, "-m", "tenantjobs.cli", "--config", "tenantjobs.toml", "work", "-q", "low", "--drain"]
-    assert started == {"waiting": [*this, "--from", "waiting"], "fake": [*this, "--from", "fake"], "drain": True}
+    assert supervised == {"waiting": [*this, "--from", "waiting"], "fake": [*this, "--from", "fake"], "drain": True}
 
 
 @pytest.mark.usefixtures("swapped")
