@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 
-from tests.adapters_page.results import COLUMNS, KIT, Column, Kit, read_kit, write
+from tests.adapters_page.results import COLUMNS, Column, Kit, read_kit, write
 
 RECORD = "TENANTJOBS_RECORD_KIT"  # the file that results go to, instead of being compared
 
@@ -49,8 +48,7 @@ def _record(path: Path, name: str, found: Column) -> None:
 
 
 def _compare(report: pytest.TestReport, name: str, found: Column) -> None:
-    kit = read_kit() if KIT.exists() else Kit({}, {})
-    known: Any = kit.columns.get(name, Column())
+    known = read_kit().columns.get(name, Column())
     case = next(iter(found.cases))
     recorded = Column(known.capabilities, known.says, {case: known.cases.get(case, "nothing")})
     if recorded != found:

@@ -24,7 +24,7 @@ def not_before(label: str, moment: float) -> None:
     record(label if time.time() >= moment else f"{label}, too early", _performer())
 
 
-@job(queue=QUEUE, policies=[retry_on(ConnectionError, wait=[3, 1], attempts=3)])
+@job(queue=QUEUE, policies=[retry_on(ConnectionError, wait=[2, 1], attempts=3)])
 def third_time_lucky(label: str) -> None:
     record(label, _performer())
     running = current_job()

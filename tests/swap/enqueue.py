@@ -8,7 +8,7 @@ import time
 from tenantjobs import Current, runtime
 
 TENANTS = ("acme", "globex")
-DELAY = 4.0  # seconds
+DELAY = 3.0  # seconds
 
 
 def main(label: str) -> None:

@@ -46,7 +46,7 @@ def test_jobs_of_both_queues_are_performed_once_with_delays_and_retries_in_fligh
     made.run("tests.swap.enqueue", "new")
     with made.working():
         made.until(lambda: len(made.effects()) >= len(_expected()), "all of them")
-        time.sleep(1.5)  # for one that is doubled
+        time.sleep(1.0)  # for one that is doubled
 
     assert Counter((effect.what, effect.tenant_id, effect.attempt) for effect in made.effects()) == _expected()
     assert len({effect.job_id for effect in made.effects()}) == 9 * len(TENANTS)
