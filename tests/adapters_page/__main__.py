@@ -31,7 +31,7 @@ def _measure(names: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kit.json"
         environment = {**os.environ, RECORD: str(path), "TENANTJOBS_REQUIRE_SERVICES": "1"}
-        command = [sys.executable, "-m", "pytest", "-q", *(COLUMNS[name] for name in names)]
+        command = [sys.executable, "-m", "pytest", "-q", "-n", "4", *(COLUMNS[name] for name in names)]
         code = subprocess.run(command, env=environment, check=False).returncode
         if code == 0:
             _keep(read_kit(path))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tenantjobs.testing.contract.carrying import Carrying
 from tenantjobs.testing.contract.deciding import Deciding
+from tenantjobs.testing.contract.hooking import Hooking
 from tenantjobs.testing.contract.ordering import Ordering
 from tenantjobs.testing.contract.surviving import Surviving
 from tests.adapters_page.results import Column, Environment, Kit
@@ -16,6 +17,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "adapters.md"
 SIDES = {
     "What is enqueued is what is performed": Carrying,
     "What becomes of a job that does not succeed": Deciding,
+    "What runs around a job": Hooking,
     "When and where": Ordering,
     "What holds when things end": Surviving,
 }
@@ -29,6 +31,7 @@ ABILITIES = {
     "cancel": "`handle.cancel()`",
     "transactional": "`transactional=True` without an inbox",
     "survives_kill": "the job of a killed worker comes back within 30 seconds",
+    "gives_back": "a job that is interrupted in a worker that goes on is performed again",
 }
 
 # Where an ability is not the queue's own, or has a limit: (adapter, ability).
@@ -90,7 +93,7 @@ def _cases(columns: Mapping[str, Column]) -> Iterator[str]:
         for case in dict.fromkeys(case for column in columns.values() for case in column.cases):
             if case.partition("[")[0] in names:
                 cells = [_cell(column.cases.get(case, "not run"), notes) for column in columns.values()]
-                rows.append((_words(case), *cells))
+                rows.append((words(case), *cells))
         yield from _table((title, *columns), rows)
     yield from notes.listed()
 

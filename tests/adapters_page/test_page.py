@@ -5,7 +5,7 @@ import pytest
 
 from tenantjobs.testing import AdapterContract
 from tests.adapters_page import plugin
-from tests.adapters_page.rendering import ABILITIES, NOTES, PAGE, render
+from tests.adapters_page.rendering import ABILITIES, NOTES, PAGE, render, words
 from tests.adapters_page.results import COLUMNS, Column, read_kit, read_matrix
 
 AGAIN = "run `python -m tests.adapters_page`"
@@ -24,6 +24,13 @@ def test_every_case_of_the_kit_has_a_result_on_every_queue() -> None:
     recorded = {name: {case.partition("[")[0] for case in column.cases} for name, column in read_kit().columns.items()}
 
     assert recorded == dict.fromkeys(COLUMNS, cases), AGAIN
+
+
+def test_every_case_has_a_row() -> None:
+    cases = {case for column in read_kit().columns.values() for case in column.cases}
+    page = PAGE.read_text()
+
+    assert [case for case in cases if f"| {words(case)} |" not in page] == []
 
 
 def test_nothing_that_failed_is_on_the_page() -> None:
