@@ -102,7 +102,7 @@ def _cell(outcome: str, notes: Notes) -> str:
     return "✓" if outcome == "passed" else "-" + notes.mark(outcome)
 
 
-def _words(case: str) -> str:
+def words(case: str) -> str:
     name, _, parameter = case.removeprefix("test_").partition("[")
     return name.replace("_", " ") + (f": {parameter.rstrip(']')}" if parameter else "")
 
