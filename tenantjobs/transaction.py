@@ -186,14 +186,15 @@ def send(held: Sequence[Held], adapter: Adapter) -> None:
             ready.append((job, job.seal()))
         except Exception as error:
             job.failed(error)
-    for together in [ready] if ready and adapter.capabilities.bulk else [[each] for each in ready]:
-        envelopes = [envelope for _, envelope in together]
-        try:
-            errors = enqueue_each(adapter, envelopes)
-        except Exception as error:
-            errors = {envelope.id: error for envelope in envelopes}
-        for job, envelope in together:
-            if envelope.id in errors:
-                job.failed(errors[envelope.id])
-            else:
-                job.sent()
+    if not ready:
+        return
+    envelopes = [envelope for _, envelope in ready]
+    try:
+        errors = enqueue_each(adapter, envelopes)
+    except Exception as error:
+        errors = {envelope.id: error for envelope in envelopes}
+    for job, envelope in ready:
+        if envelope.id in errors:
+            job.failed(errors[envelope.id])
+        else:
+            job.sent()
