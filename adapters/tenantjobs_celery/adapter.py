@@ -14,7 +14,7 @@ from celery import Celery
 from tenantjobs import definition
 from tenantjobs.adapter import Capabilities, WorkOptions
 from tenantjobs.envelope import Envelope
-from tenantjobs.errors import ConfigurationError
+from tenantjobs.errors import ConfigurationError, PartlyEnqueued
 from tenantjobs.options import queue_name
 from tenantjobs_celery.performing import wrapper
 from tenantjobs_celery.queues import Queues
@@ -58,12 +58,17 @@ class CeleryAdapter:
         self.enqueue_all([envelope])
 
     def enqueue_all(self, envelopes: Sequence[Envelope]) -> None:
-        """All on one channel. A broker that goes away in the middle has those that were sent before."""
+        """All on one channel. ``PartlyEnqueued`` if the broker goes away when it has some of them."""
         task = wrapper(self.app)
         planned = [(envelope, self._options(envelope)) for envelope in envelopes]
         with self.app.producer_pool.acquire(block=True) as producer:
-            for envelope, options in planned:
-                task.apply_async((envelope.encode().decode(),), task_id=envelope.id, producer=producer, **options)
+            for number, (envelope, options) in enumerate(planned):
+                try:
+                    task.apply_async((envelope.encode().decode(),), task_id=envelope.id, producer=producer, **options)
+                except Exception as error:
+                    if number == 0:
+                        raise
+                    raise PartlyEnqueued({unsent.id: error for unsent, _ in planned[number:]}) from error
 
     def work(self, options: WorkOptions) -> int:
         """Run a worker of Celery until it is stopped; it finishes what runs. Its exit code."""
