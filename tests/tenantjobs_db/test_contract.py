@@ -14,6 +14,7 @@ from tenantjobs_db.database import own
 class DatabaseContract(AdapterContract):
     adapter = "db"
     survives_kill = True
+    gives_back = True
     url: str
 
     def settings(self) -> Mapping[str, Mapping[str, Any]]:
