@@ -28,7 +28,7 @@ def test_the_tenant_reaches_a_worker(broker: str, way: str) -> None:
     env = {**os.environ, "SHOP_BROKER": broker, "SHOP_QUEUE": queue, "PYTHONPATH": path}
     command = [sys.executable, "-m", "dramatiq", "tests.tenantjobs_dramatiq.shop", "-p", "1", "-t", "2"]
     worker = subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.DEVNULL)
-    store = redis.Redis.from_url(REDIS)
+    store = redis.Redis.from_url(REDIS, socket_timeout=None)  # blpop says how long
     send = [sys.executable, "-m", "tests.tenantjobs_dramatiq.send", way, str(len(SEEN[way]))]
     try:
         subprocess.run(send, cwd=ROOT, env=env, check=True, timeout=60)

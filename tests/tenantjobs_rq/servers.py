@@ -33,7 +33,7 @@ class Shop:
 
     def __init__(self, name: str, **options: Any) -> None:
         self.name = name
-        self.connection = redis.Redis.from_url(REDIS)
+        self.connection = redis.Redis.from_url(REDIS, socket_timeout=None)  # blpop says how long
         self.queue = Queue(name, connection=self.connection, **options)
 
     def notes(self, key: str, count: int = 1) -> list[str]:
