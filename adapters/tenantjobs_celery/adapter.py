@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property
 from importlib import import_module
 from typing import Any
 
 from celery import Celery
 
-from tenantjobs import definition
+from tenantjobs import definition, strides
 from tenantjobs.adapter import Capabilities, WorkOptions
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError
 from tenantjobs_celery.performing import wrapper
 from tenantjobs_celery.queues import Queues
 from tenantjobs_celery.settings import CelerySettings
-
-# A worker keeps a message with a time in its memory, unacknowledged, and brokers lose patience with that (RabbitMQ
-# after 30 minutes, Redis after an hour). So a longer delay is walked in strides: the worker sends the message on.
-STRIDE = timedelta(minutes=10)
 
 
 class CeleryAdapter:
@@ -90,9 +86,9 @@ class CeleryAdapter:
             "queue": self._queues.named(envelope.queue),
             "priority": self._queues.native_priority(envelope.queue, envelope.priority),
         }
-        now = datetime.now(UTC)
-        if envelope.due_at is not None and envelope.due_at > now:
-            options["eta"] = min(envelope.due_at, now + STRIDE)
+        stride = strides.stride(envelope)
+        if stride is not None:
+            options["eta"] = datetime.now(UTC) + stride
         return options
 
     def _served(self, wanted: Sequence[str]) -> set[str]:

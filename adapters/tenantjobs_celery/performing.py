@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
-from tenantjobs import adapter, execution, runtime
-from tenantjobs.envelope import Envelope
-from tenantjobs.errors import EnvelopeError
+from tenantjobs import adapter, execution, runtime, strides
 from tenantjobs_celery.gate import WRAPPER
 
 
@@ -36,16 +33,8 @@ def wrapper(app: Any) -> Any:
 def perform(data: str) -> None:
     """Perform what was enqueued, or send it on if its time has not come."""
     runtime.load_app()
-    early = _early(data)
+    early = strides.early(data)
     if early is None:
         execution.perform(data)
     else:
         adapter.configured().enqueue(early)
-
-
-def _early(data: str) -> Envelope | None:
-    try:
-        envelope = Envelope.decode(data)
-    except EnvelopeError:
-        return None  # the door puts it in quarantine
-    return envelope if envelope.due_at is not None and envelope.due_at > datetime.now(UTC) else None

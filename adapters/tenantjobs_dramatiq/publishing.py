@@ -12,6 +12,7 @@ from dramatiq import Message
 from tenantjobs import transaction
 from tenantjobs.carriage import KEY, Header, Tenancy, refusal, write
 from tenantjobs.current import Current, Snapshot
+from tenantjobs_dramatiq.performing import NAME
 
 logger = logging.getLogger("tenantjobs.dramatiq")
 
@@ -41,7 +42,8 @@ def carrying(enqueue: Enqueue, tenancy: Tenancy, after_commit: bool) -> Enqueue:
     @wraps(enqueue)
     def carry(message: Any, *args: Any, **kwargs: Any) -> Any:
         # A worker sends a retry as the MessageProxy that it got: the same delivery, and its option is there already.
-        if not isinstance(message, Message):
+        # A job of ours has its scope in its envelope, and has waited for the commit.
+        if not isinstance(message, Message) or message.actor_name == NAME:
             return enqueue(message, *args, **kwargs)
         message = _with_scope(message, tenancy)
         if not after_commit:

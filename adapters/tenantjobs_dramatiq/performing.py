@@ -1,0 +1,52 @@
+"""The one native actor that performs every job of ours."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any
+
+from dramatiq import Actor, Broker
+from dramatiq.middleware import Middleware
+
+from tenantjobs import adapter, execution, runtime, strides
+
+NAME = "tenantjobs.perform"
+
+
+def declare(broker: Broker, *, queue_name: str, timeout: float | None) -> None:
+    """Let the broker know the actor, once.
+
+    What becomes of a job is decided inside: Dramatiq neither retries it, nor drops it for its age, nor interrupts it,
+    whatever the broker's middleware does to other actors. ``timeout`` is in seconds.
+    """
+    if NAME in broker.actors:
+        return
+    options: dict[str, Any] = {
+        "max_retries": 0,
+        "retry_when": None,
+        "max_age": None,
+        "notify_shutdown": False,
+        "time_limit": inf if timeout is None else timeout * 1000,
+        "store_results": False,
+    }
+    broker.add_middleware(Failing())
+    Actor(perform, broker=broker, actor_name=NAME, queue_name=queue_name, priority=0, options=options)
+
+
+def perform(data: str) -> None:
+    """Perform what was enqueued, or send it on if its time has not come."""
+    runtime.load_app()
+    early = strides.early(data)
+    if early is None:
+        execution.perform(data)
+    else:
+        adapter.configured().enqueue(early)
+
+
+class Failing(Middleware):
+    """A job that failed goes to the dead letters, also on a broker without the middleware that retries."""
+
+    def after_process_message(self, *given: Any, **outcome: Any) -> None:
+        _, message = given
+        if message.actor_name == NAME and outcome.get("exception") is not None:
+            message.fail()
