@@ -18,6 +18,8 @@ logger = logging.getLogger("tenantjobs.dramatiq")
 
 Enqueue = Callable[..., Any]
 
+CALLBACKS = "group_completion_callbacks"  # an option of Dramatiq: messages, as the dicts that they travel as
+
 
 class Captured(dict[str, Any]):
     """A header that an enqueue of this process wrote. What came off the broker, or was given, is a plain ``dict``."""
@@ -57,15 +59,28 @@ def carrying(enqueue: Enqueue, tenancy: Tenancy, after_commit: bool) -> Enqueue:
 
 
 def _with_scope(message: Message[Any], tenancy: Tenancy) -> Message[Any]:
-    found = message.options.get(KEY)
-    if found is not None and not isinstance(found, Captured):
+    options = message.options
+    found = options.get(KEY)
+    callbacks = options.get(CALLBACKS)
+    given = found is not None and not isinstance(found, Captured)
+    if given and not callbacks:
         return message
     header = _in_force(tenancy)
-    if header is not None:
-        return message.copy(options={KEY: Captured(header)})
-    elif found is None:
-        return message
-    bare = {name: value for name, value in message.options.items() if name != KEY}
+    if header is None:
+        return _without(KEY, message) if isinstance(found, Captured) else message
+    new: dict[str, Any] = {} if given else {KEY: Captured(header)}
+    if callbacks:
+        new[CALLBACKS] = [_of_the_call(each, header) for each in callbacks]
+    return message.copy(options=new)
+
+
+def _of_the_call(callback: dict[str, Any], header: Header) -> dict[str, Any]:
+    """For whom the group is run. Whichever of its messages ends last sends the callback, perhaps another tenant's."""
+    return {**callback, "options": {KEY: header, **callback["options"]}}
+
+
+def _without(name: str, message: Message[Any]) -> Message[Any]:
+    bare = {option: value for option, value in message.options.items() if option != name}
     return type(message)(**{**message.asdict(), "options": bare})
 
 

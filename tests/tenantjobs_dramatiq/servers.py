@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pika
+import pytest
 import redis
 
 from tests.services import missing
@@ -14,6 +21,7 @@ from tests.services import missing
 AMQP = os.environ.get("TENANTJOBS_TEST_AMQP", "amqp://guest:guest@127.0.0.1:5672/")
 REDIS = os.environ.get("TENANTJOBS_TEST_REDIS", "redis://127.0.0.1:6379/0")
 BROKERS = {"RabbitMQ": AMQP, "Redis": REDIS}
+ROOT = Path(__file__).parents[2]
 PORTS = {"RabbitMQ": 5672, "Redis": 6379}
 
 
@@ -25,6 +33,42 @@ def require(service: str) -> None:
         socket.create_connection((server.hostname or "127.0.0.1", server.port or PORTS[service]), timeout=2).close()
     except OSError as error:
         missing(service, f"start it, or say where it is in {variable} ({error})")
+
+
+@contextmanager
+def worker(name: str, kind: str, log: Path, *, gevent: bool = False) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker of Dramatiq with four threads, or greenlets, on the queue of this name; stopped afterwards."""
+    command = [sys.executable, "-m", "dramatiq"]
+    if gevent:
+        pytest.importorskip("gevent")
+        command = [sys.executable, str(Path(sys.executable).with_name("dramatiq-gevent"))]
+    paths = os.pathsep.join(dict.fromkeys([str(ROOT), str(ROOT / "adapters"), *filter(None, sys.path)]))
+    given = {"SHOP_NAME": name, "SHOP_KIND": kind, "PYTHONPATH": paths, "dramatiq_worker_timeout": "100"}
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [*command, "tests.tenantjobs_dramatiq.worker", "-p", "1", "-t", "4"],
+            cwd=ROOT,
+            env={**os.environ, **given},
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        with redis.Redis.from_url(REDIS, socket_timeout=60) as store:
+            if store.blpop([f"{name}:note:ready"], timeout=30) is None:
+                pytest.fail(f"the worker has not started:\n{log.read_text()}")
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def new_name() -> str:
+    """A name that nobody else uses."""
+    return f"tj{uuid.uuid4().hex[:10]}"
 
 
 def remove(prefix: str, *queues: str) -> None:
