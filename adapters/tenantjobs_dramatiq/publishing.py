@@ -66,22 +66,20 @@ def _with_scope(message: Message[Any], tenancy: Tenancy) -> Message[Any]:
     if given and not callbacks:
         return message
     header = _in_force(tenancy)
-    if header is None:
-        return _without(KEY, message) if isinstance(found, Captured) else message
-    new: dict[str, Any] = {} if given else {KEY: Captured(header)}
-    if callbacks:
+    new = dict(options)
+    if not given:
+        new.pop(KEY, None)
+        if header is not None:
+            new[KEY] = Captured(header)
+    if callbacks and header is not None:
         new[CALLBACKS] = [_of_the_call(each, header) for each in callbacks]
-    return message.copy(options=new)
+    # A third of the time that Message.copy takes; and an empty scope leaves the very message.
+    return message if new == options else type(message)(**{**vars(message), "options": new})
 
 
 def _of_the_call(callback: dict[str, Any], header: Header) -> dict[str, Any]:
     """For whom the group is run. Whichever of its messages ends last sends the callback, perhaps another tenant's."""
     return {**callback, "options": {KEY: header, **callback["options"]}}
-
-
-def _without(name: str, message: Message[Any]) -> Message[Any]:
-    bare = {option: value for option, value in message.options.items() if option != name}
-    return type(message)(**{**message.asdict(), "options": bare})
 
 
 def _in_force(tenancy: Tenancy) -> Header | None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from dramatiq import Broker, Worker
+from dramatiq.worker import QUEUE_PREFETCH
 
 from tenantjobs.adapter import WorkOptions
 
@@ -27,6 +28,10 @@ def work(broker: Broker, queues: Collection[str], options: WorkOptions) -> int:
         worker_threads=options.threads,
         worker_timeout=max(1, round(options.polling_interval * 1000)),
     )
+    if not QUEUE_PREFETCH:  # which is an environment variable of Dramatiq's
+        worker.queue_prefetch = (
+            options.threads
+        )  # what waits here is out of order, and out of the reach of other workers
     with _stopped_by_signals() as stopping:
         broker.emit_after("process_boot")
         worker.start()

@@ -189,12 +189,12 @@ def test_middleware_for_other_actors_neither_retries_nor_drops_nor_interrupts_no
         app.failing.perform_later()
     time.sleep(0.01)
     with working(broker) as worker:
-        while app.SEEN != ["started"]:
+        while "started" not in app.SEEN:
             time.sleep(0.005)
         broker.emit_before("worker_shutdown", worker)
         broker.join("tenantjobs.default", timeout=10_000, fail_fast=False)
 
-    assert app.SEEN == ["started", "ended", "acme"]
+    assert sorted(app.SEEN) == ["acme", "ended", "started"]
     assert len(broker.dead_letters) == 1
     assert results.results == {}
 
@@ -219,7 +219,7 @@ def test_carriage_on_the_same_broker_lets_jobs_be(use: Any, acme: Any) -> None:
     assert [message.options for message in waiting(broker)] == [{}, {}]
     work(broker)
 
-    assert app.SEEN == ["acme", "-"]
+    assert sorted(app.SEEN) == ["-", "acme"]
 
 
 def test_a_timeout_is_kept(use: Any, acme: Any) -> None:
