@@ -12,7 +12,7 @@ from dramatiq.brokers.redis import RedisBroker
 from dramatiq.brokers.stub import StubBroker
 
 from tenantjobs import current_job, idempotent, job, retry_on
-from tests.tenantjobs_dramatiq.servers import BROKERS, REDIS
+from tests.services import BROKERS, REDIS
 from tests.tenantjobs_dramatiq.shop import whom
 
 

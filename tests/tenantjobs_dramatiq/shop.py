@@ -25,7 +25,7 @@ from dramatiq_abort.backends import RedisBackend as Events
 
 import tenantjobs_dramatiq
 from tenantjobs.current import Current
-from tests.tenantjobs_dramatiq.servers import BROKERS, REDIS
+from tests.services import BROKERS, REDIS
 
 PATIENCE = 20
 

@@ -29,6 +29,7 @@ from tenantjobs.current import Current
 from tenantjobs.errors import ConfigurationError, UnsupportedCapability
 from tenantjobs_dramatiq import DramatiqAdapter
 from tenantjobs_dramatiq.performing import NAME
+from tests.services import AMQP, REDIS, require
 from tests.tenantjobs_dramatiq import app, servers
 from tests.tenantjobs_dramatiq.servers import new_name
 
@@ -137,9 +138,9 @@ def test_a_delay_longer_than_brokers_like_is_walked_in_strides(
 
 
 def test_many_jobs_are_one_round_trip_to_redis(use: Any, acme: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    servers.require("Redis")
+    require("Redis")
     name = new_name()
-    broker = use(RedisBroker(url=servers.REDIS, namespace=name))
+    broker = use(RedisBroker(url=REDIS, namespace=name))
     trips: list[str] = []
     for cls, command in ((redis.client.Pipeline, "execute"), (redis.Redis, "evalsha")):
         monkeypatch.setattr(cls, command, counting(getattr(cls, command), trips))
@@ -299,8 +300,8 @@ def test_check_says_that_a_broker_does_not_answer(use: Any, broker: Any) -> None
 @pytest.mark.services
 @pytest.mark.parametrize("kind", ["RabbitMQ", "Redis"])
 def test_check_is_content_with_a_broker_that_does(use: Any, kind: str) -> None:
-    servers.require(kind)
-    use(RedisBroker(url=servers.REDIS) if kind == "Redis" else RabbitmqBroker(url=servers.AMQP))
+    require(kind)
+    use(RedisBroker(url=REDIS) if kind == "Redis" else RabbitmqBroker(url=AMQP))
 
     assert configured().check() == []
 
@@ -359,7 +360,7 @@ class Notes:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._store = redis.Redis.from_url(servers.REDIS, socket_timeout=60)
+        self._store = redis.Redis.from_url(REDIS, socket_timeout=60)
 
     def __call__(self) -> str:
         found: Any = self._store.blpop([f"{self.name}:notes"], timeout=30)
@@ -374,11 +375,9 @@ class Notes:
 def site(kind: str, use: Any) -> Iterator[Notes]:
     """A broker of the application, under a name of its own."""
     for service in {kind, "Redis"}:
-        servers.require(service)
+        require(service)
     notes = Notes(new_name())
-    broker: Any = (
-        RedisBroker(url=servers.REDIS, namespace=notes.name) if kind == "Redis" else RabbitmqBroker(url=servers.AMQP)
-    )
+    broker: Any = RedisBroker(url=REDIS, namespace=notes.name) if kind == "Redis" else RabbitmqBroker(url=AMQP)
     use(broker, prefix=f"{notes.name}.")
     yield notes
     notes.close()

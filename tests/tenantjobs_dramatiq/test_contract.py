@@ -13,6 +13,7 @@ from tenantjobs.testing import AdapterContract
 from tenantjobs_db import schema
 from tenantjobs_db.database import own
 from tenantjobs_dramatiq import DramatiqAdapter
+from tests.services import BROKERS, require
 from tests.tenantjobs_dramatiq import servers
 
 BROKER = "tests.tenantjobs_dramatiq.contract_broker"
@@ -25,14 +26,14 @@ class DramatiqContract(AdapterContract):
 
     def environment(self) -> Mapping[str, str]:
         self.name = f"tj{uuid.uuid4().hex[:10]}"
-        return {"CONTRACT_BROKER": servers.BROKERS[self.broker], "CONTRACT_NAME": self.name}
+        return {"CONTRACT_BROKER": BROKERS[self.broker], "CONTRACT_NAME": self.name}
 
     def settings(self) -> Mapping[str, Mapping[str, Any]]:
         ledger = {"url": f"sqlite:///{self.folder / 'ledger.db'}"}
         return {"dramatiq": {"broker": BROKER, "prefix": f"{self.name}."}, "db": ledger}
 
     def prepare(self) -> None:
-        servers.require(self.broker)
+        require(self.broker)
         database = own(f"sqlite:///{self.folder / 'ledger.db'}")
         schema.upgrade(database.engine)
         database.close()

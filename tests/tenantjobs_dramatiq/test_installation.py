@@ -18,6 +18,7 @@ import tenantjobs_sqlalchemy
 from tenantjobs.current import Current
 from tenantjobs.errors import ConfigurationError, SerializationError
 from tenantjobs_dramatiq.middleware import TenantMiddleware
+from tests.services import require
 from tests.tenantjobs_dramatiq import servers
 from tests.tenantjobs_dramatiq.shop import Shop
 
@@ -161,7 +162,7 @@ def waiting(broker: StubBroker) -> list[bytes]:
 @pytest.mark.services
 @pytest.mark.parametrize("kind", ["RabbitMQ", "Redis"])
 def test_without_a_scope_the_message_is_byte_for_byte_what_it_was(kind: str) -> None:
-    servers.require(kind)
+    require(kind)
     name = servers.new_name()
     shops = [Shop(name, kind, install=install) for install in (False, True)]
     given = {"color": "blue", "broker_priority": 2, "redis_message_id": "1"}

@@ -14,6 +14,7 @@ from dramatiq.middleware import Retries
 
 import tenantjobs_dramatiq
 from tenantjobs.current import Current, Snapshot
+from tests.services import require
 from tests.tenantjobs_dramatiq import servers
 from tests.tenantjobs_dramatiq.servers import new_name
 from tests.tenantjobs_dramatiq.shop import Shop
@@ -36,7 +37,7 @@ class shopping:
 
     def __init__(self, kind: str) -> None:
         for service in {kind, "Redis"}:
-            servers.require(service)
+            require(service)
         self.shop = Shop(new_name(), kind)
 
     def __enter__(self) -> Shop:

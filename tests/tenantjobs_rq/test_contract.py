@@ -13,6 +13,7 @@ from rq.serializers import JSONSerializer
 from tenantjobs.testing import AdapterContract
 from tenantjobs_db import schema
 from tenantjobs_db.database import own
+from tests.services import require
 from tests.tenantjobs_rq import servers
 
 pytestmark = pytest.mark.services
@@ -28,7 +29,7 @@ class TestRq(AdapterContract):
         }
 
     def prepare(self) -> None:
-        servers.require()
+        require("Redis")
         database = own(f"sqlite:///{self.folder / 'ledger.db'}")
         schema.upgrade(database.engine)
         database.close()
