@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from tenantjobs import adapter, execution, runtime
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import EnvelopeError
 
@@ -22,8 +23,17 @@ def stride(envelope: Envelope) -> timedelta | None:
     return min(envelope.due_at - now, LONGEST)
 
 
-def early(data: str) -> Envelope | None:
-    """The job that a worker got, if its time has not come: it is to be enqueued again."""
+def perform(data: str) -> None:
+    """For the native job of such a broker: perform what was enqueued, or send it on if its time has not come."""
+    runtime.load_app()
+    early = _early(data)
+    if early is None:
+        execution.perform(data)
+    else:
+        adapter.configured().enqueue(early)
+
+
+def _early(data: str) -> Envelope | None:
     try:
         envelope = Envelope.decode(data)
     except EnvelopeError:

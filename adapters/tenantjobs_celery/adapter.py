@@ -6,12 +6,11 @@ import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib import import_module
 from typing import Any
 
 from celery import Celery
 
-from tenantjobs import definition, strides
+from tenantjobs import definition, importing, strides
 from tenantjobs.adapter import Capabilities, WorkOptions
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError
@@ -35,13 +34,11 @@ class CeleryAdapter:
     @cached_property
     def app(self) -> Any:
         """The Celery app, imported on first use, when what it is defined beside may use ours."""
-        module, _, attribute = self.settings.app.partition(":")
-        try:
-            found = getattr(import_module(module), attribute or "app")
-        except (ImportError, AttributeError) as error:
-            raise ConfigurationError(f"[celery] app = {self.settings.app!r} cannot be imported: {error}") from error
+        path = self.settings.app
+        found = importing.named("celery", "app", path if ":" in path else f"{path}:app")
         if not isinstance(found, Celery):
-            raise ConfigurationError(f"[celery] app = {self.settings.app!r} is no Celery app, but {found!r:.80}")
+            place = importing.place("celery", "app")
+            raise ConfigurationError(f"{place} = {path!r} is no Celery app, but {found!r:.80}")
         wrapper(found)
         return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tenantjobs import adapter, execution, runtime, strides
+from tenantjobs import strides
 from tenantjobs_celery.gate import WRAPPER
 
 
@@ -17,7 +17,7 @@ def wrapper(app: Any) -> Any:
     found = app._tasks.get(WRAPPER)
     if found is None:
         found = app.task(
-            perform,
+            strides.perform,
             name=WRAPPER,
             shared=False,
             acks_late=True,
@@ -28,13 +28,3 @@ def wrapper(app: Any) -> Any:
             serializer="json",
         )
     return found
-
-
-def perform(data: str) -> None:
-    """Perform what was enqueued, or send it on if its time has not come."""
-    runtime.load_app()
-    early = strides.early(data)
-    if early is None:
-        execution.perform(data)
-    else:
-        adapter.configured().enqueue(early)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from importlib import import_module
 
 from dramatiq import Broker
 from dramatiq.middleware import TimeLimit
 
-from tenantjobs import definition
+from tenantjobs import definition, importing
 from tenantjobs.adapter import Capabilities, WorkOptions
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError
@@ -34,15 +33,10 @@ class DramatiqAdapter:
     @cached_property
     def broker(self) -> Broker:
         """The broker, imported on first use, when what it is defined beside may use ours."""
-        module, _, attribute = self.settings.broker.partition(":")
-        try:
-            found = getattr(import_module(module), attribute or "broker")
-        except (ImportError, AttributeError) as error:
-            raise ConfigurationError(
-                f"[dramatiq] broker = {self.settings.broker!r} cannot be imported: {error}"
-            ) from error
+        found = importing.named("dramatiq", "broker", self.settings.broker)
         if not isinstance(found, Broker):
-            raise ConfigurationError(f"[dramatiq] broker = {self.settings.broker!r} is no broker, but {found!r:.80}")
+            place = importing.place("dramatiq", "broker")
+            raise ConfigurationError(f"{place} = {self.settings.broker!r} is no broker, but {found!r:.80}")
         timeout = self.settings.timeout
         if timeout is not None and not any(isinstance(each, TimeLimit) for each in found.middleware):
             raise ConfigurationError(

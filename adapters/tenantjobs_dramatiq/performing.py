@@ -8,7 +8,7 @@ from typing import Any
 from dramatiq import Actor, Broker
 from dramatiq.middleware import Middleware
 
-from tenantjobs import adapter, execution, runtime, strides
+from tenantjobs import strides
 
 NAME = "tenantjobs.perform"
 
@@ -30,17 +30,7 @@ def declare(broker: Broker, *, queue_name: str, timeout: float | None) -> None:
         "store_results": False,
     }
     broker.add_middleware(Failing())
-    Actor(perform, broker=broker, actor_name=NAME, queue_name=queue_name, priority=0, options=options)
-
-
-def perform(data: str) -> None:
-    """Perform what was enqueued, or send it on if its time has not come."""
-    runtime.load_app()
-    early = strides.early(data)
-    if early is None:
-        execution.perform(data)
-    else:
-        adapter.configured().enqueue(early)
+    Actor(strides.perform, broker=broker, actor_name=NAME, queue_name=queue_name, priority=0, options=options)
 
 
 class Failing(Middleware):

@@ -44,7 +44,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
     def put(broker: Any, **settings: Any) -> Any:
         monkeypatch.setattr(app, "broker", broker)
         monkeypatch.setattr(app, "SEEN", [])
-        override = testing.override(adapter="dramatiq", app=APP, dramatiq={"broker": APP, **settings})
+        override = testing.override(adapter="dramatiq", app=APP, dramatiq={"broker": f"{APP}:broker", **settings})
         override.__enter__()
         opened.append((override, broker))
         return broker
@@ -265,13 +265,13 @@ def test_a_queue_that_dramatiq_cannot_name_is_refused_and_nothing_is_sent(
     ("settings", "problem"),
     [
         ({"broker": "tests.nowhere:broker"}, "cannot be imported"),
-        ({"broker": f"{APP}:nothing"}, "cannot be imported"),
-        ({"broker": f"{APP}:APP"}, "cannot be imported"),
+        ({"broker": f"{APP}:borker"}, f"did you mean {APP}:broker"),
+        ({"broker": APP}, "'module:name' is wanted"),
         ({"broker": f"{APP}:SEEN"}, "is no broker"),
         ({}, "broker"),
-        ({"broker": APP, "prefix": "two words"}, "prefix"),
-        ({"broker": APP, "timeout": 0}, "timeout"),
-        ({"broker": APP, "url": "redis://"}, "url"),
+        ({"broker": f"{APP}:broker", "prefix": "two words"}, "prefix"),
+        ({"broker": f"{APP}:broker", "timeout": 0}, "timeout"),
+        ({"broker": f"{APP}:broker", "url": "redis://"}, "url"),
     ],
 )
 def test_settings_that_do_not_do_are_named(settings: dict[str, Any], problem: str) -> None:
@@ -315,7 +315,7 @@ def test_draining_is_refused(stub: StubBroker) -> None:
 
 def test_the_actor_is_declared_once(stub: StubBroker) -> None:
     configured().broker
-    with testing.override(dramatiq={"broker": APP, "prefix": "other."}):
+    with testing.override(dramatiq={"broker": f"{APP}:broker", "prefix": "other."}):
         configured().broker
 
     assert list(stub.actors) == [NAME]
@@ -391,7 +391,7 @@ def cli(kind: str, name: str, folder: Path, *arguments: str) -> Iterator[subproc
         "APP_NAME": name,
         "TENANTJOBS_ADAPTER": "dramatiq",
         "TENANTJOBS_APP": APP,
-        "TENANTJOBS_DRAMATIQ_BROKER": APP,
+        "TENANTJOBS_DRAMATIQ_BROKER": f"{APP}:broker",
         "TENANTJOBS_DRAMATIQ_PREFIX": f"{name}.",
         "PYTHONPATH": os.pathsep.join([str(servers.ROOT), str(servers.ROOT / "adapters"), *filter(None, sys.path)]),
     }

@@ -30,7 +30,7 @@ class DramatiqContract(AdapterContract):
 
     def settings(self) -> Mapping[str, Mapping[str, Any]]:
         ledger = {"url": f"sqlite:///{self.folder / 'ledger.db'}"}
-        return {"dramatiq": {"broker": BROKER, "prefix": f"{self.name}."}, "db": ledger}
+        return {"dramatiq": {"broker": f"{BROKER}:broker", "prefix": f"{self.name}."}, "db": ledger}
 
     def prepare(self) -> None:
         require(self.broker)
