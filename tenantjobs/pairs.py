@@ -8,9 +8,10 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from tenantjobs import enqueuing, performing
 from tenantjobs.definition import Definition
-from tenantjobs.enqueuing import NO_OPTIONS, Call, Options
 from tenantjobs.handle import Handle
 from tenantjobs.jobs import bound_call
+from tenantjobs.message import Call
+from tenantjobs.options import NO_OPTIONS, Options, options
 
 C = TypeVar("C")
 S = TypeVar("S")
@@ -126,7 +127,7 @@ class BoundLater(Bound, Generic[P]):
         priority: int | None = None,
     ) -> BoundLater[P]:
         """The same with options for one call."""
-        chosen = enqueuing.options(wait=wait, wait_until=wait_until, queue=queue, priority=priority)
+        chosen = options(wait=wait, wait_until=wait_until, queue=queue, priority=priority)
         return BoundLater(self.__definition__, self._first, chosen)
 
 
@@ -138,8 +139,8 @@ class ABoundLater(Bound):
     def __call__(self, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Handle]:
         return enqueuing.aenqueue(self._call(args, kwargs))
 
-    def set(self, /, **options: Any) -> ABoundLater:
-        return ABoundLater(self.__definition__, self._first, enqueuing.options(**options))
+    def set(self, /, **given: Any) -> ABoundLater:
+        return ABoundLater(self.__definition__, self._first, options(**given))
 
 
 class Unbound:
@@ -192,7 +193,7 @@ class UnboundLater(Unbound, Generic[S, P]):
         priority: int | None = None,
     ) -> UnboundLater[S, P]:
         """The same with options for what is enqueued by it."""
-        chosen = enqueuing.options(wait=wait, wait_until=wait_until, queue=queue, priority=priority)
+        chosen = options(wait=wait, wait_until=wait_until, queue=queue, priority=priority)
         return UnboundLater(self.__definition__, chosen)
 
 
@@ -207,5 +208,5 @@ class AUnboundLater(Unbound):
     def all(self, records: Iterable[Any], /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, list[Handle]]:
         return enqueuing.aenqueue_all(self._calls(records, args, kwargs))
 
-    def set(self, /, **options: Any) -> AUnboundLater:
-        return AUnboundLater(self.__definition__, enqueuing.options(**options))
+    def set(self, /, **given: Any) -> AUnboundLater:
+        return AUnboundLater(self.__definition__, options(**given))

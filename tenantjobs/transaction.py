@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from inspect import iscoroutine, iscoroutinefunction
 from typing import Protocol, TypeVar
 
-from tenantjobs.adapter import Adapter, JoinsTransaction
+from tenantjobs.adapter import Adapter, JoinsTransaction, enqueue_each
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError, EnqueueError
 
@@ -186,11 +186,13 @@ def send(held: Sequence[Held], adapter: Adapter) -> None:
             job.failed(error)
     if not ready:
         return
+    envelopes = [envelope for _, envelope in ready]
     try:
-        adapter.enqueue_all([envelope for _, envelope in ready])
+        errors = enqueue_each(adapter, envelopes)
     except Exception as error:
-        for job, _ in ready:
-            job.failed(error)
-    else:
-        for job, _ in ready:
+        errors = {envelope.id: error for envelope in envelopes}
+    for job, envelope in ready:
+        if envelope.id in errors:
+            job.failed(errors[envelope.id])
+        else:
             job.sent()

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from dramatiq import Broker
-from dramatiq.middleware import TimeLimit
 
 from tenantjobs import definition, importing
 from tenantjobs.adapter import Capabilities, WorkOptions
@@ -37,13 +36,7 @@ class DramatiqAdapter:
         if not isinstance(found, Broker):
             place = importing.place("dramatiq", "broker")
             raise ConfigurationError(f"{place} = {self.settings.broker!r} is no broker, but {found!r:.80}")
-        timeout = self.settings.timeout
-        if timeout is not None and not any(isinstance(each, TimeLimit) for each in found.middleware):
-            raise ConfigurationError(
-                f"[dramatiq] timeout = {timeout:g} is kept by the middleware TimeLimit, and {found!r} has none: add "
-                "dramatiq.middleware.TimeLimit(), or leave timeout out"
-            )
-        declare(found, queue_name=f"{self.settings.prefix}default", timeout=timeout)
+        declare(found, queue_name=f"{self.settings.prefix}default")
         return found
 
     @cached_property

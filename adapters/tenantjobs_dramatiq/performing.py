@@ -13,11 +13,11 @@ from tenantjobs import strides
 NAME = "tenantjobs.perform"
 
 
-def declare(broker: Broker, *, queue_name: str, timeout: float | None) -> None:
+def declare(broker: Broker, *, queue_name: str) -> None:
     """Let the broker know the actor, once.
 
     What becomes of a job is decided inside: Dramatiq neither retries it, nor drops it for its age, nor interrupts it,
-    whatever the broker's middleware does to other actors. ``timeout`` is in seconds.
+    whatever the broker's middleware does to other actors.
     """
     if NAME in broker.actors:
         return
@@ -26,7 +26,7 @@ def declare(broker: Broker, *, queue_name: str, timeout: float | None) -> None:
         "retry_when": None,
         "max_age": None,
         "notify_shutdown": False,
-        "time_limit": inf if timeout is None else timeout * 1000,
+        "time_limit": inf,
         "store_results": False,
     }
     broker.add_middleware(Failing())

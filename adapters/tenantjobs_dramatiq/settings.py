@@ -11,9 +11,8 @@ class DramatiqSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """``broker`` is where the broker is imported from, ``"shop.broker:broker"``.
 
     ``prefix`` begins the names of our queues there: a worker sends messages to the dead letters whose actor it does not
-    know, so ours and those of native actors never share a queue. ``timeout`` limits an attempt, in seconds.
+    know, so ours and those of native actors never share a queue.
     """
 
     broker: str
     prefix: Annotated[str, msgspec.Meta(pattern="^[a-zA-Z_][a-zA-Z0-9._-]*$", max_length=100)] = "tenantjobs."
-    timeout: Annotated[float, msgspec.Meta(gt=0)] | None = None

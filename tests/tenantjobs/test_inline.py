@@ -22,6 +22,7 @@ def test_a_job_is_performed_at_the_call_with_its_tenant() -> None:
     assert seen == [("acme", (1, 2))]
 
 
+@pytest.mark.parity("1a.35")
 def test_arguments_go_through_the_same_dump_and_load_as_on_any_queue() -> None:
     seen: list[Any] = []
     values = [1]

@@ -11,7 +11,7 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.brokers.stub import StubBroker
 
-from tenantjobs import current_job, idempotent, job, retry_on
+from tenantjobs import JobTimeout, current_job, discard_on, idempotent, job, retry_on
 from tests.services import BROKERS, REDIS
 from tests.tenantjobs_dramatiq.shop import whom
 
@@ -70,6 +70,11 @@ def sleeping(seconds: float) -> None:
     while time.monotonic() < until:
         time.sleep(0.01)
     note("ended")
+
+
+@job(name="dramatiq.hasty", timeout=0.1, policies=[discard_on(JobTimeout, then=lambda _: note("out of time"))])
+def hasty() -> None:
+    sleeping.perform_now(5)
 
 
 @job(name="dramatiq.once", policies=[idempotent(key=lambda: "once")])

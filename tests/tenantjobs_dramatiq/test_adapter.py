@@ -223,14 +223,13 @@ def test_carriage_on_the_same_broker_lets_jobs_be(use: Any, acme: Any) -> None:
     assert sorted(app.SEEN) == ["-", "acme"]
 
 
-def test_a_timeout_is_kept(use: Any, acme: Any) -> None:
-    broker = use(StubBroker(middleware=[TimeLimit(interval=10)]), timeout=0.05)
+def test_the_timeout_of_a_job_is_kept(stub: StubBroker, acme: Any) -> None:
     with acme:
-        app.sleeping.perform_later(5)
-    work(broker)
+        app.hasty.perform_later()
+    work(stub)
 
-    assert app.SEEN == ["started"]
-    assert len(broker.dead_letters) == 1
+    assert app.SEEN == ["started", "out of time"]
+    assert stub.dead_letters == []
 
 
 # what cannot be done
@@ -270,19 +269,12 @@ def test_a_queue_that_dramatiq_cannot_name_is_refused_and_nothing_is_sent(
         ({"broker": f"{APP}:SEEN"}, "is no broker"),
         ({}, "broker"),
         ({"broker": f"{APP}:broker", "prefix": "two words"}, "prefix"),
-        ({"broker": f"{APP}:broker", "timeout": 0}, "timeout"),
         ({"broker": f"{APP}:broker", "url": "redis://"}, "url"),
     ],
 )
 def test_settings_that_do_not_do_are_named(settings: dict[str, Any], problem: str) -> None:
     with pytest.raises(ConfigurationError, match=problem), testing.override(adapter="dramatiq", dramatiq=settings):
         adapter.configured().capabilities.priority
-
-
-def test_a_timeout_that_nobody_keeps_is_refused(use: Any) -> None:
-    use(StubBroker(middleware=[]), timeout=5)
-    with pytest.raises(ConfigurationError, match="TimeLimit"):
-        configured().broker
 
 
 @pytest.mark.parametrize(
