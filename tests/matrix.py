@@ -35,7 +35,7 @@ OLDEST = Column(
         "sqlalchemy==2.0.36",
         "psycopg[binary]==3.2.1",
         "celery==5.4.0",
-        "dramatiq==2.2.0",
+        "dramatiq==1.17.0",
         "rq==2.0.0",
     ),
 )
