@@ -53,8 +53,9 @@ OLDEST = Column(
         "sqlalchemy==2.0.36",
         "psycopg[binary]==3.2.1",
         "celery==5.4.0",
-        "dramatiq==2.2.0",
+        "dramatiq==1.17.0",
         "rq==2.0.0",
+        "redis==5.0.1",
     ),
 )
 NEWEST_PYTHONS = ("python3.14", "python3.13", "python3.12", "python3.11")
