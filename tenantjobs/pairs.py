@@ -8,9 +8,10 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from tenantjobs import enqueuing, performing
 from tenantjobs.definition import Definition
-from tenantjobs.enqueuing import NO_OPTIONS, Call, Options
 from tenantjobs.handle import Handle
 from tenantjobs.jobs import bound_call
+from tenantjobs.message import Call
+from tenantjobs.options import NO_OPTIONS, Options, options
 
 C = TypeVar("C")
 S = TypeVar("S")
@@ -138,7 +139,7 @@ class BoundLater(Bound, Generic[P]):
         priority: int | None = None,
     ) -> BoundLater[P]:
         """The same with options for one call; those of an earlier ``set(...)`` stay."""
-        chosen = enqueuing.options(self._options, wait=wait, wait_until=wait_until, queue=queue, priority=priority)
+        chosen = options(self._options, wait=wait, wait_until=wait_until, queue=queue, priority=priority)
         return BoundLater(self.__definition__, self._first, chosen)
 
 
@@ -150,8 +151,8 @@ class ABoundLater(Bound):
     def __call__(self, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Handle]:
         return enqueuing.aenqueue(self._call(args, kwargs))
 
-    def set(self, /, **options: Any) -> ABoundLater:
-        return ABoundLater(self.__definition__, self._first, enqueuing.options(self._options, **options))
+    def set(self, /, **given: Any) -> ABoundLater:
+        return ABoundLater(self.__definition__, self._first, options(self._options, **given))
 
 
 class Unbound:
@@ -206,7 +207,7 @@ class UnboundLater(Unbound, Generic[S, P]):
         priority: int | None = None,
     ) -> UnboundLater[S, P]:
         """The same with options for what is enqueued by it."""
-        chosen = enqueuing.options(self._options, wait=wait, wait_until=wait_until, queue=queue, priority=priority)
+        chosen = options(self._options, wait=wait, wait_until=wait_until, queue=queue, priority=priority)
         return UnboundLater(self.__definition__, self._pair, self._owner, chosen)
 
 
@@ -221,6 +222,6 @@ class AUnboundLater(Unbound):
     def all(self, records: Iterable[Any], /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, list[Handle]]:
         return enqueuing.aenqueue_all(self._calls(records, args, kwargs))
 
-    def set(self, /, **options: Any) -> AUnboundLater:
-        chosen = enqueuing.options(self._options, **options)
+    def set(self, /, **given: Any) -> AUnboundLater:
+        chosen = options(self._options, **given)
         return AUnboundLater(self.__definition__, self._pair, self._owner, chosen)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from inspect import iscoroutine, iscoroutinefunction, isfunction
+from inspect import iscoroutine, iscoroutinefunction
 from types import FunctionType
 from typing import Protocol, TypeVar
 
-from tenantjobs.adapter import Adapter, JoinsTransaction
+from tenantjobs.adapter import Adapter, JoinsTransaction, enqueue_each
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError, EnqueueError
 
@@ -154,7 +154,7 @@ def on_commit(callback: Callable[[], object]) -> None:
     is a ``ConfigurationError``: where a commit ends there is nobody to await it. So is what cannot be called as it is.
     """
     given: object = callback  # whatever it was declared as, it is looked at
-    if not callable(given) or (isfunction(given) and _wanted(given) > 0):
+    if not callable(given) or _wanted(given) > 0:
         raise ConfigurationError(
             f"on_commit({callback!r:.120}): it is called without arguments: give it a function that takes none, as in "
             f"on_commit(lambda: announce(order_id))"
@@ -173,9 +173,11 @@ def call(callback: Callable[[], object]) -> None:
         raise ConfigurationError(f"the callback of on_commit {callback!r:.120} made a coroutine: {NEVER_AWAITED}")
 
 
-def _wanted(function: FunctionType) -> int:
-    """How many arguments it insists on; cheaper than its signature."""
-    return function.__code__.co_argcount - len(function.__defaults__ or ())
+def _wanted(callback: object) -> int:
+    """How many arguments a function insists on; cheaper than its signature."""
+    if not isinstance(callback, FunctionType):
+        return 0
+    return callback.__code__.co_argcount - len(callback.__defaults__ or ())
 
 
 def refuse_obstacle(name: str, adapter: Adapter) -> None:
@@ -198,12 +200,15 @@ def send(held: Sequence[Held], adapter: Adapter) -> None:
             ready.append((job, job.seal()))
         except Exception as error:
             job.failed(error)
-    for together in [ready] if ready and adapter.capabilities.bulk else [[each] for each in ready]:
-        try:
-            adapter.enqueue_all([envelope for _, envelope in together])
-        except Exception as error:
-            for job, _ in together:
-                job.failed(error)
+    if not ready:
+        return
+    envelopes = [envelope for _, envelope in ready]
+    try:
+        errors = enqueue_each(adapter, envelopes)
+    except Exception as error:
+        errors = {envelope.id: error for envelope in envelopes}
+    for job, envelope in ready:
+        if envelope.id in errors:
+            job.failed(errors[envelope.id])
         else:
-            for job, _ in together:
-                job.sent()
+            job.sent()

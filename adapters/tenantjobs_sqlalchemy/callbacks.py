@@ -16,7 +16,7 @@ from tenantjobs import identity, methods, transaction
 from tenantjobs.current import Current, Snapshot
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.handle import Handle
-from tenantjobs.policies import positionals, required_positionals
+from tenantjobs.parameters import positionals, required_positionals
 from tenantjobs_sqlalchemy import changes, levels, tracking
 from tenantjobs_sqlalchemy.changes import Change, Kind
 from tenantjobs_sqlalchemy.levels import Root

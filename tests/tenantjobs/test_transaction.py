@@ -93,12 +93,12 @@ def test_a_queue_that_is_down_after_the_commit_is_told_by_the_handle(opened: Ope
     handle = note.perform_later(1)
 
     class Down:
-        capabilities = Capabilities()
+        capabilities = Capabilities(bulk=True)
 
         def enqueue_all(self, envelopes: Sequence[Envelope]) -> None:
             raise ConnectionError("down")
 
-    transaction.send(opened.held, Down())  # type: ignore[arg-type]  # only what is asked for
+    transaction.send(opened.held, Down())  # type: ignore[arg-type]  # only what is asked of it
 
     assert handle.enqueued is False
     assert str(handle.enqueue_error) == "down"

@@ -40,6 +40,7 @@ def test_without_a_transaction_a_job_leaves_at_the_call(maker: Maker, elsewhere:
         assert handle.enqueued is True
 
 
+@pytest.mark.parity("1a.27")
 def test_a_job_leaves_with_the_commit(maker: Maker, elsewhere: Recording) -> None:
     with maker.begin():
         handle = note.perform_later(1)
@@ -59,6 +60,7 @@ def test_the_jobs_of_a_transaction_leave_together_in_their_order(maker: Maker, e
     assert elsewhere.batches == [[1, 2, 3]]
 
 
+@pytest.mark.parity("1a.27")
 def test_a_rollback_drops_the_job(maker: Maker, elsewhere: Recording) -> None:
     with pytest.raises(ZeroDivisionError), maker.begin():
         handle = note.perform_later(1)
@@ -79,6 +81,7 @@ def test_a_job_that_was_taken_back_does_not_leave(maker: Maker, elsewhere: Recor
     assert handle.enqueued is False
 
 
+@pytest.mark.parity("1a.27")
 def test_a_job_that_opts_out_leaves_at_the_call(maker: Maker, elsewhere: Recording) -> None:
     with pytest.raises(ZeroDivisionError), maker.begin():
         urgent.perform_later(1)

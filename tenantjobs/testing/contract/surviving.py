@@ -11,8 +11,8 @@ import pytest
 
 from tenantjobs import idempotency
 from tenantjobs.current import Current
-from tenantjobs.enqueuing import Message
 from tenantjobs.errors import ConfigurationError
+from tenantjobs.message import Message
 from tenantjobs.testing.contract import jobs
 from tenantjobs.testing.contract.harness import Harness
 
