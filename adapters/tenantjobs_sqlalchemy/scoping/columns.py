@@ -68,9 +68,10 @@ def tenant_attribute(model: type) -> str:
 
 def tenant_column(table: FromClause) -> Column[Any] | None:
     """The column of a table that says whose a row is; None if its rows belong to nobody."""
-    name = table.info.get(_INFO) if isinstance(table, Table) else None
-    column: Column[Any] | None = None if name is None else table.c[name]  # type: ignore[assignment]  # of a table
-    return column
+    if not isinstance(table, Table):
+        return None
+    name = table.info.get(_INFO) or _known_by_name.get(table.fullname)  # one that was reflected knows nothing
+    return None if name is None else table.c.get(name)
 
 
 def tenant_value(column: Column[Any]) -> TenantValue:
@@ -134,6 +135,7 @@ def learn(mapper: Mapper[Any]) -> None:
             f"`__tenant_column__ = ...`"
         )
     column.table.info[_INFO] = column.key
+    _known_by_name[column.table.fullname] = column.name
     _names.add(column.table.name)
     if isinstance(mapper.local_table, Table):
         _mappers.setdefault(mapper.local_table, mapper)
@@ -148,6 +150,7 @@ def is_nickname(table: FromClause) -> bool:
 
 
 _names: set[str] = set()
+_known_by_name: dict[str, str] = {}
 
 _mappers: WeakKeyDictionary[Table, Mapper[Any]] = WeakKeyDictionary()
 _parts: WeakKeyDictionary[Table, Mapper[Any]] = WeakKeyDictionary()

@@ -35,6 +35,7 @@ def passes(statement: Any) -> bool:
 
 def _filter(state: ORMExecuteState) -> None:
     identities.guard(state.session)
+    identities.will_fill(state.session)
     if in_force().reach.tenant_id is None and refusals.is_unlimited():
         if state.is_relationship_load and is_filtered(state.statement):
             state.statement = _unfiltered(state.statement)

@@ -23,8 +23,8 @@ def check(connection: Connection, statement: UpdateBase, many: Any, result: Any)
         return  # not counted: whatever is foreign was left out in silence
     elif isinstance(statement, Insert):
         _check_upsert(statement, many, result.rowcount)
-    elif result.rowcount < len(many) and narrowing.is_narrowed(statement):
-        _look_up(connection, statement, many)
+    elif result.rowcount < len(many) and (meant := narrowing.meant_by(statement)) is not None:
+        _look_up(connection, statement, meant, many)
 
 
 def _check_upsert(statement: Any, many: Any, written: int) -> None:
@@ -39,8 +39,7 @@ def _check_upsert(statement: Any, many: Any, written: int) -> None:
         )
 
 
-def _look_up(connection: Connection, statement: Any, many: Any) -> None:
-    meant = statement._where_criteria[:-1]
+def _look_up(connection: Connection, statement: Any, meant: Any, many: Any) -> None:
     table: FromClause = statement.table
     column, links = columns.tenant_column(table), []
     if column is None:
