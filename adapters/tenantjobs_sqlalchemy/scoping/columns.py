@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
-from sqlalchemy import Column, ColumnElement, FromClause, Table, bindparam
+from sqlalchemy import BinaryExpression, Column, ColumnElement, FromClause, Table, bindparam
 from sqlalchemy.orm import Mapper
+from sqlalchemy.sql import visitors
 
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.identity import canonical_id
@@ -119,6 +120,23 @@ def links_of_part(mapper: Mapper[Any]) -> list[ColumnElement[bool]]:
     return links
 
 
+def steps_of_part(mapper: Mapper[Any]) -> list[tuple[Any, Any]]:
+    """The columns of such a mapper's own table, each with the one of its base that it is equal to."""
+    assert mapper.inherit_condition is not None
+    own = mapper.local_table
+    found = []
+    for link in visitors.iterate(mapper.inherit_condition):
+        if isinstance(link, BinaryExpression):
+            here, there = (link.left, link.right) if link.left.table is own else (link.right, link.left)
+            found.append((here, there))
+    return found
+
+
+def is_secondary(table: Table) -> bool:
+    """Whether the table only tells which records belong together, for a relationship of a scoped model."""
+    return table in _secondaries
+
+
 def mapper_of(table: FromClause) -> Mapper[Any] | None:
     """The mapper whose records are the rows of the table."""
     return _mappers.get(table) if isinstance(table, Table) else None
@@ -144,6 +162,11 @@ def learn(mapper: Mapper[Any]) -> None:
         _names.add(mapper.local_table.name)
 
 
+def learn_relations(mapper: Mapper[Any]) -> None:
+    """Know the tables through which the relationships of a scoped model go."""
+    _secondaries.update(found.secondary for found in mapper.relationships if isinstance(found.secondary, Table))
+
+
 def is_nickname(table: FromClause) -> bool:
     """Whether this is a lightweight ``table("...")``, of which no more than the name of a tenants' table is known."""
     return not isinstance(table, Table) and getattr(table, "name", None) in _names
@@ -154,3 +177,4 @@ _known_by_name: dict[str, str] = {}
 
 _mappers: WeakKeyDictionary[Table, Mapper[Any]] = WeakKeyDictionary()
 _parts: WeakKeyDictionary[Table, Mapper[Any]] = WeakKeyDictionary()
+_secondaries: WeakSet[Table] = WeakSet()

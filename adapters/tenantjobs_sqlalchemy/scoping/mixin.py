@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sqlalchemy import ColumnDefault, ColumnElement, String, event, true
 from sqlalchemy.orm import Mapped, Mapper, declared_attr, mapped_column, synonym
 
 from tenantjobs_sqlalchemy.scoping import columns, guard, reads, rows
+
+if sys.version_info >= (3, 14):
+    import annotationlib
 
 
 class TenantScoped:
@@ -42,6 +48,8 @@ class TenantScoped:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         _listen()
+        if "tenant_id" in _annotations(cls) and "tenant_id" not in cls.__dict__:
+            cls.tenant_id = mapped_column(index=True)  # of the type that it says, and not what it would inherit
         super().__init_subclass__(**kwargs)
 
     @classmethod
@@ -52,6 +60,12 @@ class TenantScoped:
         [column] = attribute.property.columns[:1]
         criterion: ColumnElement[bool] = attribute == columns.bind(columns.tenant_value(column))
         return criterion
+
+
+def _annotations(cls: type) -> Collection[str]:
+    if sys.version_info >= (3, 14):  # where they are evaluated when they are asked for
+        return annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
+    return inspect.get_annotations(cls)
 
 
 def _mapped(mapper: Mapper[Any], model: type) -> None:
@@ -66,12 +80,18 @@ def _mapped(mapper: Mapper[Any], model: type) -> None:
         column.default.column = column
 
 
+def _configured(mapper: Mapper[Any], model: type) -> None:
+    if issubclass(model, TenantScoped):
+        columns.learn_relations(mapper)
+
+
 def _listen() -> None:
     """From the first model on. For every session: one that is not installed must not see more than the others."""
     global _is_listening
     if not _is_listening:
         _is_listening = True
         event.listen(Mapper, "after_mapper_constructed", _mapped)
+        event.listen(Mapper, "mapper_configured", _configured)
         reads.listen(TenantScoped)
         rows.listen(TenantScoped)
         guard.listen()

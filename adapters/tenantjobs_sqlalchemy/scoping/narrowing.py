@@ -88,12 +88,11 @@ def _criteria_beside(statement: Any) -> list[ColumnElement[bool]]:
     values = [value for value in written.values() if isinstance(value, ColumnElement)]
     if not statement._where_criteria and not values:
         return []
-    beside: Any = select(literal(1), *values).where(*statement._where_criteria)
-    return [criterion for criterion in _criteria(beside) if criterion.left.table is not statement.table]
+    return _criteria(select(literal(1), *values).where(*statement._where_criteria), but=statement.table)
 
 
 def _criterion_of(table: FromClause) -> ColumnElement[bool] | None:
-    column = columns.tenant_column(table)
+    column = columns.tenant_column(table.element if isinstance(table, Alias) else table)
     if column is not None:
         return columns.is_of_tenant(table, column)
     mapper = columns.part_of(table)
@@ -145,14 +144,9 @@ def _narrow_selects(element: Any) -> Any:
     return copy
 
 
-def _criteria(select: Select[Any]) -> list[ColumnElement[bool]]:
-    found = []
-    for source in select.get_final_froms():
-        for table in _tables(source):
-            column = columns.tenant_column(table.element if isinstance(table, Alias) else table)
-            if column is not None:
-                found.append(columns.is_of_tenant(table, column))
-    return found
+def _criteria(select: Any, but: FromClause | None = None) -> list[ColumnElement[bool]]:
+    sources = [table for source in select.get_final_froms() for table in _tables(source) if table != but]
+    return [criterion for table in sources if (criterion := _criterion_of(table)) is not None]
 
 
 def _tables(source: FromClause) -> Iterator[FromClause]:

@@ -43,6 +43,11 @@ def of_table(table: Table) -> tuple[Reference, ...]:
     return tuple(found)
 
 
+def steps(table: Table) -> list[list[tuple[Column[Any], Column[Any]]]]:
+    """The columns of its foreign keys, each with the one that it refers to."""
+    return [[(each.parent, each.column) for each in key.elements] for key in table.foreign_key_constraints]
+
+
 def of_statement(table: Table, compiled: SQLCompiler) -> tuple[Reference, ...]:
     """The same for a statement that writes rows of the table."""
     found = of_table(table)
@@ -77,7 +82,7 @@ def _values(reference: Reference, context: Any) -> Iterator[tuple[Any, ...]]:
 def _look_up(connection: Connection, reference: Reference, wanted: set[tuple[Any, ...]], context: Any) -> None:
     known = {_text(key) for key in _own_rows(connection, reference, list(wanted))}
     missing = [key for key in wanted if _text(key) not in known]
-    if missing and reference.table is writes.dml_of(context.compiled.statement).table:  # type: ignore[union-attr]
+    if missing and reference.table is context.compiled.dml_compile_state.statement.table:
         keys = [(target.key, writes.names_of(target.key, context.compiled)) for target in reference.targets]
         beside = {_text(key) for key in writes.rows(keys, context)}
         missing = [key for key in missing if _text(key) not in beside]

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import BindParameter, Join, Table
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.elements import BooleanClauseList, Grouping
+from sqlalchemy.sql.elements import BooleanClauseList, ColumnClause, Grouping
 from sqlalchemy.sql.selectable import FromGrouping
 
 from tenantjobs_sqlalchemy.scoping import columns, references, writes
@@ -46,8 +46,9 @@ def findings(compiled: SQLCompiler) -> Findings:
 
 def _look(compiled: SQLCompiler) -> Findings:
     statement: Any = compiled.statement
-    dml: Any = writes.dml_of(statement)
-    target = dml.table if compiled.isinsert or compiled.isupdate else None
+    # Of a model with several tables, a bulk statement says which one only when it is compiled.
+    dml: Any = compiled.dml_compile_state
+    target = dml.statement.table if compiled.isinsert or compiled.isupdate else None
     witness = _witness_of(type(compiled))(
         compiled.dialect, statement, column_keys=compiled.column_keys, for_executemany=compiled.for_executemany
     )
@@ -65,9 +66,33 @@ class _Frame:
 
     def __init__(self) -> None:
         self.read: dict[str, Table] = {}  # by the name that it has here: a FROM names nothing twice
-        self.parts: set[Table] = set()
         self.proved: set[str] = set()
-        self.loose: set[int] = set()  # conditions of outer joins, which keep no row away: by ``id``
+        self.equal: set[tuple[str, str, str, str]] = set()  # rows of a name have in a column what others have in one
+        self.bound: dict[int, set[str]] = {}  # by ``id``: whose rows the conditions of outer joins keep away
+
+    def prove(self) -> set[str]:
+        """The names whose rows are the tenant's: those with the criterion, and those that lead to them."""
+        while found := {name for name in self.read if name not in self.proved and self._follows(name)}:
+            self.proved |= found
+        return self.proved
+
+    def _follows(self, name: str) -> bool:
+        table = self.read[name]
+        mapper = columns.part_of(table)
+        if mapper is not None:
+            return self._leads(name, columns.steps_of_part(mapper))
+        elif columns.is_secondary(table):
+            return any(self._leads(name, steps) for steps in references.steps(table))
+        else:
+            return False
+
+    def _leads(self, name: str, steps: list[tuple[Any, Any]]) -> bool:
+        """Whether all of these columns have what those of a table have whose rows are the tenant's."""
+        return any(
+            base == steps[0][1].table and all((name, here.key, other, there.key) in self.equal for here, there in steps)
+            for other, base in self.read.items()
+            if other in self.proved
+        )
 
 
 class _Witness:
@@ -100,7 +125,7 @@ class _Witness:
     def visit_join(self, join: Any, *args: Any, **kwargs: Any) -> Any:
         if join.full or join.isouter:
             kept = set() if join.full else {_name(source) for source in _sources(join.right)}
-            self.frames[-1].loose |= {id(term) for term in _terms(join.onclause) if _subject(term) not in kept}
+            self.frames[-1].bound.update((id(term), kept) for term in _terms(join.onclause))
         return super().visit_join(join, *args, **kwargs)  # type: ignore[misc]  # of the compiler
 
     def visit_table(self, table: Any, asfrom: bool = False, **kwargs: Any) -> Any:
@@ -111,20 +136,29 @@ class _Witness:
         return super().visit_table(table, asfrom=asfrom, **kwargs)  # type: ignore[misc]  # of the compiler
 
     def visit_binary(self, binary: Any, *args: Any, **kwargs: Any) -> Any:
-        subject = _subject(binary)
-        if subject is not None and id(binary) not in self.frames[-1].loose:
-            self.frames[-1].proved.add(subject)
-            stands_for = binary.right.callable.stands_for
-            if stands_for is not None:  # it is in an EXISTS of the statement that it is about
-                self.frames[-2].proved.add(_name(stands_for))
+        frame, right = self.frames[-1], binary.right
+        names = frame.bound.get(id(binary))
+        if isinstance(right, BindParameter) and isinstance(right.callable, TenantValue):
+            name = _name(binary.left.table)
+            if names is None or name in names:
+                frame.proved.add(name)
+                stands_for = right.callable.stands_for
+                if stands_for is not None:  # it is in an EXISTS of the statement that it is about
+                    self.frames[-2].proved.add(_name(stands_for))
+        elif (
+            binary.operator is operators.eq
+            and isinstance(binary.left, ColumnClause)
+            and isinstance(right, ColumnClause)
+        ):
+            for here, there in ((binary.left, right), (right, binary.left)):
+                name = _name(here.table)
+                if names is None or name in names:
+                    frame.equal.add((name, here.key, _name(there.table), there.key))
         return super().visit_binary(binary, *args, **kwargs)  # type: ignore[misc]  # of the compiler
 
     def _note(self, table: Any, source: Any) -> None:
-        if columns.tenant_column(table) is not None:
+        if columns.tenant_column(table) is not None or columns.part_of(table) is not None:
             self.frames[-1].read[_name(source)] = table
-            self.names.add(table.name)
-        elif columns.part_of(table) is not None:
-            self.frames[-1].parts.add(table)
             self.names.add(table.name)
         elif columns.is_nickname(table):
             self._refuse(table)
@@ -141,21 +175,9 @@ class _Witness:
 
     def _leave(self) -> None:
         frame = self.frames.pop()
-        self.unproved |= {table.name for name, table in frame.read.items() if name not in frame.proved}
-        # What continues rows of another table is proved by standing beside that one.
-        beside = {table for name, table in frame.read.items() if name in frame.proved}
-        for part in frame.parts:
-            mapper = columns.part_of(part)
-            assert mapper is not None
-            if columns.owner_of_part(mapper).table not in beside and _name(part) not in frame.proved:
-                self.unproved.add(part.name)
-
-
-def _subject(term: Any) -> str | None:
-    """The name of the table or alias whose rows this condition keeps to the tenant."""
-    bound = getattr(term, "right", None)
-    is_criterion = isinstance(bound, BindParameter) and isinstance(bound.callable, TenantValue)
-    return _name(term.left.table) if is_criterion else None
+        if not frame.read.keys() <= frame.proved:
+            proved = frame.prove()
+            self.unproved |= {table.name for name, table in frame.read.items() if name not in proved}
 
 
 def _terms(condition: Any) -> Iterator[Any]:
@@ -192,7 +214,7 @@ def _moves(statement: Any) -> bool:
 
 
 def _name(source: Any) -> str:
-    name: str = source.fullname if isinstance(source, Table) else source.name
+    name: str = source.fullname if isinstance(source, Table) else getattr(source, "name", "")
     return name
 
 
