@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from tenantjobs import adapter, clock, identity, inbox, runtime, transaction
+from tenantjobs import adapter, clock, identity, inbox, runtime, signing, transaction
 from tenantjobs.adapter import Adapter
 from tenantjobs.arguments import Frozen, freeze, thaw
 from tenantjobs.current import Current, Snapshot
@@ -105,7 +105,7 @@ class Message:
     def _seal(self) -> Envelope:
         definition, options = self._call.definition, self._call.options
         arguments = self._frozen.seal()
-        envelope = Envelope(
+        unsigned = Envelope(
             id=self.handle.job_id,
             name=definition.name,
             queue=self._queue,
@@ -116,6 +116,7 @@ class Message:
             due_at=options.due_at,
             keys=self._keys(arguments),
         )
+        envelope = signing.signed(unsigned)
         _refuse_oversize(envelope)
         return envelope
 

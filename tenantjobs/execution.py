@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from tenantjobs import adapter, clock, definition, faults, sentinel
+from tenantjobs import adapter, clock, definition, faults, sentinel, signing
 from tenantjobs.arguments import thaw
 from tenantjobs.colours import Awaiting, Blocking, Colour, asyncio, drive
 from tenantjobs.completing import AlreadyDone, Completion
@@ -227,6 +227,7 @@ async def _load(envelope: Envelope, job: Definition, io: Colour) -> tuple[tuple[
 
 def _known(data: bytes | str, delivery: Delivery | None) -> tuple[Envelope, Definition]:
     envelope = Envelope.decode(data)
+    signing.verify(envelope)
     if delivery is not None:
         delivery.verify(envelope)
     job = definition.lookup(envelope.name)
