@@ -29,9 +29,10 @@ from tenantjobs.adapter import Capabilities
 from tenantjobs.envelope import Envelope
 from tenantjobs.identity import GlobalId
 from tenantjobs_sqlalchemy import TenantScoped, models
-from tests.services import fresh_postgres
+from tests.services import fresh_mariadb, fresh_postgres
 
 POSTGRES = pytest.param("postgres", marks=pytest.mark.postgres)
+MARIADB = pytest.param("mariadb", marks=pytest.mark.mariadb)
 ENGINES = ["sqlite", POSTGRES]
 
 queue = Table(
@@ -158,6 +159,13 @@ def postgres() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[str]:
+    """The same of MariaDB."""
+    with fresh_mariadb() as url:
+        yield url
+
+
 @pytest.fixture(params=ENGINES)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "postgres":
@@ -179,7 +187,7 @@ def engine(url: str) -> Iterator[Engine]:
 @pytest.fixture
 async def async_engine(url: str, engine: Engine) -> AsyncIterator[AsyncEngine]:
     """The same database, for asyncio."""
-    async_engine = create_async_engine(url.replace("sqlite:", "sqlite+aiosqlite:"))
+    async_engine = create_async_engine(url.replace("sqlite:", "sqlite+aiosqlite:").replace("pymysql", "aiomysql"))
     with_savepoints(async_engine.sync_engine)
     yield async_engine
     await async_engine.dispose()

@@ -108,6 +108,15 @@ def owner_of_part(mapper: Mapper[Any]) -> Column[Any]:
     return column
 
 
+def owner_column(table: FromClause) -> Column[Any]:
+    """The column that says whose the rows of a table with tenants' rows are, if need be in the table of its base."""
+    column, mapper = tenant_column(table), part_of(table)
+    if column is None and mapper is not None:
+        column = owner_of_part(mapper)
+    assert column is not None
+    return column
+
+
 def links_of_part(mapper: Mapper[Any]) -> list[ColumnElement[bool]]:
     """What joins the rows of such a mapper to those of the table that has the tenant."""
     owner = owner_of_part(mapper).table

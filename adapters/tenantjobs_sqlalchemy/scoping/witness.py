@@ -14,10 +14,10 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import BindParameter, Join, Table
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.elements import BooleanClauseList, ColumnClause, Grouping
+from sqlalchemy.sql.elements import ColumnClause
 from sqlalchemy.sql.selectable import FromGrouping
 
-from tenantjobs_sqlalchemy.scoping import columns, references, writes
+from tenantjobs_sqlalchemy.scoping import columns, conditions, references, writes
 from tenantjobs_sqlalchemy.scoping.columns import TenantValue
 
 
@@ -125,7 +125,7 @@ class _Witness:
     def visit_join(self, join: Any, *args: Any, **kwargs: Any) -> Any:
         if join.full or join.isouter:
             kept = set() if join.full else {_name(source) for source in _sources(join.right)}
-            self.frames[-1].bound.update((id(term), kept) for term in _terms(join.onclause))
+            self.frames[-1].bound.update((id(term), kept) for term in conditions.terms(join.onclause))
         return super().visit_join(join, *args, **kwargs)  # type: ignore[misc]  # of the compiler
 
     def visit_table(self, table: Any, asfrom: bool = False, **kwargs: Any) -> Any:
@@ -178,17 +178,6 @@ class _Witness:
         if not frame.read.keys() <= frame.proved:
             proved = frame.prove()
             self.unproved |= {table.name for name, table in frame.read.items() if name not in proved}
-
-
-def _terms(condition: Any) -> Iterator[Any]:
-    """The conditions that must all hold."""
-    if isinstance(condition, Grouping):
-        yield from _terms(condition.element)
-    elif isinstance(condition, BooleanClauseList) and condition.operator is operators.and_:
-        for each in condition.clauses:
-            yield from _terms(each)
-    else:
-        yield condition
 
 
 def _sources(source: Any) -> Iterator[Any]:
