@@ -15,7 +15,9 @@ from tenantjobs.enqueuing import Message
 from tenantjobs.errors import RecordGone, WrongTenant
 from tenantjobs.execution import execute
 from tenantjobs.outcome import Failed, Finished
-from tests.tenantjobs_sqlalchemy.conftest import Card
+from tests.tenantjobs_sqlalchemy.conftest import ENGINES, MARIADB, Card, database
+
+url = database(*ENGINES, MARIADB)
 
 Maker = sessionmaker[Session]
 
