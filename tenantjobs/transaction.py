@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from inspect import iscoroutine, iscoroutinefunction
 from typing import Protocol, TypeVar
 
-from tenantjobs.adapter import Adapter, JoinsTransaction
+from tenantjobs.adapter import Adapter, JoinsTransaction, enqueue_each
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError, EnqueueError
 
@@ -102,10 +102,12 @@ class Work(Protocol):
     """Opens the session of an attempt: committed on a clean exit, rolled back on any BaseException, always closed.
 
     ``kept_for`` names a job whose work commits together with what is done for it: it may not end the transaction.
+    ``without`` is for a job that wants none: it does not see the session of a job that it is performed in, either.
     """
 
     def session(self, *, kept_for: str | None = None) -> AbstractContextManager[WorkScope]: ...
     def asession(self, *, kept_for: str | None = None) -> AbstractAsyncContextManager[AsyncWorkScope]: ...
+    def without(self) -> AbstractContextManager[None]: ...
 
 
 _transactions: Transactions | None = None
@@ -184,13 +186,14 @@ def send(held: Sequence[Held], adapter: Adapter) -> None:
             ready.append((job, job.seal()))
         except Exception as error:
             job.failed(error)
-    if not ready:
-        return
-    try:
-        adapter.enqueue_all([envelope for _, envelope in ready])
-    except Exception as error:
-        for job, _ in ready:
-            job.failed(error)
-    else:
-        for job, _ in ready:
-            job.sent()
+    for together in [ready] if ready and adapter.capabilities.bulk else [[each] for each in ready]:
+        envelopes = [envelope for _, envelope in together]
+        try:
+            errors = enqueue_each(adapter, envelopes)
+        except Exception as error:
+            errors = {envelope.id: error for envelope in envelopes}
+        for job, envelope in together:
+            if envelope.id in errors:
+                job.failed(errors[envelope.id])
+            else:
+                job.sent()

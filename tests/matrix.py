@@ -12,7 +12,8 @@ import msgspec
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENTS = ROOT / ".venvs"
-SUITE = ("-q", "--ignore=tests/examples", "--ignore=tests/typing", "--ignore=tests/docs")
+PARALLEL = ("-n", "4", "--dist", "worksteal")
+SUITE = ("-q", *PARALLEL, "--ignore=tests/examples", "--ignore=tests/typing", "--ignore=tests/docs")
 
 
 class Column(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ from tenantjobs import definition
 from tenantjobs.adapter import Capabilities, WorkOptions
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError
+from tenantjobs.options import queue_name
 from tenantjobs_celery.performing import wrapper
 from tenantjobs_celery.queues import Queues
 from tenantjobs_celery.settings import CelerySettings
@@ -98,7 +99,8 @@ class CeleryAdapter:
     def _served(self, wanted: Sequence[str]) -> set[str]:
         if "*" not in wanted:
             return set(wanted)
-        return {"default", *self.app.amqp.queues, *(job.queue for job in definition.registry.values())}
+        declared = {queue_name(job.queue) for job in definition.registry.values()}
+        return {queue_name("default"), *declared, *self.app.amqp.queues}
 
 
 def _refuse_what_celery_does_not_know(options: WorkOptions) -> None:

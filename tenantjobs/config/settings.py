@@ -13,7 +13,7 @@ NOTHING: Mapping[Any, Any] = MappingProxyType({})
 SECRET_LENGTH = 16  # bytes: what is shorter can be guessed
 
 # Options that only code can set.
-OBJECTS = ("tenant", "tenant_locator")
+OBJECTS = ("tenant", "tenant_locator", "error_reporters")
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -81,10 +81,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     size_limit: Annotated[int, msgspec.Meta(gt=0)] = 1_048_576
     environment: Annotated[str, msgspec.Meta(min_length=1)] = "development"
     outbox: bool = False
+    queue_prefix: str = ""
     drain: DrainSettings | None = None
     signing: SigningSettings | None = None
     tenant: Any = None
     tenant_locator: Any = None
+    error_reporters: tuple[Any, ...] = ()
     sections: Mapping[str, Mapping[str, Any]] = NOTHING
     origins: Mapping[str, Origin] = NOTHING
     file: str | None = None

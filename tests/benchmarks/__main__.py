@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 
 from tenantjobs import Current, adapter, job, testing
-from tenantjobs.enqueuing import Message
 from tenantjobs.execution import execute
+from tenantjobs.message import Message
 from tests.benchmarks.measure import Row, per_call, process_cpu, rate
 from tests.benchmarks.scoping import scoping_cost
 

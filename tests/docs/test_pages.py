@@ -83,6 +83,16 @@ def test_every_python_block_of_a_page_is_python(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_every_file_of_a_page_is_named_where_a_reader_sees_it(page: Path) -> None:
+    """A page as it is rendered does not show the first line of a block."""
+    text = page.read_text()
+    prose = BLOCK.sub("", text)
+    files = [(block["file"], block["body"]) for block in BLOCK.finditer(text) if block["file"]]
+
+    assert [name for name, body in files if f"`{name}`" not in prose and not body.startswith(f"# {name}")] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_every_link_of_a_page_leads_to_a_file(page: Path) -> None:
     targets = [match["target"] for match in LINK.finditer(page.read_text())]
 

@@ -22,6 +22,7 @@ def test_a_job_is_performed_at_the_call_with_its_tenant() -> None:
     assert seen == [("acme", (1, 2))]
 
 
+@pytest.mark.parity("1a.35")
 def test_arguments_go_through_the_same_dump_and_load_as_on_any_queue() -> None:
     seen: list[Any] = []
     values = [1]
@@ -73,3 +74,14 @@ def test_a_job_that_fails_keeps_no_other_from_its_turn() -> None:
         perform_all_later([note.call(2), note.call(3), note.call(1)])
 
     assert seen == [2, 1, 2, 3, 1]
+
+
+def test_a_job_that_exits_does_not_take_its_caller_along() -> None:
+    @job
+    def leave() -> None:
+        raise SystemExit(3)
+
+    with pytest.raises(RuntimeError, match=r"ended by SystemExit\(3\)") as failed:
+        leave.perform_later()
+
+    assert isinstance(failed.value.__cause__, SystemExit)

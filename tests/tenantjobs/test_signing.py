@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenantjobs import Current, adapter, job, retry_on, signing, testing
-from tenantjobs.enqueuing import Message
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import BadSignature, ConfigurationError, EnvelopeError
 from tenantjobs.execution import execute
 from tenantjobs.idempotency import idempotent
+from tenantjobs.message import Message
 from tenantjobs.outcome import Finished, Quarantined, Retried
 
 OLD, NEW = "2026-05:an old secret, retired", "2026-11:a new secret, in use"
@@ -138,6 +138,7 @@ def test_a_signature_by_somebody_who_only_knows_the_name_of_our_key_is_not_accep
     ],
     ids=lambda change: "-".join(f"{name}" for name in change),
 )
+@pytest.mark.parity("1c.13")
 def test_what_was_changed_on_its_way_is_not_run(change: dict[str, Any]) -> None:
     assert "changed on its way" in refused(msgspec.structs.replace(sealed(note.call(7)), **change))
 

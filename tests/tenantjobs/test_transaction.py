@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tenantjobs import adapter, job, on_commit, perform_all_later, testing, transaction
-from tenantjobs.adapter import Adapter
+from tenantjobs.adapter import Adapter, Capabilities
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.testing import enqueued_jobs
@@ -93,10 +93,12 @@ def test_a_queue_that_is_down_after_the_commit_is_told_by_the_handle(opened: Ope
     handle = note.perform_later(1)
 
     class Down:
+        capabilities = Capabilities(bulk=True)
+
         def enqueue_all(self, envelopes: Sequence[Envelope]) -> None:
             raise ConnectionError("down")
 
-    transaction.send(opened.held, Down())  # type: ignore[arg-type]  # only the method that is called
+    transaction.send(opened.held, Down())  # type: ignore[arg-type]  # only what is asked of it
 
     assert handle.enqueued is False
     assert str(handle.enqueue_error) == "down"

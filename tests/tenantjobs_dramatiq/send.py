@@ -1,8 +1,9 @@
-"""A process that sends what its argument names, for the tenant ``acme``."""
+"""``WAY COUNT``: sends that way, for the tenant ``acme``, and when so many have been noted, sends the end."""
 
 from __future__ import annotations
 
 import sys
+import time
 
 from tenantjobs.current import Current
 from tests.tenantjobs_dramatiq import shop
@@ -20,4 +21,6 @@ if __name__ == "__main__":
     shop.note.send("nobody")  # it has no tenant: it never runs
     with Current.set(tenant_id="acme"):
         SENDERS[sys.argv[1]]()
-        shop.note.send_with_options(args=("end",), delay=3000)
+        while shop.store.llen(f"{shop.QUEUE}:notes") < int(sys.argv[2]):  # type: ignore[operator]  # not awaitable
+            time.sleep(0.02)
+        shop.note.send("end")

@@ -27,10 +27,11 @@ def test_the_tenant_reaches_a_worker(broker: str, way: str) -> None:
     path = os.pathsep.join([str(ROOT), str(ROOT / "adapters"), os.environ.get("PYTHONPATH", "")])
     env = {**os.environ, "SHOP_BROKER": broker, "SHOP_QUEUE": queue, "PYTHONPATH": path}
     command = [sys.executable, "-m", "dramatiq", "tests.tenantjobs_dramatiq.shop", "-p", "1", "-t", "2"]
-    subprocess.run([sys.executable, "-m", "tests.tenantjobs_dramatiq.send", way], cwd=ROOT, env=env, check=True)
     worker = subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.DEVNULL)
     store = redis.Redis.from_url(REDIS)
+    send = [sys.executable, "-m", "tests.tenantjobs_dramatiq.send", way, str(len(SEEN[way]))]
     try:
+        subprocess.run(send, cwd=ROOT, env=env, check=True, timeout=60)
         notes: list[str] = []
         while not notes or not notes[-1].startswith("end"):
             found = store.blpop([f"{queue}:notes"], timeout=20)

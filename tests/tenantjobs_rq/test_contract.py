@@ -20,6 +20,7 @@ pytestmark = pytest.mark.services
 
 class TestRq(AdapterContract):
     adapter = "rq"
+    gives_back = True
 
     def settings(self) -> Mapping[str, Mapping[str, Any]]:
         return {

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tenantjobs import keyed
+from tenantjobs import idempotency
 from tenantjobs.current import Current
-from tenantjobs.enqueuing import Message
 from tenantjobs.errors import ConfigurationError
+from tenantjobs.message import Message
 from tenantjobs.testing.contract import jobs
 from tenantjobs.testing.contract.harness import Harness
 
@@ -32,7 +32,7 @@ class Surviving(Harness):
 
     def test_an_idempotent_job_that_is_delivered_twice_has_one_effect(self) -> None:
         try:
-            keyed.ledger_for("the contract wants a ledger")
+            idempotency.ledger_for("the contract wants a ledger")
         except ConfigurationError as error:
             pytest.skip(str(error))
         with Current.set(tenant_id="acme"):
