@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     Table,
     bindparam,
+    case,
     column,
     create_engine,
     delete,
@@ -185,6 +186,7 @@ READS: dict[str, Any] = {
     "exists": select(Note.id).where(exists().where(Line.note_id == Note.id, Line.id == 2)),
     "exists of a select": select(Note.id).where(select(1).where(Line.note_id == Note.id, Line.id == 2).exists()),
     "exists alone": select(exists().where(Note.id == 2)),
+    "any in a column": select(Note.id, case((Note.lines.any(Line.id == 2), "yes"), else_="no")),
     "any": select(Note.id).where(Note.lines.any(Line.id == 2)),
     "has": select(Line.id).where(Line.note.has(Note.id == 2)),
     "not in": select(Note.id).where(Note.id.in_(select(Line.note_id).where(Line.id == 2))),
@@ -258,7 +260,20 @@ class TestReads:
             session.execute(READS[form])
 
     @pytest.mark.parametrize(
-        "form", ["entity", "exists", "any", "has", "count", "cte", "union", "core", "core join", "core alias"]
+        "form",
+        [
+            "entity",
+            "exists",
+            "any",
+            "any in a column",
+            "has",
+            "count",
+            "cte",
+            "union",
+            "core",
+            "core join",
+            "core alias",
+        ],
     )
     def test_what_can_be_filtered_is_not_refused(self, session: Session, form: str) -> None:
         with acme():

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import ForeignKey, Integer, MetaData, String, Uuid, create_engine, delete, func, insert, select, update
+from sqlalchemy.ext.declarative import AbstractConcreteBase
 from sqlalchemy.orm import (
     DeclarativeBase,
     Mapped,
@@ -329,6 +330,21 @@ class TestAssociations:
 
 
 class TestMappings:
+    def test_concrete_subclasses_of_an_abstract_base(self) -> None:
+        class Base(DeclarativeBase):
+            pass
+
+        class Paper(TenantScoped, AbstractConcreteBase, Base):
+            strict_attrs = True
+
+        class Letter(Paper):
+            __tablename__ = "letters"
+            id: Mapped[int] = mapped_column(primary_key=True)
+            __mapper_args__ = {"polymorphic_identity": "letter", "concrete": True}
+
+        Base.registry.configure()
+        self.works(Letter, Base.metadata)
+
     def test_the_column_is_of_the_type_that_it_says(self) -> None:
         assert isinstance(Tag.__table__.c.tenant_id.type, Integer)
 

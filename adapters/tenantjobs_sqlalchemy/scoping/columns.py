@@ -77,7 +77,10 @@ def tenant_column(table: FromClause) -> Column[Any] | None:
 
 def tenant_value(column: Column[Any]) -> TenantValue:
     """What the column is compared with."""
-    info = column.table.info  # not a dictionary of columns: they compare as SQL does
+    table: Any = column.table
+    if not isinstance(table, Table):  # of an abstract base
+        return TenantValue(column, column.key)
+    info = table.info  # not a dictionary of columns: they compare as SQL does
     found: TenantValue | None = info.get(_VALUE)
     if found is None or found.column is not column:
         found = info[_VALUE] = TenantValue(column, f"{column.table.name}.{column.key}")
@@ -155,18 +158,21 @@ def learn(mapper: Mapper[Any]) -> None:
     """Know the tables of a scoped model. ``ConfigurationError`` if there is no column of the name that it says."""
     name = tenant_attribute(mapper.class_)
     column = mapper.columns.get(name)
-    if not isinstance(column, Column) or not isinstance(column.table, Table):
+    if not isinstance(column, Column):
         raise ConfigurationError(
             f"{mapper.class_.__name__} is TenantScoped and has no column {name!r}: declare it, as in `{name}: "
             f"Mapped[int] = mapped_column(index=True)`, or name the one that holds the tenant's id with "
             f"`__tenant_column__ = ...`"
         )
-    column.table.info[_INFO] = column.key
-    _known_by_name[column.table.fullname] = column.name
-    _names.add(column.table.name)
+    table: Any = column.table
+    if not isinstance(table, Table):
+        return  # of an abstract base with concrete subclasses: it is read from their tables, each of which is known
+    table.info[_INFO] = column.key
+    _known_by_name[table.fullname] = column.name
+    _names.add(table.name)
     if isinstance(mapper.local_table, Table):
         _mappers.setdefault(mapper.local_table, mapper)
-    if mapper.local_table is not column.table and isinstance(mapper.local_table, Table):
+    if mapper.local_table is not table and isinstance(mapper.local_table, Table):
         _parts[mapper.local_table] = mapper
         _names.add(mapper.local_table.name)
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sqlalchemy import ColumnDefault, ColumnElement, String, event, true
+from sqlalchemy import ColumnDefault, ColumnElement, String, Table, event, true
 from sqlalchemy.orm import Mapped, Mapper, declared_attr, mapped_column, synonym
 
 from tenantjobs_sqlalchemy.scoping import columns, guard, reads, rows
@@ -74,7 +74,7 @@ def _mapped(mapper: Mapper[Any], model: type) -> None:
     columns.learn(mapper)
     column: Any = mapper.columns[model.__tenant_column__]
     model.__tenant_value__ = columns.tenant_value(column)
-    if column.default is None:  # for inserts that no flush makes
+    if column.default is None and isinstance(column.table, Table):  # for inserts that no flush makes
         default: Any = columns.tenant_value(column).default
         column.default = ColumnDefault(default)
         column.default.column = column

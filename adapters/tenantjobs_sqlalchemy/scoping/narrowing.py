@@ -120,16 +120,17 @@ def _upsert_of_own(statement: Any) -> Any:
 
 
 def _with_narrow_selects(statement: Any) -> Any:
-    """The statement with the tenant in each of its SELECTs; if the ORM filters the statement, in those in its WHERE."""
+    """The statement with the tenant in each of its SELECTs; if the ORM filters the statement, in those inside of it."""
     if not reads.is_filtered(statement):
         return _narrow_selects(statement)
-    before = getattr(statement, "_where_criteria", ())
-    conditions = tuple(_narrow_selects(condition) for condition in before)
-    if all(narrow is wide for narrow, wide in zip(conditions, before, strict=True)):
-        return statement
-    copy = statement._generate()
-    copy._where_criteria = conditions
-    return copy
+    copy = None
+    for name, kind in (("_where_criteria", tuple), ("_raw_columns", list)):
+        before = getattr(statement, name, ())
+        narrow = kind(_narrow_selects(element) if isinstance(element, ColumnElement) else element for element in before)
+        if any(new is not old for new, old in zip(narrow, before, strict=True)):
+            copy = statement._generate() if copy is None else copy
+            setattr(copy, name, narrow)
+    return statement if copy is None else copy
 
 
 def _narrow_selects(element: Any) -> Any:
