@@ -242,7 +242,7 @@ def _latest(policies: Iterable[P]) -> tuple[P, ...]:
     found: dict[object, P] = {}
     for policy in policies:
         name = policy.name if isinstance(policy, Hook) else None
-        found.setdefault(name or id(policy), policy)
+        found.setdefault((type(policy), name) if name else id(policy), policy)
     return tuple(found.values())
 
 

@@ -40,7 +40,7 @@ class InlineAdapter:
             raise outcome.error
 
     def enqueue_all(self, envelopes: Sequence[Envelope]) -> None:
-        """Perform all of them. What one raises keeps no other from its turn, and is told at the end."""
+        """Perform all of them: what one raises keeps no other from its turn."""
         errors: dict[str, Exception] = {}
         for envelope in envelopes:
             try:

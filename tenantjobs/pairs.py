@@ -223,5 +223,4 @@ class AUnboundLater(Unbound):
         return enqueuing.aenqueue_all(self._calls(records, args, kwargs))
 
     def set(self, /, **given: Any) -> AUnboundLater:
-        chosen = options(self._options, **given)
-        return AUnboundLater(self.__definition__, self._pair, self._owner, chosen)
+        return AUnboundLater(self.__definition__, self._pair, self._owner, options(self._options, **given))

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from inspect import iscoroutine, iscoroutinefunction
+from inspect import iscoroutine, iscoroutinefunction, isfunction
 from types import FunctionType
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from tenantjobs.adapter import Adapter, JoinsTransaction, enqueue_each
 from tenantjobs.envelope import Envelope
@@ -153,8 +153,8 @@ def on_commit(callback: Callable[[], object]) -> None:
     A rollback drops it. What it raises is logged and reaches nobody: the data is committed already. An async function
     is a ``ConfigurationError``: where a commit ends there is nobody to await it. So is what cannot be called as it is.
     """
-    given: object = callback  # whatever it was declared as, it is looked at
-    if not callable(given) or _wanted(given) > 0:
+    given: Any = callback  # whatever it was declared as, it is looked at
+    if not callable(given) or (isfunction(given) and _wanted(given) > 0):
         raise ConfigurationError(
             f"on_commit({callback!r:.120}): it is called without arguments: give it a function that takes none, as in "
             f"on_commit(lambda: announce(order_id))"
@@ -173,11 +173,9 @@ def call(callback: Callable[[], object]) -> None:
         raise ConfigurationError(f"the callback of on_commit {callback!r:.120} made a coroutine: {NEVER_AWAITED}")
 
 
-def _wanted(callback: object) -> int:
-    """How many arguments a function insists on; cheaper than its signature."""
-    if not isinstance(callback, FunctionType):
-        return 0
-    return callback.__code__.co_argcount - len(callback.__defaults__ or ())
+def _wanted(function: FunctionType) -> int:
+    """How many arguments it insists on; cheaper than its signature."""
+    return function.__code__.co_argcount - len(function.__defaults__ or ())
 
 
 def refuse_obstacle(name: str, adapter: Adapter) -> None:

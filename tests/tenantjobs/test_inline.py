@@ -69,11 +69,12 @@ def test_a_job_that_fails_keeps_no_other_from_its_turn() -> None:
         if number > 1:
             raise ValueError(number)
 
-    with pytest.raises(PartlyEnqueued, match="2 of 3 jobs were not enqueued") as failed:
+    with pytest.raises(PartlyEnqueued, match="2 of 3 jobs") as failed:
         perform_all_later([note.call(2), note.call(3), note.call(1)])
 
     assert seen == [2, 3, 1]
-    assert [str(handle.enqueue_error) for handle in failed.value.handles] == ["2", "3", "None"]
+    assert [repr(handle.enqueue_error) for handle in failed.value.handles] == ["ValueError(2)", "ValueError(3)", "None"]
+    assert isinstance(failed.value.__cause__, ValueError)
 
 
 def test_a_job_that_exits_does_not_take_its_caller_along() -> None:
