@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.examples.copies import EXAMPLES, Copy, delete_queue
-from tests.tenantjobs_celery.servers import require
+from tests.services import require
 from tests.tenantjobs_rq import servers
 
 SECTIONS = tomllib.loads((EXAMPLES / "swap_adapters" / "tenantjobs.toml").read_text())
