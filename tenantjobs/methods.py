@@ -12,7 +12,8 @@ from tenantjobs.codec.classes import module_name
 from tenantjobs.definition import Definition, declared, default_name, learn_by, register, registry
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.pairs import ALater, ClassLater, Later, Now, Pair
-from tenantjobs.policies import Policy, attach, own, positionals
+from tenantjobs.parameters import positionals
+from tenantjobs.policies import Policy, attach, own
 
 Created = Callable[[type, str], None]
 

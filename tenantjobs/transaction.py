@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from inspect import iscoroutine, iscoroutinefunction, isfunction
 from types import FunctionType
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from tenantjobs.adapter import Adapter, JoinsTransaction, enqueue_each
 from tenantjobs.envelope import Envelope
@@ -153,7 +153,7 @@ def on_commit(callback: Callable[[], object]) -> None:
     A rollback drops it. What it raises is logged and reaches nobody: the data is committed already. An async function
     is a ``ConfigurationError``: where a commit ends there is nobody to await it. So is what cannot be called as it is.
     """
-    given: object = callback  # whatever it was declared as, it is looked at
+    given: Any = callback  # whatever it was declared as, it is looked at
     if not callable(given) or (isfunction(given) and _wanted(given) > 0):
         raise ConfigurationError(
             f"on_commit({callback!r:.120}): it is called without arguments: give it a function that takes none, as in "
