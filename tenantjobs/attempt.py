@@ -26,7 +26,8 @@ from tenantjobs.current import Current, Snapshot
 from tenantjobs.definition import Definition
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import KeyTaken, LeaseLost
-from tenantjobs.keyed import Key, behind_key, ledger_for
+from tenantjobs.idempotency import ledger_for
+from tenantjobs.keyed import Key, behind_key
 from tenantjobs.outcome import Finished, Outcome, Retried
 from tenantjobs.running import JobContext, RetryAsked, running
 from tenantjobs.tenancy import refuse_foreign, require_scope, system_scope

@@ -86,8 +86,11 @@ class Blocking:
     @asynccontextmanager
     async def session(self, job: Definition) -> AsyncIterator[Any]:
         work = transaction.work()
-        if work is None or not job.session:
+        if work is None:
             yield None
+        elif not job.session:
+            with work.without():
+                yield None
         else:
             with work.session(kept_for=job.name if job.keeps_transaction else None) as session:
                 yield session
@@ -162,8 +165,11 @@ class Awaiting:
     @asynccontextmanager
     async def session(self, job: Definition) -> AsyncIterator[Any]:
         work = transaction.work()
-        if work is None or not job.session:
+        if work is None:
             yield None
+        elif not job.session:
+            with work.without():
+                yield None
         else:
             async with work.asession(kept_for=job.name if job.keeps_transaction else None) as session:
                 yield session

@@ -262,6 +262,11 @@ def _checked(calls: Iterable[Call]) -> list[Call]:
 
 
 def _refuse_no_function(function: Any) -> None:
+    if isinstance(function, Policy):
+        name = type(function).__name__
+        raise ConfigurationError(
+            f"{name} stands under @job without brackets, and has taken the function for its own: write @{name}(...)"
+        )
     if isinstance(function, type):
         raise ConfigurationError(f"@job decorates functions, not the class {function.__qualname__}: subclass Job")
     if isinstance(function, classmethod | staticmethod) or not callable(function):
@@ -272,10 +277,11 @@ def _refuse_no_function(function: Any) -> None:
             f"function around it"
         )
     outer, _, _ = function.__qualname__.rpartition(".")
-    if outer and not outer.endswith("<locals>") and next(iter(inspect.signature(function).parameters), "") == "self":
+    first = next(iter(inspect.signature(function).parameters), "")
+    if outer and not outer.endswith("<locals>") and first in ("self", "cls"):
         raise ConfigurationError(
-            f"@job on the method {function.__qualname__} would lose its self: decorate methods of models with @later, "
-            f"or write a Job class"
+            f"@job on the method {function.__qualname__} would lose its {first}: decorate methods of models with "
+            f"@later, or write a Job class"
         )
 
 

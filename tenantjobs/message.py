@@ -18,6 +18,7 @@ from tenantjobs.errors import Abort, CrossTenantSwitch, SerializationError
 from tenantjobs.handle import Handle
 from tenantjobs.handlers import retry_on
 from tenantjobs.hooks import After, Around, EnqueueHook, after_enqueue, never_yielded
+from tenantjobs.idempotency import ledger_for
 from tenantjobs.identity import GlobalId
 from tenantjobs.options import NO_OPTIONS, Options, check_options, queue_name
 from tenantjobs.tenancy import refuse_foreign, require_scope, system_scope
@@ -52,6 +53,8 @@ class Message:
         self._frozen = freeze(definition.signature, call.args, call.kwargs, job=definition.name, types=definition.types)
         self._snapshot = _context(call)
         _refuse_foreign(definition, self._frozen, self._snapshot)
+        if definition.idempotent is not None:
+            ledger_for(f"job {definition.name} is @idempotent")
         if definition.transactional and not target.capabilities.transactional:
             inbox.require(definition.name)
         self._enqueued_at = clock.now()

@@ -24,17 +24,20 @@ NO_OPTIONS = Options()
 
 
 def options(
+    before: Options = NO_OPTIONS,
+    /,
     *,
     wait: float | timedelta | None = None,
     wait_until: datetime | None = None,
     queue: str | None = None,
     priority: int | None = None,
 ) -> Options:
-    """What ``set(...)`` was given, checked; ``wait_until`` wins over ``wait``."""
+    """What ``set(...)`` was given, checked, over what one ``before`` chose; ``wait_until`` wins over ``wait``."""
     check_options(queue, priority)
     for name, moment, kinds in (("wait", wait, (int, float, timedelta)), ("wait_until", wait_until, (datetime,))):
         if moment is not None and not isinstance(moment, kinds):
             raise ConfigurationError(f"{name}={moment!r}: {' or '.join(kind.__name__ for kind in kinds)} is wanted")
+    due_at = before.due_at
     if wait_until is not None:
         if wait_until.tzinfo is None:
             raise ConfigurationError(
@@ -44,9 +47,11 @@ def options(
         due_at = wait_until.astimezone(UTC)
     elif wait is not None:
         due_at = clock.now() + (wait if isinstance(wait, timedelta) else timedelta(seconds=wait))
-    else:
-        due_at = None
-    return Options(queue=queue, priority=priority, due_at=due_at)
+    return Options(
+        queue=before.queue if queue is None else queue,
+        priority=before.priority if priority is None else priority,
+        due_at=due_at,
+    )
 
 
 def check_options(queue: object, priority: object) -> None:

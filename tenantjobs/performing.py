@@ -17,8 +17,8 @@ from tenantjobs.definition import Definition
 from tenantjobs.envelope import new_id
 from tenantjobs.errors import DuplicateJob
 from tenantjobs.handlers import discard_on
-from tenantjobs.idempotency import idempotent
-from tenantjobs.keyed import Key, behind_key, ledger_for
+from tenantjobs.idempotency import idempotent, ledger_for
+from tenantjobs.keyed import Key, behind_key
 from tenantjobs.keying import keys
 from tenantjobs.message import Call
 from tenantjobs.outcome import Finished

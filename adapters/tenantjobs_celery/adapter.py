@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property
-from importlib import import_module
 from typing import Any
 
 from celery import Celery
 
-from tenantjobs import definition
+from tenantjobs import definition, importing, strides
 from tenantjobs.adapter import Capabilities, WorkOptions
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError, PartlyEnqueued
@@ -19,10 +18,6 @@ from tenantjobs.options import queue_name
 from tenantjobs_celery.performing import wrapper
 from tenantjobs_celery.queues import Queues
 from tenantjobs_celery.settings import CelerySettings
-
-# A worker keeps a message with a time in its memory, unacknowledged, and brokers lose patience with that (RabbitMQ
-# after 30 minutes, Redis after an hour). So a longer delay is walked in strides: the worker sends the message on.
-STRIDE = timedelta(minutes=10)
 
 
 class CeleryAdapter:
@@ -40,13 +35,11 @@ class CeleryAdapter:
     @cached_property
     def app(self) -> Any:
         """The Celery app, imported on first use, when what it is defined beside may use ours."""
-        module, _, attribute = self.settings.app.partition(":")
-        try:
-            found = getattr(import_module(module), attribute or "app")
-        except (ImportError, AttributeError) as error:
-            raise ConfigurationError(f"[celery] app = {self.settings.app!r} cannot be imported: {error}") from error
+        path = self.settings.app
+        found = importing.named("celery", "app", path if ":" in path else f"{path}:app")
         if not isinstance(found, Celery):
-            raise ConfigurationError(f"[celery] app = {self.settings.app!r} is no Celery app, but {found!r:.80}")
+            place = importing.place("celery", "app")
+            raise ConfigurationError(f"{place} = {path!r} is no Celery app, but {found!r:.80}")
         wrapper(found)
         return found
 
@@ -96,9 +89,9 @@ class CeleryAdapter:
             "queue": self._queues.named(envelope.queue),
             "priority": self._queues.native_priority(envelope.queue, envelope.priority),
         }
-        now = datetime.now(UTC)
-        if envelope.due_at is not None and envelope.due_at > now:
-            options["eta"] = min(envelope.due_at, now + STRIDE)
+        stride = strides.stride(envelope)
+        if stride is not None:
+            options["eta"] = datetime.now(UTC) + stride
         return options
 
     def _served(self, wanted: Sequence[str]) -> set[str]:

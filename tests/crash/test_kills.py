@@ -116,6 +116,23 @@ def test_a_transactional_job_is_done_exactly_when_its_effect_is_there(site: Site
     assert site.states() == {"finished": 6}
 
 
+@pytest.mark.parametrize("point", ["before_commit", "after_commit"])
+def test_an_async_one_is_too(site: Site, point: str) -> None:
+    site.environment["TENANTJOBS_DB_ENGINE"] = "tests.crash.app:async_engine"
+    site.prepare(jobs=6, job="async_effect")
+    killed = site.worker("--threads", "1", TENANTJOBS_FAULT=f"{point}:3")
+
+    assert exit_code(killed) == -signal.SIGKILL, f"no worker passed {point}"
+
+    done = len(site.effects())
+    assert site.states().get("finished", 0) == done
+
+    finish(site)
+
+    assert site.effects() == expected(6)
+    assert site.states() == {"finished": 6}
+
+
 @pytest.mark.parametrize("point", AROUND_THE_COMMIT)
 def test_an_effect_behind_once_happens_once(site: Site, point: str) -> None:
     site.prepare(jobs=6, job="guarded_effect")
@@ -137,6 +154,26 @@ def finish(site: Site) -> None:
     finally:
         survivor.terminate()
     assert exit_code(survivor) == 0
+
+
+@pytest.mark.parametrize(
+    ("moment", "committed"), [("S, 'before_commit'", 0), ("engine, 'commit'", 0), ("S, 'after_commit'", 1)]
+)
+def test_who_enqueues_in_the_transaction_is_killed_and_job_and_row_share_a_fate(
+    site: Site, moment: str, committed: int
+) -> None:
+    site.prepare(jobs=0)
+    dies = (
+        "import os, signal\nfrom sqlalchemy import event\nfrom tests.crash.app import *\nS = Session.class_\n"
+        f"event.listen({moment}, lambda _: os.kill(os.getpid(), signal.SIGKILL))\n"
+        "with Current.set(tenant_id='acme'), Session.begin() as session:\n"
+        "    session.add(Order(number=1)); effect.perform_later(1)\n"
+    )
+    assert exit_code(start_python(site.environment, dies)) == -signal.SIGKILL
+
+    with site.engine.connect() as connection:
+        orders = connection.execute(text("SELECT count(*) FROM orders")).scalar_one()
+    assert (orders, sum(site.states().values())) == (committed, committed)
 
 
 def test_a_hundred_kills_at_random_moments_lose_nothing_and_double_nothing(site: Site) -> None:

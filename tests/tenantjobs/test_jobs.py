@@ -11,6 +11,7 @@ from tenantjobs import (
     Job,
     aperform_all_later,
     current_job,
+    idempotent,
     job,
     perform_all_later,
     retry_on,
@@ -423,6 +424,21 @@ def test_a_method_is_no_function() -> None:
         class Mailer:
             @job
             def send(self) -> None: ...
+
+    with pytest.raises(ConfigurationError, match="lose its cls"):
+
+        class Sweeper:
+            @classmethod
+            @job
+            def sweep(cls) -> None: ...
+
+
+def test_a_policy_without_its_brackets_is_no_function() -> None:
+    with pytest.raises(ConfigurationError, match=r"write @idempotent\(...\)"):
+
+        @job
+        @idempotent
+        def charge() -> None: ...
 
 
 @pytest.mark.parametrize("target", [functools.partial(print, 1), type("Task", (), {})])

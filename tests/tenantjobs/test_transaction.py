@@ -238,3 +238,15 @@ def test_an_async_callback_is_refused(
 def test_a_callback_that_turns_out_to_be_async_is_an_error_too() -> None:
     with pytest.raises(ConfigurationError, match="made a coroutine"):
         on_commit(lambda: _announce())
+
+
+@pytest.mark.parametrize("callback", [3, None, lambda order: order])
+def test_what_cannot_be_called_without_arguments_is_refused_at_the_call(callback: Any) -> None:
+    with pytest.raises(ConfigurationError, match="called without arguments"):
+        on_commit(callback)
+
+
+def test_a_callback_may_have_defaults(opened: OpenTransaction) -> None:
+    on_commit(lambda order=1: order)
+
+    assert len(opened.callbacks) == 1

@@ -12,6 +12,7 @@ from celery import chain, chord, group
 import tenantjobs_celery
 from tenantjobs.current import Current, Snapshot
 from tenantjobs.errors import TenantMissing
+from tests.services import require
 from tests.tenantjobs_celery import servers
 
 pytestmark = pytest.mark.services
@@ -27,7 +28,7 @@ only_prefork = pytest.mark.parametrize("running", ["prefork on RabbitMQ"], indir
 def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     broker, pool = WORKERS[request.param]
     for service in {broker, "Redis"}:
-        servers.require(service)
+        require(service)
     with servers.worker(broker, pool, tmp_path_factory.mktemp("celery") / "worker.log") as shop:
         yield shop
 

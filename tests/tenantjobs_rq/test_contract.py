@@ -14,6 +14,7 @@ from tenantjobs import Current
 from tenantjobs.testing import AdapterContract
 from tenantjobs_db import schema
 from tenantjobs_db.database import own
+from tests.services import require
 from tests.tenantjobs_rq import contract_app, servers
 
 pytestmark = pytest.mark.services
@@ -31,7 +32,7 @@ class TestRq(AdapterContract):
         }
 
     def prepare(self) -> None:
-        servers.require()
+        require("Redis")
         database = own(f"sqlite:///{self.folder / 'ledger.db'}")
         schema.upgrade(database.engine)
         database.close()
