@@ -55,6 +55,7 @@ OLDEST = Column(
         "celery==5.4.0",
         "dramatiq==1.17.0",
         "rq==2.0.0",
+        "redis==5.0.1",
     ),
 )
 NEWEST_PYTHONS = ("python3.14", "python3.13", "python3.12", "python3.11")

@@ -40,6 +40,13 @@ NOTES = {
     ("celery", "priority"): "ten classes: those of -10, -1, 0, 1, 2, 3, 5, 10, 20 and 50",
     ("celery", "bulk"): "one channel; a broker that goes away in the middle has what was sent before",
     ("celery on Redis", "survives_kill"): "after `visibility_timeout` of the broker, an hour by default",
+    ("dramatiq", "delay"): "a worker holds a delayed message; one of more than ten minutes is sent on in strides",
+    ("dramatiq on RabbitMQ", "priority"): "ten classes, as on Celery, if its broker is made with `max_priority`",
+    ("dramatiq on RabbitMQ", "bulk"): "one channel, one by one",
+    (
+        "dramatiq on Redis",
+        "survives_kill",
+    ): "after `heartbeat_timeout` of the broker, a minute by default, 2 s in the kit",
     ("rq", "delay"): "RQ's scheduler looks once a second",
     ("rq", "cancel"): "too late within ten seconds of its time, and between two attempts",
     ("rq", "survives_kill"): "comes back when RQ misses the heartbeat, after a minute or two",

@@ -15,6 +15,8 @@ COLUMNS = {
     "db on PostgreSQL": "tests/tenantjobs_db/test_contract.py::TestPostgres",
     "celery on RabbitMQ": "tests/tenantjobs_celery/test_contract.py::TestRabbitMQ",
     "celery on Redis": "tests/tenantjobs_celery/test_contract.py::TestRedis",
+    "dramatiq on RabbitMQ": "tests/tenantjobs_dramatiq/test_contract.py::TestRabbitMQ",
+    "dramatiq on Redis": "tests/tenantjobs_dramatiq/test_contract.py::TestRedis",
     "rq": "tests/tenantjobs_rq/test_contract.py::TestRq",
     "inline": "tests/tenantjobs/test_inline_contract.py::TestInline",
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from celery import Celery
 
-from tests.tenantjobs_celery.servers import AMQP, REDIS
+from tests.services import AMQP, REDIS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SERVERS = {"amqp://guest:guest@localhost:5672//": AMQP, "redis://localhost:6379/0": REDIS}

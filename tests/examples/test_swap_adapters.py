@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.examples.copies import EXAMPLES, Copy, delete_queue
-from tests.tenantjobs_celery.servers import require
+from tests.services import require
+from tests.tenantjobs_dramatiq import servers as dramatiq
 from tests.tenantjobs_rq import servers
 
 SECTIONS = tomllib.loads((EXAMPLES / "swap_adapters" / "tenantjobs.toml").read_text())
@@ -37,6 +38,7 @@ def application(tmp_path: Path, queue: str) -> Iterator[Copy]:
     assert upgraded.returncode == 0, upgraded.stdout
     yield copy
     delete_queue(queue)
+    dramatiq.remove(f"nothing.{queue}", f"tenantjobs.{queue}")
     servers.remove(f"tenantjobs.{queue}")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.examples.copies import Copy, delete_queue
-from tests.tenantjobs_celery.servers import require
+from tests.services import require
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
 

@@ -8,7 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -20,9 +20,9 @@ from tenantjobs.testing.contract.effects import Effect
 from tenantjobs_db import schema
 from tenantjobs_db.database import own
 from tenantjobs_db.queue import Queue
-from tests.services import database_urls
-from tests.tenantjobs_celery.servers import BROKERS, REDIS, require
-from tests.tenantjobs_rq import servers
+from tests.services import BROKERS, REDIS, fresh_postgres, require
+from tests.tenantjobs_dramatiq import servers as dramatiq
+from tests.tenantjobs_rq import servers as rq
 
 PATIENCE = 40.0  # seconds
 PATH = os.pathsep.join(filter(None, sys.path))
@@ -46,6 +46,8 @@ class Site:
             "TENANTJOBS_APP": "tests.swap.app",
             "TENANTJOBS_DB_URL": database,
             "TENANTJOBS_CELERY_APP": "tests.tenantjobs_celery.contract_app:app",
+            "TENANTJOBS_DRAMATIQ_BROKER": "tests.tenantjobs_dramatiq.contract_broker:broker",
+            "TENANTJOBS_DRAMATIQ_PREFIX": f"{self.name}.",
             "TENANTJOBS_RQ_URL": REDIS,
             "TENANTJOBS_RQ_PREFIX": f"{self.name}.",
         }
@@ -108,26 +110,29 @@ class Site:
             counts = Queue(database).counts()
             database.close()
             return sum(number for state, number in counts.items() if state not in ("finished", "discarded"))
-        with redis.Redis.from_url(REDIS) as store:
-            if adapter == "rq":
-                prefix = f"{self.name}.{self.queue}"
+        if adapter == "rq":
+            prefix = f"{self.name}.{self.queue}"
+            with redis.Redis.from_url(REDIS) as store:
                 return int(store.llen(f"rq:queue:{prefix}")) + sum(
                     int(store.zcard(f"rq:{registry}:{prefix}")) for registry in ("scheduled", "wip", "failed")
                 )
-            if self.broker == "Redis":
+        queue = self.queue if adapter == "celery" else f"{self.name}.{self.queue}"
+        if self.broker == "Redis":
+            # Lists and hashes are gone when they are empty.
+            with redis.Redis.from_url(REDIS) as store:
                 keys = {key.decode().removeprefix(f"{self.name}:") for key in store.scan_iter(f"{self.name}:*")}
-                return sum(key == "unacked" or key.startswith(self.queue) for key in keys)
+            return sum(key == "unacked" or key.startswith(queue) for key in keys)
         with self._broker().connection_for_write() as connection:
-            return int(connection.default_channel.queue_declare(self.queue, passive=True).message_count)
+            names = [queue] if adapter == "celery" else [queue, f"{queue}.DQ", f"{queue}.XQ"]
+            channel = connection.default_channel
+            return sum(int(channel.queue_declare(name, passive=True).message_count) for name in names)
 
     def clean(self) -> None:
         if self.broker == "RabbitMQ":
             with self._broker().connection_for_write() as connection:
                 connection.default_channel.queue_delete(self.queue)
-        with redis.Redis.from_url(REDIS) as store:
-            for key in store.scan_iter(f"{self.name}:*"):
-                store.delete(key)
-        servers.remove(f"{self.name}.")
+        dramatiq.remove(self.name, f"{self.name}.{self.queue}", f"{self.name}.default")
+        rq.remove(f"{self.name}.")
 
     def _broker(self) -> Celery:
         return Celery(self.name, broker=BROKERS[self.broker], set_as_current=False)
@@ -138,7 +143,7 @@ def site(folder: Path, database: str, broker: str) -> Iterator[Site]:
     """A site with its tables made; nothing of it is left afterwards."""
     require("Redis")
     require(broker)
-    with database_urls(database, folder) as url:
+    with nullcontext(f"sqlite:///{folder / 'queue.db'}") if database == "sqlite" else fresh_postgres() as url:
         made = Site(folder, url, broker)
         tables = own(url)
         schema.upgrade(tables.engine)

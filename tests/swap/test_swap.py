@@ -16,9 +16,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.postgres]
 
 SWAPS = {
     "celery-on-rabbitmq-to-db-on-postgres": ("celery", "db", "postgres", "RabbitMQ"),
-    "celery-on-redis-to-rq": ("celery", "rq", "sqlite", "Redis"),
+    "celery-on-redis-to-dramatiq-on-redis": ("celery", "dramatiq", "sqlite", "Redis"),
+    "dramatiq-on-rabbitmq-to-rq": ("dramatiq", "rq", "sqlite", "RabbitMQ"),
     "rq-to-celery-on-redis": ("rq", "celery", "sqlite", "Redis"),
-    "db-on-sqlite-to-rq": ("db", "rq", "sqlite", "Redis"),
+    "db-on-sqlite-to-dramatiq-on-rabbitmq": ("db", "dramatiq", "sqlite", "RabbitMQ"),
 }
 
 

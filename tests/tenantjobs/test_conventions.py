@@ -306,7 +306,7 @@ def test_a_function_outside_of_classes_is_told_of_job() -> None:
 
 
 def test_options_are_listed_once_where_none_is_like_the_given_one() -> None:
-    with pytest.raises(ConfigurationError, match=r"there are after_create, aliases, choose_priority"):
+    with pytest.raises(ConfigurationError, match=r"there are after_create, aliases, choose_priority, "):
         later(zzz=1)  # type: ignore[call-overload]
 
 

@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from tenantjobs import priorities, strides
+from tenantjobs import priorities, strides, testing
 from tenantjobs.envelope import Envelope
+from tenantjobs.testing import enqueued_jobs
 
 
 def due_in(delay: timedelta | None) -> Envelope:
@@ -36,6 +37,15 @@ def test_a_short_delay_is_one_stride() -> None:
 
 def test_a_long_delay_is_walked_in_strides_that_brokers_bear() -> None:
     assert strides.stride(due_in(timedelta(days=30))) == strides.LONGEST
+
+
+def test_after_a_stride_a_job_goes_on_in_the_queue_that_jobs_are_enqueued_to() -> None:
+    """In a swap that is another one, so that the old queue is empty once a stride has passed."""
+    envelope = due_in(timedelta(hours=3))
+    with testing.override(adapter="test"):
+        strides.perform(envelope.encode().decode())
+
+        assert [(job.id, job.due_at) for job in enqueued_jobs()] == [("1", envelope.due_at)]
 
 
 def test_classes_of_priority_never_turn_the_order_round() -> None:
