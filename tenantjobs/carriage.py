@@ -59,26 +59,31 @@ def read(header: object) -> Snapshot:
 class Delivery:
     """A block in which the scope of a header counts, in place of all that is around it. ``job`` names it in messages.
 
-    What is entered inside and never left is left at its end, with a warning.
+    What is entered inside and never left is left at its end, with a warning. ``called``: the job is performed where it
+    is called, so that without a header it is part of its caller, and works for the same tenant.
     """
 
-    __slots__ = ("_before", "_job", "_scope", "_snapshot", "_watch", "problem")
+    __slots__ = ("_before", "_job", "_scope", "_snapshot", "_watch", "header", "problem")
 
-    def __init__(self, header: object, job: str) -> None:
+    def __init__(self, header: object, job: str, *, called: bool = False) -> None:
+        self.header = header
         self.problem: str | None = None
         self._job = job
+        self._snapshot: Snapshot | None
         try:
-            self._snapshot = read(header)
+            self._snapshot = None if called and header is None else read(header)
         except Unreadable as error:
             self.problem = str(error)
             self._snapshot = EMPTY
 
     def __enter__(self) -> Delivery:
-        self._watch = sentinel.performing(sentinel.Native(self._job, self._snapshot.tenant_id))
+        tenant_id = Current.tenant_id if self._snapshot is None else self._snapshot.tenant_id
+        self._watch = sentinel.performing(sentinel.Native(self._job, tenant_id))
         self._watch.__enter__()
         self._before: tuple[Scope, ...] = in_force().scopes
-        self._scope = Current.restored(self._snapshot)
-        self._scope.__enter__()
+        self._scope = None if self._snapshot is None else Current.restored(self._snapshot)
+        if self._scope is not None:
+            self._scope.__enter__()
         return self
 
     def __exit__(

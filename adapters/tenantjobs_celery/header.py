@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tenantjobs.carriage import KEY, Header, Unreadable, read, refusal, write
+from tenantjobs.carriage import KEY, Header, refusal, write
 from tenantjobs.current import Current, Snapshot
 
-__all__ = ["KEY", "Header", "Unreadable", "carried", "headers", "read", "refusal", "write"]
+__all__ = ["KEY", "Header", "carried", "headers", "refusal", "write"]
 
 
 def headers(snapshot: Snapshot | None = None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from tenantjobs import adapter, execution, runtime
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import EnvelopeError
-from tenantjobs_celery.gate import WRAPPER
+from tenantjobs_celery.delivery import WRAPPER
 
 
 def wrapper(app: Any) -> Any:

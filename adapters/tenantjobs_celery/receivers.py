@@ -8,14 +8,12 @@ from celery import signals
 
 from tenantjobs_celery import delivery
 from tenantjobs_celery.annotations import guard
-from tenantjobs_celery.capture import capture
 
 _UID = "tenantjobs.celery"
 
 
 def connect() -> None:
-    """Once per process, for all its apps: a message does not say which app sends it."""
-    signals.before_task_publish.connect(capture, weak=False, dispatch_uid=_UID)
+    """Once per process, for all its apps: shared tasks belong to each of them."""
     signals.task_prerun.connect(restore, weak=False, dispatch_uid=_UID)
     signals.task_postrun.connect(reset, weak=False, dispatch_uid=_UID)
     signals.worker_init.connect(prepare, weak=False, dispatch_uid=_UID)

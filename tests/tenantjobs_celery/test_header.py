@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tenantjobs_celery
+from tenantjobs.carriage import Unreadable, read, write
 from tenantjobs.current import Current, Snapshot
-from tenantjobs_celery.header import Unreadable, carried, read, write
+from tenantjobs_celery.header import carried
 
 ids = st.from_regex(r"[1-9A-Za-z][0-9A-Za-z_-]{0,34}", fullmatch=True)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
