@@ -30,7 +30,13 @@ class Unreadable(ValueError):
 
 def write(snapshot: Snapshot) -> Header | None:
     """The header of a scope; None for an empty one, so that its message stays as it was."""
-    return {"v": VERSION, **msgspec.json.decode(snapshot.encode())} if snapshot else None
+    if not snapshot:
+        return None
+    elif snapshot.attributes:
+        return {"v": VERSION, **msgspec.json.decode(snapshot.encode())}
+    elif snapshot.system is None:
+        return {"v": VERSION, "tenant_id": snapshot.tenant_id}
+    return {"v": VERSION, "system": snapshot.system}
 
 
 def refusal(error: Exception) -> Header:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar, copy_context
-from types import MethodType
 from typing import Any
 
 from kombu import serialization
 from kombu.pools import producers
 
 from tenantjobs import transaction
+from tenantjobs_celery.around import Around
 
 _at_once: ContextVar[bool] = ContextVar("tenantjobs_celery_at_once", default=False)
 
@@ -50,18 +50,12 @@ def _frozen(message: Any, serializer: str) -> Any:
     )
 
 
-class Replacing:
+class Replacing(Around):
     """``Task.on_replace``, whose messages do not wait: it ends in an exception, by which a transaction rolls back."""
 
-    def __init__(self, original: Any) -> None:
-        self.original = original
-
-    def __get__(self, task: Any, owner: type | None = None) -> Any:
-        return self if task is None else MethodType(self, task)
-
-    def __call__(self, task: Any, signature: Any) -> Any:
+    def __call__(self, task: Any, *args: Any, **kwargs: Any) -> Any:
         token = _at_once.set(True)
         try:
-            return self.original.__get__(task, type(task))(signature)
+            return self.of(task)(*args, **kwargs)
         finally:
             _at_once.reset(token)

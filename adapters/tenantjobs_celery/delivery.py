@@ -1,42 +1,80 @@
-"""One delivery of a task: a block that begins with one of Celery's signals and ends with another."""
+"""One delivery of a task: the block in which Celery runs it, from before its first signal until after the last one."""
 
 from __future__ import annotations
 
+import logging
+from contextvars import ContextVar
+from types import TracebackType
 from typing import Any
 
-from tenantjobs.carriage import Delivery
+from tenantjobs import carriage
+from tenantjobs.sentinel import TenantLeak
+from tenantjobs_celery.around import Around
 from tenantjobs_celery.header import carried
+
+logger = logging.getLogger("tenantjobs.celery")
 
 # The task that performs our own jobs, whose scope is sealed in what it is given, and decided about behind our door.
 WRAPPER = "tenantjobs.perform"
 
-_SLOT = "_tenantjobs"
+
+class Delivery(carriage.Delivery):
+    """The one that runs here, while it lasts."""
+
+    __slots__ = ("_token",)
+
+    def __enter__(self) -> Delivery:
+        super().__enter__()
+        self._token = _running.set(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        _running.reset(self._token)
+        super().__exit__(kind, error, traceback)
 
 
-def begin(task: Any) -> Delivery | None:
-    """The delivery that ``task`` runs for, begun if it was not yet. None for the task behind which our door is."""
-    request = task.request
-    found = of(task)
-    if found is None and task.name != WRAPPER:
-        fields = request.__dict__
-        found = Delivery(carried(fields), named(task.name, request.id), called=bool(request.is_eager))
-        fields[_SLOT] = found.__enter__()
-    return found
-
-
-def of(task: Any) -> Delivery | None:
-    """The delivery that ``task`` runs for, if there is a task, and it runs for one."""
-    found: Delivery | None = None if task is None else task.request.__dict__.get(_SLOT)
-    return found
-
-
-def end(task: Any) -> None:
-    """What was in force before the delivery is in force again. Nothing happens the second time."""
-    delivery = task.request.__dict__.pop(_SLOT, None)
-    if delivery is not None:
-        delivery.__exit__(None, None, None)
+def running() -> Delivery | None:
+    """The delivery that this code runs for."""
+    return _running.get()
 
 
 def named(task: str, task_id: str | None) -> str:
     """What messages call it."""
     return f"task {task}[{task_id}]"
+
+
+class Traced:
+    """``Task.__trace__``: the function that Celery makes for a task, and calls with each of its messages."""
+
+    def __get__(self, task: Any, owner: type | None = None) -> Any:
+        return self if task is None else vars(task).get("__trace__")
+
+    def __set__(self, task: Any, trace: Any) -> None:
+        vars(task)["__trace__"] = None if trace is None else _delivering(task.name, trace)
+
+
+def _delivering(name: str, trace: Any) -> Any:
+    def deliver(task_id: str, args: Any, kwargs: Any, request: Any = None) -> Any:
+        result = None
+        try:
+            with Delivery(carried(request or {}), named(name, task_id)):
+                result = trace(task_id, args, kwargs, request)
+        except TenantLeak as leak:  # of what was left behind: by now the task has ended, and has its result
+            logger.error("%s", leak)
+        return result
+
+    return deliver
+
+
+class Applied(Around):
+    """``Task.apply``: an eager task is part of its caller, save where its headers say a scope."""
+
+    def __call__(self, task: Any, *args: Any, **kwargs: Any) -> Any:
+        header = carried({"headers": kwargs.get("headers")})
+        with Delivery(header, named(task.name, kwargs.get("task_id") or "eager"), called=True):
+            return self.of(task)(*args, **kwargs)
+
+
+_running: ContextVar[Delivery | None] = ContextVar("tenantjobs_celery_delivery", default=None)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from types import MethodType
 from typing import Any
 
-from tenantjobs.carriage import Tenancy
+from tenantjobs.carriage import Delivery, Tenancy
 from tenantjobs_celery import delivery
+from tenantjobs_celery.around import Around
 
 # Celery's own work: it counts, cleans up and sends what was stored, which has its scope with it and a gate of its own.
 # Not so celery.map, celery.starmap and celery.chunks: they run the bodies of the user's tasks.
@@ -20,19 +20,16 @@ HOW = (
 )
 
 
-class Gate:
+class Gate(Around):
     """``Task.before_start`` with the policy before it. Raises what is wrong, and the task fails of it."""
 
     def __init__(self, original: Any, tenancy: Tenancy) -> None:
-        self.original = original
+        super().__init__(original)
         self.tenancy: Tenancy = tenancy
 
-    def __get__(self, task: Any, owner: type | None = None) -> Any:
-        return self if task is None else MethodType(self, task)
-
     def __call__(self, task: Any, task_id: str, args: Any, kwargs: Any) -> Any:
-        delivered = delivery.begin(task)
-        if delivered is not None and task.name not in HOUSEKEEPING:
+        if task.name not in HOUSEKEEPING:
+            # Where something else than Celery runs the task, it has no scope, whatever it came with.
+            delivered = delivery.running() or Delivery(None, delivery.named(task.name, task_id))
             delivered.admit(self.tenancy, HOW)
-        original = self.original.__get__(task, type(task)) if hasattr(self.original, "__get__") else self.original
-        return original(task_id, args, kwargs)
+        return self.of(task)(task_id, args, kwargs)

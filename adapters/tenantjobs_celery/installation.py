@@ -6,13 +6,13 @@ from typing import Any, get_args
 
 from celery import Celery
 from celery.local import Proxy
+from celery.signals import worker_init
 
 from tenantjobs.carriage import Tenancy
 from tenantjobs.errors import ConfigurationError
 from tenantjobs_celery import entries, publishing
 from tenantjobs_celery.annotations import Annotations, guard, installed
 from tenantjobs_celery.policy import Policy
-from tenantjobs_celery.receivers import connect
 
 
 def install(app: Celery, tenancy: Tenancy = "required", after_commit: bool = False) -> None:
@@ -39,7 +39,6 @@ def install(app: Celery, tenancy: Tenancy = "required", after_commit: bool = Fal
     before, wanted = installed(app), Policy(tenancy, bool(after_commit))
     if before is None:
         _fit(app, wanted)
-        connect()
     elif before.policy != wanted:
         raise ConfigurationError(
             f"{app!r} has been installed with {before.policy}, and now with {wanted}: decide for one"
@@ -51,8 +50,14 @@ def _fit(app: Any, policy: Policy) -> None:
     publishing.cover(app, policy)
     entries.cover(app)
     app.on_after_finalize.connect(_on_finalized, weak=False, dispatch_uid="tenantjobs.celery")
+    worker_init.connect(_on_worker, weak=False, dispatch_uid="tenantjobs.celery")
     guard(app)
 
 
 def _on_finalized(*, sender: Any, **_: object) -> None:
     guard(sender)
+
+
+def _on_worker(*, sender: Any, **_: object) -> None:
+    """Once for all apps: a worker starts, and whatever it imports has made its tasks."""
+    guard(sender.app)

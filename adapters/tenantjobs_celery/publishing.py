@@ -60,9 +60,8 @@ def _carrying(send: Send, app: Any, policy: Policy) -> Send:
     def carry(producer: Any, name: str, message: Any, **options: Any) -> Any:
         if name == delivery.WRAPPER:  # its scope is in the envelope, and it has waited for the commit if it must
             return send(producer, name, message, **options)
-        running: Any = get_current_worker_task()
-        came_with = delivery.of(running)
-        if came_with is not None and _is_retry(message, running.request):
+        came_with = delivery.running()
+        if came_with is not None and _is_retry(message):
             # The same delivery again, wherever in the task it was asked for.
             _put(came_with.header, message, options, None)
             return send(producer, name, message, **options)
@@ -98,10 +97,11 @@ def _in_force(policy: Policy) -> Header | None:
         return refusal(error)
 
 
-def _is_retry(message: Any, request: Any) -> bool:
+def _is_retry(message: Any) -> bool:
     # A task that replaces this one has its id too, and is a call like any other.
     fields = message.body if isinstance(message.body, dict) else message.headers  # protocol 1, protocol 2
-    return bool(fields.get("id") == request.id and fields.get("retries", 0) > request.retries)
+    task: Any = get_current_worker_task()
+    return task is not None and fields.get("id") == task.request.id and fields.get("retries", 0) > task.request.retries
 
 
 def _embed(embedded: dict[str, Any], scope: Header) -> None:

@@ -159,7 +159,7 @@ def test_an_eager_call(shop: Any, acme: Any) -> None:
 
 
 def test_a_producer_without_tenantjobs(shop: Any) -> None:
-    bare = Celery(broker=shop.app.conf.broker_url, backend=shop.app.conf.result_backend, set_as_current=False)
+    bare = Celery(broker=shop.app.conf.broker_url, set_as_current=False)
     for name in ("task_queues", "task_default_queue", "task_default_exchange", "task_default_routing_key"):
         bare.conf[name] = shop.app.conf[name]
     bare.conf.broker_transport_options = shop.app.conf.broker_transport_options
