@@ -12,7 +12,7 @@ from celery.utils.imports import instantiate
 
 from tenantjobs.current import Current
 from tenantjobs_celery import deferral, delivery
-from tenantjobs_celery.header import KEY, Header, refusal, write
+from tenantjobs_celery.header import KEY, refusal, write
 from tenantjobs_celery.policy import Policy
 from tenantjobs_celery.signatures import stamped
 
@@ -87,7 +87,7 @@ def _put(scope: Any, message: Any, options: dict[str, Any], passed_on: object) -
         _embed(message.body if isinstance(message.body, dict) else message.body[2], embedded)
 
 
-def _in_force(policy: Policy) -> Header | None:
+def _in_force(policy: Policy) -> str | None:
     try:
         return write(Current.capture())
     except Exception as error:
@@ -104,7 +104,7 @@ def _is_retry(message: Any) -> bool:
     return task is not None and fields.get("id") == task.request.id and fields.get("retries", 0) > task.request.retries
 
 
-def _embed(embedded: dict[str, Any], scope: Header) -> None:
+def _embed(embedded: dict[str, Any], scope: str) -> None:
     for name in ("callbacks", "errbacks", "chain", "chord"):
         if embedded.get(name):
             embedded[name] = stamped(embedded[name], scope)

@@ -18,7 +18,7 @@ from tests.benchmarks.measure import Row
 from tests.benchmarks.natives import LIBRARIES, REDIS
 
 MESSAGES = 1_000
-ROUNDS = 4
+ROUNDS = 15
 PATIENCE = 120  # seconds
 GOALS = {"Celery": 3.0, "Dramatiq": 5.0, "RQ": 3.0}
 

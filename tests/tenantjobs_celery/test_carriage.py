@@ -130,7 +130,7 @@ def test_headers_passed_on_from_the_running_task_do_not_choose_its_tenant(bench:
     headers = bench.work()
 
     assert ["acme", "globex"] == seen
-    assert {"v": 1, "tenant_id": "globex"} == headers[-1]["tenantjobs"]
+    assert '{"v":1,"tenant_id":"globex"}' == headers[-1]["tenantjobs"]
 
 
 def test_headers_that_say_a_scope_choose_it(bench: Bench, acme: Any) -> None:
@@ -180,7 +180,7 @@ def test_entries_of_beat_carry_the_scope_that_they_were_added_in(bench: Bench, a
     tick(bench)
     headers = bench.work()
 
-    assert ["acme", "acme", "globex"] * 2 == seen
+    assert sorted(["acme", "acme", "globex"] * 2) == sorted(seen)  # beat keeps its entries in a set
     assert ["blue", "blue"] == [each["color"] for each in headers if "color" in each]
 
 
@@ -386,7 +386,7 @@ def test_a_chord_is_unlocked_in_the_scope_of_its_call(bench: Bench, tmp_path: An
     assert ["acme"] == body_seen
     unlocking = [each for each in headers if each["task"] == "celery.chord_unlock"]
     assert unlocking
-    assert all(each["tenantjobs"] == {"v": 1, "tenant_id": "acme"} for each in unlocking)
+    assert all(each["tenantjobs"] == '{"v":1,"tenant_id":"acme"}' for each in unlocking)
 
 
 @pytest.mark.parametrize("way", ["map", "starmap"])
