@@ -3,9 +3,12 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+# Processes that run tests. Most tests wait for processes of their own, so that there may be more than processors;
+# all of these read what one of them has compiled.
+TESTERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench matrix docs format clean
+.PHONY: help demo test check bench adapters matrix docs format clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -14,20 +17,22 @@ demo: $(VENV)/demo.stamp  ## The main job on real input: a shop with 26 tenants,
 	@$(BIN)/python -m examples.shop
 
 test: $(VENV)/dev.stamp  ## The whole suite; says what it had to skip and how to start it
-	@$(BIN)/python -m pytest
+	@PYTHONDONTWRITEBYTECODE='' $(BIN)/python -m pytest -n $(TESTERS) --dist worksteal
 
 check: $(VENV)/dev.stamp  ## Lint, format, types in two checkers, layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy tenantjobs adapters/tenantjobs_*
-	$(BIN)/mypy examples/shop
+	$(BIN)/mypy tenantjobs adapters/tenantjobs_* examples/shop
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
 bench: $(VENV)/dev.stamp  ## Measure, and print ratios
 	@$(BIN)/python -m tests.benchmarks
 
-matrix: $(VENV)/dev.stamp  ## The suite on the oldest and the newest supported libraries
+adapters: $(VENV)/dev.stamp  ## The conformance kit on every queue, recorded in docs/adapters.md
+	@$(BIN)/python -m tests.adapters_page
+
+matrix: $(VENV)/dev.stamp  ## The suite on the oldest and the newest supported libraries, recorded in docs/adapters.md
 	@$(BIN)/python -m tests.matrix
 
 docs: $(VENV)/dev.stamp  ## Check that every code block and link of the documentation works

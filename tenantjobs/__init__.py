@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from tenantjobs.conventions import later
     from tenantjobs.current import Current, attribute
     from tenantjobs.effects import once
-    from tenantjobs.enqueuing import Call
     from tenantjobs.envelope import Envelope
     from tenantjobs.errors import (
+        Abort,
         ArgumentError,
         BadSignature,
         ConfigurationError,
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Interruption,
         JobTimeout,
         LeaseLost,
+        PartlyEnqueued,
         RecordGone,
         RecordUnavailable,
         SerializationError,
@@ -40,18 +41,22 @@ if TYPE_CHECKING:
     )
     from tenantjobs.execution import aperform, perform
     from tenantjobs.handle import Handle
+    from tenantjobs.handlers import discard_on, rescue_from, retry_on
+    from tenantjobs.hooks import (
+        after_discard,
+        after_enqueue,
+        after_perform,
+        around_enqueue,
+        around_perform,
+        before_enqueue,
+        before_perform,
+        guard,
+    )
     from tenantjobs.idempotency import Ledger, idempotent
     from tenantjobs.identity import GlobalId, Locator
     from tenantjobs.jobs import Job, JobFunction, aperform_all_later, job, perform_all_later
-    from tenantjobs.policies import (
-        after_discard,
-        after_perform,
-        around_perform,
-        before_perform,
-        discard_on,
-        guard,
-        retry_on,
-    )
+    from tenantjobs.message import Call
+    from tenantjobs.reporting import ErrorReporter, report
     from tenantjobs.running import JobContext, current_job
     from tenantjobs.snapshot import Snapshot
     from tenantjobs.transaction import on_commit
@@ -67,7 +72,7 @@ _HOMES = {
     ),
     "snapshot": ("Snapshot",),
     "config": ("configure",),
-    "enqueuing": ("Call",),
+    "message": ("Call",),
     "effects": ("once",),
     "handle": ("Handle",),
     "jobs": (
@@ -83,14 +88,24 @@ _HOMES = {
     ),
     "conventions": ("later",),
     "transaction": ("on_commit",),
-    "policies": (
-        "after_discard",
-        "after_perform",
-        "around_perform",
-        "before_perform",
+    "handlers": (
         "discard_on",
-        "guard",
+        "rescue_from",
         "retry_on",
+    ),
+    "hooks": (
+        "after_discard",
+        "after_enqueue",
+        "after_perform",
+        "around_enqueue",
+        "around_perform",
+        "before_enqueue",
+        "before_perform",
+        "guard",
+    ),
+    "reporting": (
+        "ErrorReporter",
+        "report",
     ),
     "idempotency": (
         "Ledger",
@@ -110,6 +125,7 @@ _HOMES = {
         "Locator",
     ),
     "errors": (
+        "Abort",
         "ArgumentError",
         "BadSignature",
         "ConfigurationError",
@@ -120,6 +136,7 @@ _HOMES = {
         "Interruption",
         "JobTimeout",
         "LeaseLost",
+        "PartlyEnqueued",
         "RecordGone",
         "RecordUnavailable",
         "SerializationError",
@@ -156,26 +173,33 @@ __all__ = [
     "later",
     "on_commit",
     "perform_all_later",
+    "report",
     # declarations
     "after_discard",
+    "after_enqueue",
     "after_perform",
+    "around_enqueue",
     "around_perform",
+    "before_enqueue",
     "before_perform",
     "discard_on",
     "guard",
     "idempotent",
     "once",
+    "rescue_from",
     "retry_on",
     # for workers and adapters
     "Adapter",
     "Capabilities",
     "Envelope",
+    "ErrorReporter",
     "GlobalId",
     "Ledger",
     "Locator",
     "aperform",
     "perform",
     # errors
+    "Abort",
     "ArgumentError",
     "BadSignature",
     "ConfigurationError",
@@ -186,6 +210,7 @@ __all__ = [
     "Interruption",
     "JobTimeout",
     "LeaseLost",
+    "PartlyEnqueued",
     "RecordGone",
     "RecordUnavailable",
     "SerializationError",

@@ -7,14 +7,14 @@ exactly what was enqueued (``envelope.encode()``).
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import msgspec
 
 from tenantjobs import config, runtime
 from tenantjobs.envelope import Envelope
-from tenantjobs.errors import ConfigurationError, UnsupportedCapability
+from tenantjobs.errors import ConfigurationError, EnqueueError, PartlyEnqueued, UnsupportedCapability
 
 if TYPE_CHECKING:
     from tenantjobs.idempotency import Ledger
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """What a queue can do. What it has not declared is refused at the call, never silently ignored.
 
+    ``bulk``: ``enqueue_all`` takes many jobs in one piece; without it they are handed over one by one.
     ``transactional``: a job can be finished by its own commit, or is never delivered a second time. Those of other
     queues are noted in the inbox.
     """
@@ -135,6 +136,31 @@ def load(name: str) -> AdapterClass:
     """The class behind an entry point; ConfigurationError with the nearest name if there is none."""
     found: AdapterClass = config.adapter_class(name)
     return found
+
+
+def enqueue_each(adapter: Adapter, envelopes: Sequence[Envelope]) -> Mapping[str, Exception]:
+    """Enqueue all of them, by one call where the adapter can; why some were not enqueued, by the id of the job.
+
+    What keeps all of them from the queue is raised.
+    """
+    if adapter.capabilities.bulk:
+        try:
+            adapter.enqueue_all(envelopes)
+        except PartlyEnqueued as partly:
+            return partly.errors
+        return {}
+    errors: dict[str, Exception] = {}
+    for number, envelope in enumerate(envelopes):
+        try:
+            adapter.enqueue(envelope)
+        except EnqueueError as error:
+            errors[envelope.id] = error
+        except Exception as error:
+            # The queue does not answer: it is not asked again for each of the others.
+            if number == len(errors):
+                raise
+            return errors | {other.id: error for other in envelopes[number:]}
+    return errors
 
 
 def require(adapter: Adapter, capability: str, asked: str) -> None:

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from importlib import import_module
 from inspect import isasyncgen, isawaitable, iscoroutine
 from typing import Any, TypeVar
 
-from tenantjobs import current, identity, transaction
+from tenantjobs import current, identity, timeouts, transaction
 from tenantjobs.adapter import JoinsTransaction
 from tenantjobs.definition import Definition
 from tenantjobs.errors import ArgumentError, ConfigurationError, TenancyError
+from tenantjobs.hooks import Hook, never_yielded
+from tenantjobs.timeouts import TimeUp
 
 T = TypeVar("T")
 
@@ -35,11 +37,25 @@ class Blocking:
             raise ConfigurationError(_mismatch(function))
         return value
 
+    async def applies(self, hook: Hook, /, *args: Any, **kwargs: Any) -> bool:
+        """Whether the conditions of ``hook`` hold."""
+        return await _applies(self, hook, args, kwargs)
+
+    async def enter(self, stack: AsyncExitStack, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> bool:
+        """Enter the generator ``function`` as a block of ``stack``; False if it ends without a ``yield``."""
+        return await _enter(stack, self.around(function, *args, **kwargs))
+
     async def settle(self, value: Any) -> Any:
         return value
 
     async def blocking(self, function: Callable[..., T], *args: Any) -> T:
         return function(*args)
+
+    @asynccontextmanager
+    async def limited(self, seconds: float) -> AsyncIterator[None]:
+        """A block that ``TimeUp`` ends after ``seconds``."""
+        with timeouts.limited(seconds):
+            yield
 
     async def sleep(self, seconds: float) -> None:
         time.sleep(seconds)  # noqa: ASYNC251  # no loop runs this coroutine
@@ -70,8 +86,11 @@ class Blocking:
     @asynccontextmanager
     async def session(self, job: Definition) -> AsyncIterator[Any]:
         work = transaction.work()
-        if work is None or not job.session:
+        if work is None:
             yield None
+        elif not job.session:
+            with work.without():
+                yield None
         else:
             with work.session(kept_for=job.name if job.keeps_transaction else None) as session:
                 yield session
@@ -89,12 +108,33 @@ class Awaiting:
     async def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         return await self.settle(function(*args, **kwargs))
 
+    async def applies(self, hook: Hook, /, *args: Any, **kwargs: Any) -> bool:
+        return await _applies(self, hook, args, kwargs)
+
+    async def enter(self, stack: AsyncExitStack, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> bool:
+        return await _enter(stack, self.around(function, *args, **kwargs))
+
     async def settle(self, value: Any) -> Any:
         return await value if isawaitable(value) else value
 
     async def blocking(self, function: Callable[..., T], *args: Any) -> T:
         result: T = await asyncio().to_thread(function, *args)
         return result
+
+    @asynccontextmanager
+    async def limited(self, seconds: float) -> AsyncIterator[None]:
+        limit = asyncio().timeout(seconds)
+        try:
+            async with limit:
+                yield
+        except asyncio().CancelledError:  # by somebody else
+            raise
+        except BaseException as error:
+            if limit.expired():
+                raise TimeUp from error
+            raise
+        if limit.expired():  # and the job has swallowed what cancelled it
+            raise TimeUp
 
     async def sleep(self, seconds: float) -> None:
         await asyncio().sleep(seconds)
@@ -125,14 +165,33 @@ class Awaiting:
     @asynccontextmanager
     async def session(self, job: Definition) -> AsyncIterator[Any]:
         work = transaction.work()
-        if work is None or not job.session:
+        if work is None:
             yield None
+        elif not job.session:
+            with work.without():
+                yield None
         else:
             async with work.asession(kept_for=job.name if job.keeps_transaction else None) as session:
                 yield session
 
 
 Colour = Blocking | Awaiting
+
+
+async def _applies(io: Colour, hook: Hook, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    if hook.if_ is not None and not await io.call(hook.if_, *args, **kwargs):
+        return False
+    return hook.unless is None or not await io.call(hook.unless, *args, **kwargs)
+
+
+async def _enter(stack: AsyncExitStack, block: AbstractAsyncContextManager[Any]) -> bool:
+    try:
+        await stack.enter_async_context(block)
+    except RuntimeError as error:
+        if not never_yielded(error):
+            raise
+        return False
+    return True
 
 
 @asynccontextmanager

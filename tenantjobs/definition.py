@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 from functools import cached_property
 from typing import Any, Literal, TypedDict, TypeVar, get_type_hints
 
@@ -11,8 +12,12 @@ from tenantjobs import runtime, spelling
 from tenantjobs.arguments import types_of
 from tenantjobs.codec.classes import module_name
 from tenantjobs.errors import ConfigurationError
+from tenantjobs.handlers import ErrorPolicy, nearest
+from tenantjobs.hooks import Hook
 from tenantjobs.idempotency import idempotent
-from tenantjobs.policies import ErrorPolicy, Hook, Policy, check_options, nearest, own
+from tenantjobs.options import check_options
+from tenantjobs.policies import Policy, own
+from tenantjobs.waits import LONGEST
 
 Tenancy = Literal["required", "optional", "observe", "none"]
 P = TypeVar("P", bound=Policy)
@@ -29,14 +34,17 @@ class JobOptions(TypedDict, total=False):
     session: bool
     transactional: bool
     enqueue_after_commit: bool
-    choose_queue: Callable[..., str] | None
+    choose_queue: Callable[..., str | None] | None
+    choose_priority: Callable[..., int | None] | None
+    timeout: float | timedelta | None
     policies: Sequence[Policy]
 
 
 class Definition:
     """A job that the registry knows by name.
 
-    ``function`` takes what ``leading()`` gives (the job object, for a ``Job`` class) and then the arguments.
+    ``function`` takes what ``leading()`` gives (the job object where it ``has_object``, for a ``Job`` class) and then
+    the arguments.
     ``source`` is what the user wrote: the function, the class or the method.
     """
 
@@ -48,6 +56,7 @@ class Definition:
         function: Callable[..., Any],
         parameters: Callable[..., Any],
         leading: Callable[[], tuple[Any, ...]] = tuple,
+        has_object: bool = False,
         levels: Callable[[], Sequence[Sequence[Policy]]],
         aliases: Iterable[str] = (),
         queue: str = "default",
@@ -56,7 +65,9 @@ class Definition:
         session: bool = True,
         transactional: bool = False,
         enqueue_after_commit: bool = True,
-        choose_queue: Callable[..., str] | None = None,
+        choose_queue: Callable[..., str | None] | None = None,
+        choose_priority: Callable[..., int | None] | None = None,
+        timeout: float | timedelta | None = None,
     ) -> None:
         self.aliases = (aliases,) if isinstance(aliases, str) else tuple(aliases)
         _check(name, self.aliases, queue, priority, tenancy, parameters)
@@ -69,12 +80,15 @@ class Definition:
         self.source = source
         self.function = function
         self.leading = leading
+        self.has_object = has_object
         self.queue = queue
         self.priority = priority
         self.session = session
         self.transactional = transactional
         self.enqueue_after_commit = enqueue_after_commit
         self.choose_queue = choose_queue
+        self.choose_priority = choose_priority
+        self.timeout = _checked_timeout(name, timeout)
         self._tenancy: Tenancy | None = tenancy
         self._parameters = parameters
         self._levels = levels
@@ -186,7 +200,7 @@ def refuse_unknown(options: Iterable[str], known: Iterable[str], where: str) -> 
     for option in options:
         if option not in known:
             like = spelling.nearest(option, known)
-            hint = f"did you mean {like}?" if like else f"there are {', '.join(sorted(known))}"
+            hint = f"did you mean {like}?" if like else f"there are {', '.join(sorted(set(known)))}"
             raise ConfigurationError(f"{where} has no option {option!r}: {hint}")
 
 
@@ -228,8 +242,17 @@ def _latest(policies: Iterable[P]) -> tuple[P, ...]:
     found: dict[object, P] = {}
     for policy in policies:
         name = policy.name if isinstance(policy, Hook) else None
-        found.setdefault(name or id(policy), policy)
+        found.setdefault((type(policy), name) if name else id(policy), policy)
     return tuple(found.values())
+
+
+def _checked_timeout(name: str, timeout: object) -> float | None:
+    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST:
+        raise ConfigurationError(f"job {name}: timeout={timeout!r}: seconds over 0, or a timedelta, are wanted")
+    return float(seconds)
 
 
 def _check(

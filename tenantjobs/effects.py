@@ -10,8 +10,8 @@ from tenantjobs import runtime
 from tenantjobs.colours import Awaiting, Blocking, Colour, drive
 from tenantjobs.current import Current
 from tenantjobs.errors import ConfigurationError, DuplicateJob, KeyTaken, TenantMissing
-from tenantjobs.idempotency import OnRunning, check_on_running
-from tenantjobs.keyed import Key, ledger_for
+from tenantjobs.idempotency import OnRunning, check_on_running, ledger_for, seconds_of
+from tenantjobs.keyed import Key
 from tenantjobs.running import current_job
 
 
@@ -40,8 +40,8 @@ class once:
         _check_name(key)
         check_on_running("once", on_running)
         self._name = key
-        self._ttl = _seconds(ttl)
-        self._lease = _seconds(lease)
+        self._ttl = None if ttl is None else seconds_of("once", "ttl", ttl)
+        self._lease = seconds_of("once", "lease", lease)
         self._on_running: OnRunning = on_running
         self._key: Key | None = None
 
@@ -68,7 +68,6 @@ class once:
         job = current_job()
         # A job that is delivered again is the one that took the key before it died.
         owner = uuid.uuid4().hex if job is None else job.id
-        assert self._lease is not None
         found = await key.take(io, owner=owner, lease=self._lease, ttl=self._ttl, on_running=self._on_running)
         if found == "taken":
             self._key = key
@@ -101,7 +100,3 @@ def _tenant(key: str) -> str:
             f"all of them (with Current.system('why'))"
         )
     return Current.tenant_id or ""
-
-
-def _seconds(duration: float | timedelta | None) -> float | None:
-    return duration.total_seconds() if isinstance(duration, timedelta) else duration

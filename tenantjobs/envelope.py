@@ -37,6 +37,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     attempt: Count = 0
     counters: dict[str, Count] = {}
     keys: dict[str, str] = {}
+    signature: str | None = msgspec.field(name="sig", default=None)
 
     @cached_property
     def snapshot(self) -> Snapshot:

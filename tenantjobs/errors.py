@@ -11,7 +11,8 @@ TenantjobsError
 ├── EnqueueError
 │   ├── SerializationError
 │   ├── UnsupportedCapability
-│   └── DuplicateJob
+│   ├── DuplicateJob
+│   └── PartlyEnqueued
 ├── ArgumentError
 │   ├── RecordGone
 │   └── RecordUnavailable
@@ -20,6 +21,7 @@ TenantjobsError
 │   ├── UnknownJob
 │   └── UnknownVersion
 ├── JobTimeout                     also a TimeoutError
+├── Abort                          raised by hooks, for us
 └── StepError
 
 Interruption and LeaseLost stand outside the tree, under BaseException: they are not failures of the
@@ -27,6 +29,12 @@ job, so neither a handler nor a broad ``except Exception`` in user code may deci
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tenantjobs.handle import Handle
 
 
 class TenantjobsError(Exception):
@@ -77,6 +85,21 @@ class DuplicateJob(EnqueueError):
     """A job with the same unique key is already there."""
 
 
+class PartlyEnqueued(EnqueueError):
+    """Of many jobs some were enqueued, and others were not.
+
+    ``errors`` says why not, by the id of the job. From ``perform_all_later`` it has the ``handles`` of all of them, in
+    order. An adapter raises it from ``enqueue_all`` when it has stored only some of the jobs.
+    """
+
+    def __init__(self, errors: Mapping[str, Exception], handles: Sequence[Handle] = ()) -> None:
+        of = f" of {len(handles)}" if handles else ""
+        first = next(iter(errors.values()), None)
+        super().__init__(f"{len(errors)}{of} jobs were not enqueued, the first because of {first!r}: ask the handles")
+        self.errors = errors
+        self.handles = handles
+
+
 class ArgumentError(TenantjobsError):
     """The arguments of a job could not be loaded."""
 
@@ -107,6 +130,10 @@ class UnknownVersion(EnvelopeError):
 
 class JobTimeout(TenantjobsError, TimeoutError):
     """The job ran longer than its ``timeout``."""
+
+
+class Abort(TenantjobsError):
+    """Raised in a hook before or around a job: the job is not enqueued, or not performed, and that is no failure."""
 
 
 class StepError(TenantjobsError):

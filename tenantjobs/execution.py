@@ -1,56 +1,23 @@
 """The single door: every worker of every queue comes through here with the data that was enqueued.
 
-load and verify, else quarantine
-  -> restored ids { key guards { verdict { session {
-         locate tenant { locate arguments { state guards { hooks { run }}}} complete, commit }}}}
-
-The order is the design. Restoring does no I/O, so every handler knows the tenant's id, even of a tenant that is
-gone; locating is inside the verdict, so that what is gone can be discarded. The way is written once, as a coroutine:
-for a synchronous job nothing in it ever suspends, and it is driven without a loop.
+Load and verify, else quarantine; then one attempt, on a thread or on an event loop, and what came of it is told.
 """
 
 from __future__ import annotations
 
 import logging
-from contextlib import AsyncExitStack
 from contextvars import copy_context
-from datetime import timedelta
 from importlib import import_module
-from typing import Any, Protocol
 
-import msgspec
-
-from tenantjobs import adapter, clock, definition, faults, sentinel
-from tenantjobs.arguments import thaw
+from tenantjobs import adapter, definition, reporting, signing
+from tenantjobs.attempt import Attempt, Delivery
 from tenantjobs.colours import Awaiting, Blocking, Colour, asyncio, drive
-from tenantjobs.completing import AlreadyDone, Completion
-from tenantjobs.current import Current, Snapshot
 from tenantjobs.definition import Definition
-from tenantjobs.enqueuing import refuse_foreign, require_scope, system_scope
 from tenantjobs.envelope import Envelope
-from tenantjobs.errors import EnvelopeError, KeyTaken, LeaseLost, UnknownJob
-from tenantjobs.keyed import Key, behind_key, ledger_for
+from tenantjobs.errors import EnvelopeError, UnknownJob
 from tenantjobs.outcome import Discarded, Failed, Finished, Outcome, Quarantined, Retried
-from tenantjobs.policies import after_perform, around_perform, before_perform, guard
-from tenantjobs.running import JobContext, running
-from tenantjobs.verdict import verdict
 
 logger = logging.getLogger("tenantjobs.execution")
-
-REPLAYED = "it was delivered again, and its effect is there already"
-KEY_RETRY = 5.0  # seconds until a job asks again for a key that another one holds
-
-
-class Delivery(Protocol):
-    """What a worker knows beyond the data; as a text, which job it is."""
-
-    def verify(self, envelope: Envelope) -> None:
-        """``EnvelopeError`` if it is not the envelope that was to come: another job's, or another tenant's."""
-        ...
-
-    def lost(self) -> bool:
-        """True once another worker may own the job: its work is rolled back then."""
-        ...
 
 
 def perform(data: bytes | str) -> object:
@@ -105,128 +72,15 @@ async def aexecute(data: bytes | str, delivery: Delivery | None = None) -> Outco
 
 
 async def _attempt(envelope: Envelope, job: Definition, io: Colour, delivery: Delivery | None) -> Outcome:
-    charged = msgspec.structs.replace(envelope, attempt=envelope.attempt + 1)
-    context = _job_context(charged)
-    with sentinel.performing(context), Current.restored(_snapshot(envelope, job)), running(context):
-        outcome: Outcome
-        try:
-            outcome = await _behind_its_key(charged, job, io, delivery)
-        except KeyTaken:
-            outcome = _uncharged(charged, KEY_RETRY)
-        except AlreadyDone:
-            outcome = Finished(note=REPLAYED)
-        except BaseException as error:
-            if not io.is_failure(error):
-                raise
-            outcome = await verdict(charged, job, io, error)
-        _log(charged, outcome)
-        return outcome
-
-
-def _snapshot(envelope: Envelope, job: Definition) -> Snapshot:
-    found = envelope.snapshot
-    if job.tenancy == "none" and found.scope == "unset":  # enqueued before the job said that it is for no tenant
-        return system_scope(job, found)
-    return found
-
-
-async def _behind_its_key(envelope: Envelope, job: Definition, io: Colour, delivery: Delivery | None) -> Outcome:
-    policy = job.idempotent
-    if policy is None:
-        return await _work(envelope, job, io, None, delivery)
-    key = Key(ledger_for(f"job {job.name} is @idempotent"), envelope.tenant_id or "", _key(envelope, job))
-    finished = await behind_key(
-        policy, io, key=key, owner=envelope.id, work=lambda: _work(envelope, job, io, key, delivery)
-    )
-    if finished == "running":
-        return _uncharged(envelope, min(policy.lease, KEY_RETRY))
-    return finished
-
-
-def _uncharged(envelope: Envelope, seconds: float) -> Retried:
-    """Nothing has been attempted: the job comes back, and its attempt is not charged."""
-    again = msgspec.structs.replace(envelope, attempt=envelope.attempt - 1)
-    return Retried(again, clock.now() + timedelta(seconds=seconds), note="another one is at work on its key")
-
-
-def _key(envelope: Envelope, job: Definition) -> str:
-    key = envelope.keys.get("idempotent")
-    if key is None:
-        logger.warning("job %s id=%s was enqueued before it was @idempotent: its id is its key", job.name, envelope.id)
-        return f"{job.name}:{envelope.id}"
-    return key
-
-
-async def _work(
-    envelope: Envelope, job: Definition, io: Colour, key: Key | None, delivery: Delivery | None
-) -> Finished:
-    """One transaction: locate, load, run, complete key and job. The exit of the session is the commit."""
-    completion = Completion(envelope, job, io, delivery) if job.transactional else None
-    async with io.session(job) as session:
-        if completion is not None and await completion.is_known(session):
-            finished = Finished(note=REPLAYED)
-            completion = None
-        else:
-            finished = await _run_with_records(envelope, job, io)
-        joined = key is not None and session is not None and await io.settle(session.run(key.complete_within))
-        if delivery is not None and delivery.lost():
-            raise LeaseLost(f"job {job.name} id={envelope.id} belongs to another worker by now")
-        if completion is not None:
-            completion.with_commit(session, finished)
-        faults.point("before_commit")
-    faults.point("after_commit")
-    if key is not None and not joined:
-        await io.blocking(key.complete)
-    return finished if completion is None else completion.settled(finished)
-
-
-async def _run_with_records(envelope: Envelope, job: Definition, io: Colour) -> Finished:
-    await _locate_tenant(envelope, job, io)
-    args, kwargs = await _load(envelope, job, io)
-    faults.point("after_load")
-    return await run(job, args, kwargs, io)
-
-
-async def run(job: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], io: Colour) -> Finished:
-    """The state guards, the hooks and the job itself."""
-    given = (*job.leading(), *args)
-    for policy in job.policies(guard):
-        if not await io.call(policy.function, *given, **kwargs):
-            return Finished(note="its guard said no")
-    for before in job.policies(before_perform):
-        await io.call(before.function, *given, **kwargs)
-    value = None  # a hook around the job may take its error for itself
-    async with AsyncExitStack() as stack:
-        for around in job.policies(around_perform):
-            await stack.enter_async_context(io.around(around.function, *given, **kwargs))
-        faults.point("before_effect")
-        value = await io.call(job.function, *given, **kwargs)
-        faults.point("after_effect")
-    for after in reversed(job.policies(after_perform)):
-        await io.call(after.function, *given, **kwargs)
-    return Finished(value)
-
-
-async def _locate_tenant(envelope: Envelope, job: Definition, io: Colour) -> None:
-    if envelope.snapshot.scope == "unset":
-        require_scope(job, "performed")
-    if envelope.tenant_id is not None:
-        await io.locate_tenant()
-    await io.load_attributes()
-
-
-async def _load(envelope: Envelope, job: Definition, io: Colour) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    thawed = thaw(envelope.arguments, job.types)
-    records = {}
-    for reference in thawed.references:
-        record = await io.locate(reference)
-        refuse_foreign(job, record, envelope.tenant_id)
-        records[reference] = record
-    return thawed.fill(records)
+    attempt = Attempt(envelope, job, io, delivery)
+    outcome = await attempt.outcome()
+    _log(attempt.envelope, outcome)
+    return outcome
 
 
 def _known(data: bytes | str, delivery: Delivery | None) -> tuple[Envelope, Definition]:
     envelope = Envelope.decode(data)
+    signing.verify(envelope)
     if delivery is not None:
         delivery.verify(envelope)
     job = definition.lookup(envelope.name)
@@ -242,6 +96,7 @@ def _known(data: bytes | str, delivery: Delivery | None) -> tuple[Envelope, Defi
 
 def _quarantined(error: EnvelopeError, delivery: Delivery | None) -> Quarantined:
     logger.error("quarantined %s: %s", "a message" if delivery is None else delivery, error)
+    reporting.tell(error, handled=False)
     return Quarantined(error)
 
 
@@ -249,19 +104,6 @@ def _value(outcome: Outcome) -> object:
     if isinstance(outcome, Failed | Quarantined):
         raise outcome.error
     return outcome.value if isinstance(outcome, Finished) else None
-
-
-def _job_context(envelope: Envelope) -> JobContext:
-    return JobContext(
-        id=envelope.id,
-        name=envelope.name,
-        attempt=envelope.attempt,
-        queue=envelope.queue,
-        priority=envelope.priority,
-        enqueued_at=envelope.enqueued_at,
-        due_at=envelope.due_at,
-        tenant_id=envelope.tenant_id,
-    )
 
 
 def _log(envelope: Envelope, outcome: Outcome) -> None:
@@ -273,7 +115,7 @@ def _log(envelope: Envelope, outcome: Outcome) -> None:
         case Finished(note=None):
             logger.info("performed %s", job)
         case Finished(note=note):
-            logger.info("skipped %s: %s", job, note)
+            logger.info("finished %s: %s", job, note)
         case Retried(due_at=due_at, error=error, note=note):
             logger.info("retried %s at %s: %s", job, due_at.isoformat(), note or repr(error))
         case Discarded(reason=reason, error=error):

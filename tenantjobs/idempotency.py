@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Literal, Protocol
 
 import msgspec
 
+from tenantjobs import adapter, runtime
+from tenantjobs.adapter import HasLedger
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.policies import Policy
 
@@ -58,6 +61,19 @@ class Ledger(Protocol):
     def joins(self, connection: object) -> bool: ...
 
 
+def ledger_for(what: str) -> Ledger:
+    """The ledger of the configured adapter; ``ConfigurationError`` naming ``what`` wants it, if there is none."""
+    configured = adapter.configured()
+    if not isinstance(configured, HasLedger) and runtime.settings().sections.get("db"):
+        configured = adapter.built("db")  # the queue is elsewhere, and the ledger in the database
+    if isinstance(configured, HasLedger):
+        return configured.ledger
+    raise ConfigurationError(
+        f"{what}, and the adapter {type(configured).__name__} has no ledger to keep its key in: configure "
+        f"adapter = 'db', or a database for the ledger in [db], or do without the key"
+    )
+
+
 class idempotent(Policy):
     """Have the effect of the job once for each ``key`` and tenant.
 
@@ -82,12 +98,20 @@ class idempotent(Policy):
             raise ConfigurationError(f"idempotent(key={key!r}): a callable of the job's own parameters is wanted")
         check_on_running("idempotent", on_running)
         self.key = key
-        self.ttl = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
+        self.ttl = None if ttl is None else seconds_of("idempotent", "ttl", ttl)
         self.on_running: OnRunning = on_running
-        self.lease = lease.total_seconds() if isinstance(lease, timedelta) else float(lease)
+        self.lease = seconds_of("idempotent", "lease", lease)
 
 
 def check_on_running(what: str, on_running: object) -> None:
     """``ConfigurationError`` for a way to meet another holder of a key that there is not."""
     if on_running not in ("skip", "wait", "retry"):
         raise ConfigurationError(f"{what}(on_running={on_running!r}): 'skip', 'wait' or 'retry' is wanted")
+
+
+def seconds_of(what: str, option: str, duration: object) -> float:
+    """A duration in seconds; ``ConfigurationError`` for what is none, or is not above 0."""
+    seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+        raise ConfigurationError(f"{what}({option}={duration!r}): seconds above 0, or such a timedelta, are wanted")
+    return float(seconds)

@@ -8,6 +8,7 @@ import msgspec
 
 from tenantjobs.adapter import Capabilities
 from tenantjobs.envelope import Envelope
+from tenantjobs.errors import PartlyEnqueued
 from tenantjobs.execution import execute
 from tenantjobs.outcome import Failed, Quarantined, Retried
 
@@ -15,7 +16,8 @@ from tenantjobs.outcome import Failed, Quarantined, Retried
 class InlineAdapter:
     """Performs at the call, or right after the commit, through the same dump and load as every queue.
 
-    A retry follows at once: there is nobody to wait for. What the job raises in the end reaches the caller.
+    A retry follows at once: there is nobody to wait for. What the job raises in the end reaches the caller, or after
+    a commit its handle: the data is committed already.
     """
 
     class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,20 +34,21 @@ class InlineAdapter:
         while isinstance(outcome, Retried):
             outcome = execute(outcome.envelope.encode())
         if isinstance(outcome, Failed | Quarantined):
+            if not isinstance(outcome.error, Exception):
+                # A job that exits has failed, here as on any queue: who enqueued it goes on.
+                raise RuntimeError(f"job {envelope.name} ended by {outcome.error!r}") from outcome.error
             raise outcome.error
 
     def enqueue_all(self, envelopes: Sequence[Envelope]) -> None:
-        """Perform all of them. What one raises keeps no other from its turn, and is raised at the end."""
-        errors: list[BaseException] = []
+        """Perform all of them: what one raises keeps no other from its turn."""
+        errors: dict[str, Exception] = {}
         for envelope in envelopes:
             try:
                 self.enqueue(envelope)
             except Exception as error:
-                errors.append(error)
-        if len(errors) > 1:
-            raise BaseExceptionGroup(f"{len(errors)} of {len(envelopes)} jobs failed", errors)
+                errors[envelope.id] = error
         if errors:
-            raise errors[0]
+            raise PartlyEnqueued(errors)
 
     def drain(self) -> int:
         """Nothing waits here."""

@@ -9,6 +9,7 @@ from inspect import isfunction
 from typing import Any, ClassVar, Generic, NoReturn, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from tenantjobs import enqueuing, performing, spelling
+from tenantjobs.current import Current
 from tenantjobs.definition import (
     Definition,
     JobOptions,
@@ -18,18 +19,19 @@ from tenantjobs.definition import (
     refuse_unknown,
     register,
 )
-from tenantjobs.enqueuing import NO_OPTIONS, Call, Options
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.handle import Handle
+from tenantjobs.message import Call
+from tenantjobs.options import NO_OPTIONS, Options, options
 from tenantjobs.policies import Policy, attach, own
 
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
-NOT_YET = ("timeout",)
+_CHOOSERS = ("choose_queue", "choose_priority")
 # "name" is too short to be told from a user's own `fname` or `rename`.
-_ATTRIBUTES = (*(JobOptions.__annotations__.keys() - {"name"}), *NOT_YET)
+_ATTRIBUTES = tuple(JobOptions.__annotations__.keys() - {"name"})
 
 
 class Performs(Protocol[P, R_co]):
@@ -42,8 +44,9 @@ class Job:
     """Base of jobs written as classes: declare options as attributes and write ``perform``.
 
     Each attempt gets an instance of its own. ``queue``, ``priority`` (lower runs sooner), ``tenancy``, ``session``,
-    ``transactional`` (its completion commits with its work) and ``enqueue_after_commit`` are inherited; ``name`` and
-    ``aliases`` belong to the class that declares them.
+    ``transactional`` (its completion commits with its work), ``enqueue_after_commit`` and ``timeout`` (seconds or a
+    timedelta, for one attempt) are inherited; ``name`` and ``aliases`` belong to the class that declares them. Methods
+    ``choose_queue`` and ``choose_priority`` take the arguments; None leaves it to the attribute.
     """
 
     queue: ClassVar[str] = "default"
@@ -52,6 +55,7 @@ class Job:
     session: ClassVar[bool] = True
     transactional: ClassVar[bool] = False
     enqueue_after_commit: ClassVar[bool] = True
+    timeout: ClassVar[float | timedelta | None] = None
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
     policies: ClassVar[Sequence[Policy]] = ()
@@ -60,9 +64,6 @@ class Job:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for option in NOT_YET:
-            if option in cls.__dict__:
-                raise ConfigurationError(f"job {cls.__qualname__}: {option} is not supported yet; leave it out")
         _refuse_misspelt(cls)
         attach(cls, cls.__dict__.get("policies", ()))
         if cls.perform is not Job.perform:
@@ -106,7 +107,7 @@ class Job:
         priority: int | None = None,
     ) -> Configured[P, R]:
         """The job with options for one call: when, on which queue, how urgent (lower runs sooner)."""
-        chosen = enqueuing.options(wait=wait, wait_until=wait_until, queue=queue, priority=priority)
+        chosen = options(wait=wait, wait_until=wait_until, queue=queue, priority=priority)
         return Configured(definition_of(cls), chosen)
 
 
@@ -157,7 +158,7 @@ class JobFunction(Generic[P, R]):
         priority: int | None = None,
     ) -> Configured[P, R]:
         """The job with options for one call: when, on which queue, how urgent (lower runs sooner)."""
-        chosen = enqueuing.options(wait=wait, wait_until=wait_until, queue=queue, priority=priority)
+        chosen = options(wait=wait, wait_until=wait_until, queue=queue, priority=priority)
         return Configured(self.__definition__, chosen)
 
     def __repr__(self) -> str:
@@ -200,8 +201,7 @@ def job(**options: Unpack[JobOptions]) -> Callable[[Callable[P, R]], JobFunction
 def job(function: Callable[..., Any] | None = None, /, **given: Any) -> Any:
     """Make a function, sync or async, a job. ``policies`` may also be stacked as decorators."""
     refuse_unknown(given, JobOptions.__annotations__, "@job")
-    options = dict(given)
-    name, policies = options.pop("name", None), options.pop("policies", ())
+    name, policies = given.pop("name", None), given.pop("policies", ())
 
     def decorate(function: Callable[..., Any]) -> JobFunction[..., Any]:
         _refuse_no_function(function)
@@ -214,7 +214,7 @@ def job(function: Callable[..., Any] | None = None, /, **given: Any) -> Any:
                 function=function,
                 parameters=function,
                 levels=lambda: [own(function)],
-                **options,
+                **given,
             ),
         )
 
@@ -247,7 +247,8 @@ def bound_call(
         definition.signature.bind(*args, **kwargs)
     except TypeError as error:
         raise TypeError(f"job {definition.name}: {error}") from None
-    return Call(definition, args, kwargs, options)
+    made_in = Current.capture()
+    return Call(definition, args, kwargs, options, made_in if made_in.scope != "unset" else None)
 
 
 def _checked(calls: Iterable[Call]) -> list[Call]:
@@ -261,6 +262,11 @@ def _checked(calls: Iterable[Call]) -> list[Call]:
 
 
 def _refuse_no_function(function: Any) -> None:
+    if isinstance(function, Policy):
+        name = type(function).__name__
+        raise ConfigurationError(
+            f"{name} stands under @job without brackets, and has taken the function for its own: write @{name}(...)"
+        )
     if isinstance(function, type):
         raise ConfigurationError(f"@job decorates functions, not the class {function.__qualname__}: subclass Job")
     if isinstance(function, classmethod | staticmethod) or not callable(function):
@@ -271,10 +277,11 @@ def _refuse_no_function(function: Any) -> None:
             f"function around it"
         )
     outer, _, _ = function.__qualname__.rpartition(".")
-    if outer and not outer.endswith("<locals>") and next(iter(inspect.signature(function).parameters), "") == "self":
+    first = next(iter(inspect.signature(function).parameters), "")
+    if outer and not outer.endswith("<locals>") and first in ("self", "cls"):
         raise ConfigurationError(
-            f"@job on the method {function.__qualname__} would lose its self: decorate methods of models with @later, "
-            f"or write a Job class"
+            f"@job on the method {function.__qualname__} would lose its {first}: decorate methods of models with "
+            f"@later, or write a Job class"
         )
 
 
@@ -283,7 +290,7 @@ def _refuse_misspelt(cls: type[Job]) -> None:
         if attribute.startswith("_") or attribute in _ATTRIBUTES or attribute.removesuffix("s") in _ATTRIBUTES:
             continue  # a plural is a name of the user's own
         # A method may be called anything, but what looks like one of ours would never be asked.
-        like = spelling.nearest(attribute, ("choose_queue",) if isfunction(value) else _ATTRIBUTES, cutoff=0.8)
+        like = spelling.nearest(attribute, _CHOOSERS if isfunction(value) else _ATTRIBUTES, cutoff=0.8)
         if like and not hasattr(Job, attribute):
             raise ConfigurationError(
                 f"job {cls.__qualname__}: {attribute} is not an option; did you mean {like}? An attribute of your own "
@@ -303,6 +310,7 @@ def _definition_of_class(cls: type[Job]) -> Definition:
         function=lambda job, /, *args, **kwargs: job.perform(*args, **kwargs),
         parameters=cls.perform,
         leading=lambda: (cls(),),
+        has_object=True,
         levels=lambda: [_declared_by(base) for base in cls.__mro__],
         aliases=cls.__dict__.get("aliases", ()),
         queue=cls.queue,
@@ -312,4 +320,6 @@ def _definition_of_class(cls: type[Job]) -> Definition:
         transactional=cls.transactional,
         enqueue_after_commit=cls.enqueue_after_commit,
         choose_queue=getattr(cls, "choose_queue", None),
+        choose_priority=getattr(cls, "choose_priority", None),
+        timeout=cls.timeout,
     )

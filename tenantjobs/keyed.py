@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
-from tenantjobs import adapter, runtime, transaction
-from tenantjobs.adapter import Capabilities, HasLedger
+from tenantjobs import transaction
+from tenantjobs.adapter import Capabilities
 from tenantjobs.colours import Colour
-from tenantjobs.errors import ConfigurationError, LeaseLost
+from tenantjobs.errors import LeaseLost
 from tenantjobs.idempotency import Claim, Ledger, OnRunning, idempotent
 from tenantjobs.outcome import Finished
 
@@ -97,19 +97,6 @@ async def behind_key(
     except BaseException:
         await key.release(io)
         raise
-
-
-def ledger_for(what: str) -> Ledger:
-    """The ledger of the configured adapter; ``ConfigurationError`` naming ``what`` wants it, if there is none."""
-    configured = adapter.configured()
-    if not isinstance(configured, HasLedger) and runtime.settings().sections.get("db"):
-        configured = adapter.built("db")  # the queue is elsewhere, and the ledger in the database
-    if isinstance(configured, HasLedger):
-        return configured.ledger
-    raise ConfigurationError(
-        f"{what}, and the adapter {type(configured).__name__} has no ledger to keep its key in: configure "
-        f"adapter = 'db', or a database for the ledger in [db], or do without the key"
-    )
 
 
 class _Mark:

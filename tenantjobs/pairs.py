@@ -8,9 +8,10 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from tenantjobs import enqueuing, performing
 from tenantjobs.definition import Definition
-from tenantjobs.enqueuing import NO_OPTIONS, Call, Options
 from tenantjobs.handle import Handle
 from tenantjobs.jobs import bound_call
+from tenantjobs.message import Call
+from tenantjobs.options import NO_OPTIONS, Options, options
 
 C = TypeVar("C")
 S = TypeVar("S")
@@ -42,6 +43,16 @@ class Pair:
             return definition, ()
         return definition, None if record is None else (record,)
 
+    def of(self, record: object, owner: type) -> Definition:
+        """The job for a record that was passed: that of its own class. TypeError if it is none of ``owner``."""
+        if not isinstance(record, owner):
+            raise TypeError(
+                f"job {self.method.definition_for(owner).name}: the record comes first, and {record!r:.80} is no "
+                f"{owner.__qualname__}"
+            )
+        found: Bound = getattr(record, f"{self.__attach_to__.__name__}_later")
+        return found.__definition__
+
 
 class Later(Pair, Generic[S, P, R]):
     """``record.deliver_later(...)``, ``.set(...)(...)``, and ``Model.deliver_later.all(records)``."""
@@ -55,7 +66,7 @@ class Later(Pair, Generic[S, P, R]):
     def __get__(self, record: S, owner: type[Any]) -> BoundLater[P]: ...
     def __get__(self, record: Any, owner: type[Any]) -> Any:
         definition, first = self.bound(record, owner)
-        return UnboundLater(definition) if first is None else BoundLater(definition, first)
+        return UnboundLater(definition, self, owner) if first is None else BoundLater(definition, first)
 
 
 class ClassLater(Pair):
@@ -71,7 +82,7 @@ class ALater(Pair):
 
     def __get__(self, record: Any, owner: type[Any]) -> Any:
         definition, first = self.bound(record, owner)
-        return AUnboundLater(definition) if first is None else ABoundLater(definition, first)
+        return AUnboundLater(definition, self, owner) if first is None else ABoundLater(definition, first)
 
 
 class Now(Pair):
@@ -81,7 +92,9 @@ class Now(Pair):
         definition, first = self.bound(record, owner)
 
         def perform_now(*args: Any, **kwargs: Any) -> Any:
-            return performing.perform_now(Call(definition, (*(first or ()), *args), kwargs))
+            given = args if first is None else (*first, *args)
+            job = self.of(given[0], owner) if first is None and given else definition
+            return performing.perform_now(Call(job, given, kwargs))
 
         return perform_now
 
@@ -125,8 +138,8 @@ class BoundLater(Bound, Generic[P]):
         queue: str | None = None,
         priority: int | None = None,
     ) -> BoundLater[P]:
-        """The same with options for one call."""
-        chosen = enqueuing.options(wait=wait, wait_until=wait_until, queue=queue, priority=priority)
+        """The same with options for one call; those of an earlier ``set(...)`` stay."""
+        chosen = options(self._options, wait=wait, wait_until=wait_until, queue=queue, priority=priority)
         return BoundLater(self.__definition__, self._first, chosen)
 
 
@@ -138,24 +151,26 @@ class ABoundLater(Bound):
     def __call__(self, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Handle]:
         return enqueuing.aenqueue(self._call(args, kwargs))
 
-    def set(self, /, **options: Any) -> ABoundLater:
-        return ABoundLater(self.__definition__, self._first, enqueuing.options(**options))
+    def set(self, /, **given: Any) -> ABoundLater:
+        return ABoundLater(self.__definition__, self._first, options(self._options, **given))
 
 
 class Unbound:
     """A job whose records are still to come."""
 
-    __slots__ = ("__definition__", "_options")
+    __slots__ = ("__definition__", "_options", "_owner", "_pair")
 
-    def __init__(self, definition: Definition, options: Options = NO_OPTIONS) -> None:
+    def __init__(self, definition: Definition, pair: Pair, owner: type, options: Options = NO_OPTIONS) -> None:
         self.__definition__ = definition
+        self._pair = pair
+        self._owner = owner
         self._options = options
 
-    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-        return Call(self.__definition__, args, kwargs, self._options)
+    def _call(self, record: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        return Call(self._pair.of(record, self._owner), (record, *args), kwargs, self._options)
 
     def _calls(self, records: Iterable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Call]:
-        return [self._call((record, *args), kwargs) for record in records]
+        return [self._call(record, args, kwargs) for record in records]
 
     def __repr__(self) -> str:
         return f"<{self.__definition__.name} to be enqueued>"
@@ -168,11 +183,11 @@ class UnboundLater(Unbound, Generic[S, P]):
 
     def __call__(self, record: S, /, *args: P.args, **kwargs: P.kwargs) -> Handle:
         """Enqueue the method for ``record``."""
-        return enqueuing.enqueue(self._call((record, *args), kwargs))
+        return enqueuing.enqueue(self._call(record, args, kwargs))
 
     def call(self, record: S, /, *args: P.args, **kwargs: P.kwargs) -> Call:
         """The method for ``record``, for ``perform_all_later``."""
-        return bound_call(self.__definition__, (record, *args), kwargs, self._options)
+        return bound_call(self._pair.of(record, self._owner), (record, *args), kwargs, self._options)
 
     def all(self, records: Iterable[S], /, *args: P.args, **kwargs: P.kwargs) -> list[Handle]:
         """Enqueue the method for every record, in one round trip where the adapter can."""
@@ -192,8 +207,8 @@ class UnboundLater(Unbound, Generic[S, P]):
         priority: int | None = None,
     ) -> UnboundLater[S, P]:
         """The same with options for what is enqueued by it."""
-        chosen = enqueuing.options(wait=wait, wait_until=wait_until, queue=queue, priority=priority)
-        return UnboundLater(self.__definition__, chosen)
+        chosen = options(self._options, wait=wait, wait_until=wait_until, queue=queue, priority=priority)
+        return UnboundLater(self.__definition__, self._pair, self._owner, chosen)
 
 
 class AUnboundLater(Unbound):
@@ -202,10 +217,10 @@ class AUnboundLater(Unbound):
     __slots__ = ()
 
     def __call__(self, record: Any, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Handle]:
-        return enqueuing.aenqueue(self._call((record, *args), kwargs))
+        return enqueuing.aenqueue(self._call(record, args, kwargs))
 
     def all(self, records: Iterable[Any], /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, list[Handle]]:
         return enqueuing.aenqueue_all(self._calls(records, args, kwargs))
 
-    def set(self, /, **options: Any) -> AUnboundLater:
-        return AUnboundLater(self.__definition__, enqueuing.options(**options))
+    def set(self, /, **given: Any) -> AUnboundLater:
+        return AUnboundLater(self.__definition__, self._pair, self._owner, options(self._options, **given))

@@ -8,17 +8,22 @@ from contextlib import nullcontext
 from contextvars import Context, copy_context
 from typing import Any
 
+from tenantjobs import clock
 from tenantjobs.arguments import freeze
+from tenantjobs.body import in_time, run
 from tenantjobs.colours import Awaiting, Blocking, Colour, asyncio, drive
 from tenantjobs.current import Current
-from tenantjobs.enqueuing import Call, keys, refuse_foreign, require_scope
+from tenantjobs.definition import Definition
+from tenantjobs.envelope import new_id
 from tenantjobs.errors import DuplicateJob
-from tenantjobs.execution import run
-from tenantjobs.idempotency import idempotent
-from tenantjobs.keyed import Key, behind_key, ledger_for
+from tenantjobs.handlers import discard_on
+from tenantjobs.idempotency import idempotent, ledger_for
+from tenantjobs.keyed import Key, behind_key
+from tenantjobs.keying import keys
+from tenantjobs.message import Call
 from tenantjobs.outcome import Finished
-from tenantjobs.policies import discard_on
-from tenantjobs.running import running
+from tenantjobs.running import JobContext, running
+from tenantjobs.tenancy import refuse_foreign, require_scope
 from tenantjobs.verdict import give_up
 
 
@@ -50,13 +55,14 @@ async def _perform(call: Call, io: Colour) -> Any:
             require_scope(job, "performed")
         for record in _values([*call.args, *call.kwargs.values()]):
             refuse_foreign(job, record, Current.tenant_id)
+        leading = job.leading()
         try:
-            return (await _behind_its_key(call, io)).value
+            return (await _behind_its_key(call, leading, io)).value
         except BaseException as error:
             policy = job.handler(error) if io.is_failure(error) else None
             if not isinstance(policy, discard_on):
                 raise
-            await give_up(job, io, error, policy)
+            await give_up(job, io, error, policy, leading[0] if job.has_object else _context(job))
             return None
 
 
@@ -71,17 +77,21 @@ def _values(value: object) -> Iterator[object]:
         yield value
 
 
-async def _behind_its_key(call: Call, io: Colour) -> Finished:
+async def _behind_its_key(call: Call, leading: tuple[Any, ...], io: Colour) -> Finished:
     job = call.definition
+
+    async def body() -> Finished:
+        return await run(job, (*leading, *call.args), call.kwargs, io)
+
     policy = job.idempotent
     if policy is None:
-        return await run(job, call.args, call.kwargs, io)
+        return await in_time(job, io, body)
 
-    name = _key(call, policy)
+    name = _key(call, (*leading, *call.args), policy)
     key = Key(ledger_for(f"job {job.name} is @idempotent"), Current.tenant_id or "", name, joining=True)
 
     async def work() -> Finished:
-        finished = await run(job, call.args, call.kwargs, io)
+        finished = await in_time(job, io, body)
         await key.complete_with_caller(io)
         return finished
 
@@ -92,9 +102,23 @@ async def _behind_its_key(call: Call, io: Colour) -> Finished:
     return finished
 
 
-def _key(call: Call, policy: idempotent) -> str:
+def _key(call: Call, given: tuple[Any, ...], policy: idempotent) -> str:
     job = call.definition
     arguments = (
         b"" if policy.key else freeze(job.signature, call.args, call.kwargs, job=job.name, types=job.types).seal()
     )
-    return keys(call, arguments)["idempotent"]
+    return keys(job, given, call.kwargs, arguments)["idempotent"]
+
+
+def _context(job: Definition) -> JobContext:
+    """What a handler is told of a function or a method that was never enqueued."""
+    return JobContext(
+        id=new_id(),
+        name=job.name,
+        attempt=1,
+        queue=job.queue,
+        priority=job.priority,
+        enqueued_at=clock.now(),
+        due_at=None,
+        tenant_id=Current.tenant_id,
+    )

@@ -5,9 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import NoReturn
 
 import msgspec
+
+from tenantjobs.errors import ConfigurationError, Interruption
+from tenantjobs.options import Options, options
+
+
+class RetryAsked(Interruption):
+    """The job asked for another attempt: this one ends here. Not to be caught on the way."""
+
+    def __init__(self, chosen: Options) -> None:
+        super().__init__("the job asked for another attempt")
+        self.options = chosen
 
 
 class JobContext(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +33,27 @@ class JobContext(msgspec.Struct, frozen=True, kw_only=True):
     enqueued_at: datetime
     due_at: datetime | None
     tenant_id: str | None
+
+    def retry(
+        self,
+        *,
+        wait: float | timedelta | None = None,
+        wait_until: datetime | None = None,
+        queue: str | None = None,
+        priority: int | None = None,
+    ) -> NoReturn:
+        """End this attempt here, roll its session back, and perform the job again: at once, or when it is said.
+
+        It counts as an attempt, and against the ``attempts`` of no declaration. In a handler it is what becomes of the
+        job; what the handler has written is committed.
+        """
+        chosen = options(wait=wait, wait_until=wait_until, queue=queue, priority=priority)
+        if current_job() is not self:
+            raise ConfigurationError(
+                f"job {self.name} id={self.id} asks for another attempt where it is not performed: only a job that a "
+                f"worker performs has one, from its own code and its handlers"
+            )
+        raise RetryAsked(chosen)
 
 
 _running: ContextVar[JobContext | None] = ContextVar("tenantjobs_job", default=None)

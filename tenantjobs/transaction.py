@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from inspect import iscoroutine, iscoroutinefunction
-from typing import Protocol, TypeVar
+from inspect import iscoroutine, iscoroutinefunction, isfunction
+from types import FunctionType
+from typing import Any, Protocol, TypeVar
 
-from tenantjobs.adapter import Adapter, JoinsTransaction
+from tenantjobs.adapter import Adapter, JoinsTransaction, enqueue_each
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError, EnqueueError
 
@@ -102,10 +103,12 @@ class Work(Protocol):
     """Opens the session of an attempt: committed on a clean exit, rolled back on any BaseException, always closed.
 
     ``kept_for`` names a job whose work commits together with what is done for it: it may not end the transaction.
+    ``without`` is for a job that wants none: it does not see the session of a job that it is performed in, either.
     """
 
     def session(self, *, kept_for: str | None = None) -> AbstractContextManager[WorkScope]: ...
     def asession(self, *, kept_for: str | None = None) -> AbstractAsyncContextManager[AsyncWorkScope]: ...
+    def without(self) -> AbstractContextManager[None]: ...
 
 
 _transactions: Transactions | None = None
@@ -148,8 +151,14 @@ def on_commit(callback: Callable[[], object]) -> None:
     """Call ``callback`` after the open transaction of this context has committed, or now if there is none.
 
     A rollback drops it. What it raises is logged and reaches nobody: the data is committed already. An async function
-    is a ``ConfigurationError``: where a commit ends there is nobody to await it.
+    is a ``ConfigurationError``: where a commit ends there is nobody to await it. So is what cannot be called as it is.
     """
+    given: Any = callback  # whatever it was declared as, it is looked at
+    if not callable(given) or (isfunction(given) and _wanted(given) > 0):
+        raise ConfigurationError(
+            f"on_commit({callback!r:.120}): it is called without arguments: give it a function that takes none, as in "
+            f"on_commit(lambda: announce(order_id))"
+        )
     if iscoroutinefunction(callback) or iscoroutinefunction(getattr(callback, "__call__", None)):  # noqa: B004
         raise ConfigurationError(f"on_commit({callback!r:.120}): {NEVER_AWAITED}")
     if not defer(callback):
@@ -167,6 +176,11 @@ def call(callback: Callable[[], object]) -> None:
     if iscoroutine(result):
         result.close()
         raise ConfigurationError(f"the callback of on_commit {callback!r:.120} made a coroutine: {NEVER_AWAITED}")
+
+
+def _wanted(function: FunctionType) -> int:
+    """How many arguments it insists on; cheaper than its signature."""
+    return function.__code__.co_argcount - len(function.__defaults__ or ())
 
 
 def refuse_obstacle(name: str, adapter: Adapter) -> None:
@@ -191,11 +205,13 @@ def send(held: Sequence[Held], adapter: Adapter) -> None:
             job.failed(error)
     if not ready:
         return
+    envelopes = [envelope for _, envelope in ready]
     try:
-        adapter.enqueue_all([envelope for _, envelope in ready])
+        errors = enqueue_each(adapter, envelopes)
     except Exception as error:
-        for job, _ in ready:
-            job.failed(error)
-    else:
-        for job, _ in ready:
+        errors = {envelope.id: error for envelope in envelopes}
+    for job, envelope in ready:
+        if envelope.id in errors:
+            job.failed(errors[envelope.id])
+        else:
             job.sent()

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import URL, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
 POSTGRES = os.environ.get("TENANTJOBS_TEST_POSTGRES", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
 MARIADB = os.environ.get("TENANTJOBS_TEST_MARIADB", "mysql+pymysql://root@127.0.0.1:3306")
+AMQP = os.environ.get("TENANTJOBS_TEST_AMQP", "amqp://guest:guest@127.0.0.1:5672/")
+REDIS = os.environ.get("TENANTJOBS_TEST_REDIS", "redis://127.0.0.1:6379/0")
+BROKERS = {"RabbitMQ": AMQP, "Redis": REDIS}
 REQUIRED = os.environ.get("TENANTJOBS_REQUIRE_SERVICES") == "1"
 
 
@@ -26,21 +30,21 @@ def missing(service: str, how: str) -> None:
     pytest.skip(message)
 
 
-@contextmanager
-def database_urls(kind: str, folder: Path) -> Iterator[str]:
-    """The URL of an empty database of this kind, gone afterwards."""
-    if kind == "sqlite":
-        yield f"sqlite:///{folder / 'test.db'}"
-    else:
-        with fresh_postgres() as url:
-            yield url
+def require(broker: str) -> None:
+    """Skip this test, or fail it where services are required, if RabbitMQ, or Redis, cannot be reached."""
+    variable, port = {"RabbitMQ": ("TENANTJOBS_TEST_AMQP", 5672), "Redis": ("TENANTJOBS_TEST_REDIS", 6379)}[broker]
+    server = urlsplit(BROKERS[broker])
+    try:
+        socket.create_connection((server.hostname or "127.0.0.1", server.port or port), timeout=2).close()
+    except OSError as error:
+        missing(broker, f"start it, or say where it is in {variable} ({error})")
 
 
 @contextmanager
-def fresh_postgres() -> Iterator[str]:
-    """A new database on the PostgreSQL server."""
+def fresh_postgres(where: str | URL = POSTGRES) -> Iterator[str]:
+    """A new database on the PostgreSQL server, or on another one."""
     name = f"tj_test_{uuid.uuid4().hex[:12]}"
-    server = create_engine(POSTGRES, isolation_level="AUTOCOMMIT")
+    server = create_engine(where, isolation_level="AUTOCOMMIT")
     try:
         with server.connect() as connection:
             connection.execute(text(f"CREATE DATABASE {name}"))
@@ -48,11 +52,22 @@ def fresh_postgres() -> Iterator[str]:
         server.dispose()
         missing("PostgreSQL", f"start it, or say where it is in TENANTJOBS_TEST_POSTGRES ({error.orig})")
     try:
-        yield make_url(POSTGRES).set(database=name).render_as_string(hide_password=False)
+        yield make_url(where).set(database=name).render_as_string(hide_password=False)
     finally:
         with server.connect() as connection:
             connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
         server.dispose()
+
+
+def empty_postgres(url: str) -> None:
+    """Drop what is in the database, whoever uses it: cheap, where a new database costs the server a checkpoint."""
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        connection.execute(text(f"SELECT pg_terminate_backend(pid) {others}"))
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+    engine.dispose()
 
 
 @contextmanager

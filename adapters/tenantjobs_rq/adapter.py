@@ -11,6 +11,7 @@ from tenantjobs import definition
 from tenantjobs.adapter import Capabilities, WorkOptions
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError
+from tenantjobs.options import queue_name
 from tenantjobs_rq.draining import drain
 from tenantjobs_rq.pool import Pool
 from tenantjobs_rq.queues import Queues
@@ -84,6 +85,6 @@ class RqAdapter:
     def _served(self, wanted: Sequence[str]) -> list[str]:
         """The names in Redis of these queues; of all that jobs name, or have been in, if all are wanted."""
         if "*" in wanted:
-            declared = {job.queue for job in definition.registry.values()}
-            wanted = sorted({"default", *declared, *self._queues.names()})
+            declared = {queue_name(job.queue) for job in definition.registry.values()}
+            wanted = sorted({queue_name("default"), *declared, *self._queues.names()})
         return [self.settings.prefix + name for name in wanted]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
@@ -16,7 +16,7 @@ from tenantjobs import identity, methods, transaction
 from tenantjobs.current import Current, Snapshot
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.handle import Handle
-from tenantjobs.policies import positionals, required_positionals
+from tenantjobs.parameters import positionals, required_positionals
 from tenantjobs_sqlalchemy import changes, levels, tracking
 from tenantjobs_sqlalchemy.changes import Change, Kind
 from tenantjobs_sqlalchemy.levels import Root
@@ -38,7 +38,8 @@ def after_create_commit(method: F) -> F:
 def after_update_commit(method: F) -> F:
     """The same for each record that was updated and not created in the transaction, if anything differs at its end.
 
-    An old value that had not been loaded is ``sqlalchemy.orm.LoaderCallableStatus.NO_VALUE``.
+    A value that is not known is ``sqlalchemy.orm.LoaderCallableStatus.NO_VALUE``: an old one that had not been loaded,
+    a new one that the database computed.
     """
     declared: F = _declared(method, "update")
     return declared
@@ -99,7 +100,7 @@ def _creates_jobs(owner: type, name: str) -> None:
 
 def _listen(owner: type) -> None:
     """Hear of the records of this class and its subclasses only: a flush of others costs nothing."""
-    # All three, whatever is asked for: a new record that is updated stays a new one, and one that is deleted is none.
+    # All of them, whatever is asked for: a new record that is updated stays a new one, and one that is deleted is none.
     if not any(base in _heard for base in owner.__mro__):
         _heard.add(owner)
         for name, listener in _LISTENERS.items():
@@ -114,26 +115,34 @@ def _added(session: Session, record: object) -> None:
 
 def _inserted(_mapper: object, _connection: object, record: object) -> None:
     snapshot = _state(record).info.pop(_ADDED, None)
-    _note("create", record, snapshot)
+    _note("create", record, changes.created(_state(record)), snapshot)
     _enqueue(record, snapshot)
 
 
+def _will_update(_mapper: object, _connection: object, record: object) -> None:
+    # A value that the database computes is forgotten by the flush, and with it that there was a change.
+    state = _state(record)
+    state.info.pop(_UNSAVED, None)  # of a flush that failed
+    if state.session is not None and state.session.is_modified(record, include_collections=False):
+        state.info[_UNSAVED] = changes.unsaved(state)
+
+
 def _updated(_mapper: object, _connection: object, record: object) -> None:
-    session = _state(record).session
-    if session is not None and session.is_modified(record, include_collections=False):
-        _note("update", record)
+    before = _state(record).info.pop(_UNSAVED, None)
+    if before is not None:
+        _note("update", record, before)
 
 
 def _deleted(_mapper: object, _connection: object, record: object) -> None:
-    _note("destroy", record)
+    _note("destroy", record, {})
 
 
-def _note(kind: Kind, record: object, snapshot: Snapshot | None = None) -> None:
+def _note(kind: Kind, record: object, before: Mapping[str, Any], snapshot: Snapshot | None = None) -> None:
     _root(record)
     cls = type(record)
     if any(_methods(cls, each) for each in _KINDS):
         with _its_transaction(record):
-            transaction.on_commit(Change(kind, _state(record), record, _scope(snapshot, record)))
+            transaction.on_commit(Change(kind, _state(record), record, _scope(snapshot, record), before))
 
 
 def _enqueue(record: object, snapshot: Snapshot | None) -> None:
@@ -191,9 +200,11 @@ def _state(record: object) -> InstanceState[Any]:
 
 
 _ADDED = "tenantjobs_added_in"
+_UNSAVED = "tenantjobs_unsaved"
 _KINDS: tuple[Kind, ...] = ("create", "update", "destroy")
 _LISTENERS: dict[str, Callable[..., None]] = {
     "after_insert": _inserted,
+    "before_update": _will_update,
     "after_update": _updated,
     "after_delete": _deleted,
 }

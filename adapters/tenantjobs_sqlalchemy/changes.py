@@ -20,12 +20,14 @@ NO_VALUE = LoaderCallableStatus.NO_VALUE
 class Change:
     """One flush of one record. It waits for the commit like any callback; a rolled-back savepoint drops it."""
 
-    def __init__(self, kind: Kind, state: InstanceState[Any], record: object, snapshot: Snapshot) -> None:
+    def __init__(
+        self, kind: Kind, state: InstanceState[Any], record: object, snapshot: Snapshot, before: Mapping[str, Any]
+    ) -> None:
         self.kind: Kind = kind
         self.state = state
         self.record = record  # held, since the session holds it weakly once it is flushed
         self.snapshot = snapshot
-        self.changes = {} if kind == "destroy" else dict(_changed(state, new=kind == "create"))
+        self.changes = {name: (old, state.dict.get(name, NO_VALUE)) for name, old in before.items()}
         self.values = {name: state.dict[name] for name in _columns(state) if name in state.dict}
 
     def __call__(self) -> None:
@@ -65,9 +67,11 @@ class Readable:
     def __init__(self, change: Change) -> None:
         self._change = change
         self._filled: list[str] = []
+        self._was_expired = False
 
     def __enter__(self) -> None:
         state = self._change.state
+        self._was_expired = state.expired
         for name, value in self._change.values.items():
             if name not in state.dict:
                 set_committed_value(self._change.record, name, value)
@@ -78,7 +82,8 @@ class Readable:
         unchanged = [name for name in self._filled if name not in state.committed_state]
         session = state.session
         if unchanged and session is not None and state.persistent:
-            session.expire(self._change.record, unchanged)
+            # All of it if it was: session.get() loads a record anew that is expired as a whole.
+            session.expire(self._change.record, None if self._was_expired and not state.modified else unchanged)
 
 
 Methods = Callable[[type, Kind], Iterable[tuple[str, bool]]]
@@ -125,14 +130,14 @@ def _runs(history: list[Change]) -> list[Callback]:
     return [Run(name, last, changes, takes) for name, takes in _methods(type(last.record), kind)]
 
 
-def _changed(state: InstanceState[Any], *, new: bool) -> Iterable[tuple[str, tuple[Any, Any]]]:
-    for name in _columns(state):
-        if new:
-            if name in state.dict:
-                yield name, (None, state.dict[name])
-        elif name in state.committed_state:
-            old = state.committed_state[name]
-            yield name, (old, state.dict.get(name, NO_VALUE))
+def created(state: InstanceState[Any]) -> dict[str, Any]:
+    """What the columns of a record held before it was: nothing."""
+    return {name: None for name in _columns(state) if name in state.dict}
+
+
+def unsaved(state: InstanceState[Any]) -> dict[str, Any]:
+    """What the columns held that a flush is about to change."""
+    return {name: state.committed_state[name] for name in _columns(state) if name in state.committed_state}
 
 
 def _columns(state: InstanceState[Any]) -> Iterable[str]:

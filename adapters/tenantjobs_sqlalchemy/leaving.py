@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import WeakSet
 
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
+from tenantjobs import adapter as adapters
 from tenantjobs import outbox, transaction
 from tenantjobs.adapter import Adapter
 from tenantjobs.errors import EnqueueError
@@ -17,7 +20,7 @@ from tenantjobs.transaction import Held
 from tenantjobs_sqlalchemy import levels
 from tenantjobs_sqlalchemy.changes import settled
 from tenantjobs_sqlalchemy.extension import async_session_of
-from tenantjobs_sqlalchemy.levels import Root, by_adapter, logger, named
+from tenantjobs_sqlalchemy.levels import Root, Waiting, by_adapter, logger, named
 
 UNCONFIRMED = "the commit failed or its answer was lost, so that it is not known whether it took place"
 
@@ -36,6 +39,7 @@ def leave(session: Session, root: Root) -> None:
         level.jobs += jobs
         level.callbacks += callbacks
         return
+    _warn_of_bypass(root, jobs)
     try:
         for adapter, held in by_adapter(jobs):
             _outside(session, transaction.send, held, adapter)
@@ -68,6 +72,22 @@ def warn_of_loss(root: Root) -> None:
         )
 
 
+def _warn_of_bypass(root: Root, jobs: Sequence[Waiting]) -> None:
+    """Say once for each engine that its jobs go past the outbox, which is in another database as far as is known."""
+    box = outbox.configured() if jobs and root.commit_asked else None
+    queued = [job for job, target in jobs if box is not None and target is adapters.configured()]
+    if box is None or not queued or any(box.joins(engine) for engine in root.connections):
+        return
+    for engine in set(root.connections) - set(_bypassing):
+        _bypassing.add(engine)
+        logger.warning(
+            "outbox = true, and %s is sent after the commit without it: the session works with %r, which is not the "
+            "engine that [db] engine names. This is said once",
+            named(queued),
+            engine,
+        )
+
+
 def _publish(held: Sequence[Held], adapter: Adapter) -> None:
     box = outbox.configured()
     if box is not None:
@@ -91,3 +111,6 @@ def _call(callback: Callable[[], object]) -> None:
         transaction.call(callback)
     except Exception:
         logger.exception("a callback of on_commit failed; its transaction is committed: %r", callback)
+
+
+_bypassing: WeakSet[Engine] = WeakSet()

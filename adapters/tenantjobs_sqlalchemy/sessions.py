@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
@@ -12,7 +13,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.transaction import AsyncWorkScope, WorkScope
-from tenantjobs_sqlalchemy import factories, levels
+from tenantjobs_sqlalchemy import factories, levels, writing
 from tenantjobs_sqlalchemy.factories import Colour
 from tenantjobs_sqlalchemy.levels import logger
 
@@ -25,6 +26,8 @@ T = TypeVar("T")
 def current_session() -> Any:
     """The session of the job that is being performed: a ``Session``, or an ``AsyncSession`` in an async job.
 
+    It is committed and closed when the job returns; closing it over what was written is a ``ConfigurationError``.
+
     ``ConfigurationError`` outside of a job, in a job that is declared with ``session=False``, and where no factory
     for the colour of the job is installed.
     """
@@ -32,7 +35,7 @@ def current_session() -> Any:
     if session is None:
         raise ConfigurationError(
             "current_session() is the session of the job that is being performed, and there is none: outside of jobs, "
-            "and in a job with session=False, make a session yourself"
+            "under perform_now too, and in a job with session=False, make a session yourself"
         )
     return session
 
@@ -78,15 +81,14 @@ class SessionWork:
             # Begun at once, so that whatever the job enqueues shares its fate, also before its first statement.
             transaction = session.begin()
             kept = None if kept_for is None else Kept(session, transaction, kept_for)
+            lent = kept or Lent(session)
             try:
                 yield SessionScope(session, kept)
-                if kept is not None:
-                    kept.give_back()
+                lent.give_back()
                 session.commit()
             except BaseException:
                 with _logged():
-                    if kept is not None:
-                        kept.give_back()
+                    lent.give_back()
                     session.rollback()
                 raise
 
@@ -102,17 +104,47 @@ class SessionWork:
                 await session.begin()
                 transaction = session.sync_session.get_transaction()
                 kept = None if kept_for is None else Kept(session, transaction, kept_for)
+                lent = kept or Lent(session)
                 try:
                     yield AsyncSessionScope(session, kept)
-                    if kept is not None:
-                        kept.give_back()
+                    lent.give_back()
                     await session.commit()
                 except BaseException:
                     with _logged():
-                        if kept is not None:
-                            kept.give_back()
+                        lent.give_back()
                         await session.rollback()
                     raise
+
+    @contextmanager
+    def without(self) -> Iterator[None]:
+        with _in_place(None):
+            yield
+
+
+class Lent:
+    """A session that the job may not close over what it wrote: that would be lost without a word."""
+
+    def __init__(self, session: Session | AsyncSession) -> None:
+        self._session = session
+        session.__dict__["close"] = self._close
+
+    def give_back(self) -> None:
+        self._session.__dict__.pop("close", None)
+
+    def _close(self) -> Any:
+        # An error that leaves a `with` block closes too, and is what the job is judged by.
+        if sys.exception() is None and self._has_written():
+            raise ConfigurationError(
+                "the session of a job was closed by the job, and what it wrote would be lost: it is committed and "
+                "closed when the job returns, so leave out close(), and `with` around current_session(); commit() "
+                "what is to stay in any case, rollback() what is not"
+            )
+        return type(self._session).close(self._session)  # type: ignore[arg-type]  # of its own class
+
+    def _has_written(self) -> bool:
+        session = self._session if isinstance(self._session, Session) else self._session.sync_session
+        level, root = levels.current(session), levels.root(session)
+        return any(each is not None and each.wrote for each in (level, root)) or writing.has_unsaved(session)
 
 
 class Kept:
@@ -222,7 +254,7 @@ def _before_commit(session: Session, function: Callable[[object], None]) -> None
 
 
 @contextmanager
-def _in_place(session: Session | AsyncSession | Missing) -> Iterator[None]:
+def _in_place(session: Session | AsyncSession | Missing | None) -> Iterator[None]:
     token = _current.set(session)
     try:
         # What a job enqueues must not wait for a transaction of whoever happens to perform it.

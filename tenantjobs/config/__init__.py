@@ -17,13 +17,14 @@ from tenantjobs.config.layers import (
     resolve,
 )
 from tenantjobs.config.mistakes import Misconfigured
-from tenantjobs.config.settings import DrainSettings, Origin, Settings
+from tenantjobs.config.settings import DrainSettings, Origin, Settings, SigningSettings
 
 __all__ = [
     "DrainSettings",
     "Misconfigured",
     "Origin",
     "Settings",
+    "SigningSettings",
     "adapter_class",
     "command_line",
     "configure",

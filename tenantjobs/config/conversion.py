@@ -16,7 +16,7 @@ from tenantjobs.spelling import nearest
 S = TypeVar("S", bound=msgspec.Struct)
 
 _PASSWORD = re.compile(r"(?<=://)([^/@\s:]*):[^/\s]*@")
-_SECRET = re.compile(r"secret|password|token|(?:^|_)key$", re.IGNORECASE)
+_SECRET = re.compile(r"secret|password|token|(?:^|[_.])keys?$", re.IGNORECASE)
 
 
 def section(settings: Settings, name: str, struct: type[S]) -> S:
@@ -69,6 +69,8 @@ def convert(
 
 def convert_value(value: Any, kind: Any, origin: Origin, mistakes: Mistakes, *, key: str) -> Any:
     """``value`` as ``kind``, or ``msgspec.UNSET`` when it is a mistake."""
+    if origin.text and get_origin(kind) is tuple and isinstance(value, str):
+        value = value.split()  # a variable lists words
     try:
         return msgspec.convert(value, kind, strict=not origin.text, dec_hook=partial(_path, origin.directory))
     except msgspec.ValidationError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import reduce
 from importlib import import_module
@@ -16,14 +16,12 @@ import msgspec
 from tenantjobs.config import environ
 from tenantjobs.config.conversion import convert
 from tenantjobs.config.entry_points import adapter_class, installed, unknown_adapter
-from tenantjobs.config.layer import Layer, Written, layer
+from tenantjobs.config.layer import Layer, layer
 from tenantjobs.config.mistakes import Misconfigured, Mistakes, meant
-from tenantjobs.config.settings import OBJECTS, DrainSettings, Origin, Settings
+from tenantjobs.config.settings import CORE_SECTIONS, OBJECTS, Origin, Settings
 
 if TYPE_CHECKING:
     from tenantjobs.config.file import File
-
-DRAIN = "drain"
 
 _lock = threading.Lock()
 _configured = Layer()
@@ -118,7 +116,7 @@ def _resolve() -> tuple[Settings, Mistakes]:
     written = Layer() if found is None else _in_file(found, mistakes)
 
     def sections() -> set[str]:
-        return {DRAIN, *installed()}.union(written.sections, *(upper.sections for upper in in_code))
+        return {*CORE_SECTIONS, *installed()}.union(written.sections, *(upper.sections for upper in in_code))
 
     variables = environ.read(os.environ, sections, mistakes)
     return _settings(reduce(Layer.under, [written, variables, *in_code]), found, mistakes), mistakes
@@ -182,7 +180,7 @@ def _settings(written: Layer, found: File | None, mistakes: Mistakes) -> Setting
     _check_sections(written, found, mistakes)
     return Settings(
         **options,
-        drain=_drain(written.sections.get(DRAIN), mistakes),
+        **_core_sections(written, mistakes),
         sections=MappingProxyType(sections),
         origins=MappingProxyType(origins),
         file=None if found is None else str(found.path),
@@ -196,9 +194,9 @@ def _check_adapter(key: str, name: object, origin: Origin | None, mistakes: Mist
 
 def _check_sections(written: Layer, found: File | None, mistakes: Mistakes) -> None:
     for name, keys in written.sections.items():
-        if name != DRAIN and name not in installed():
+        if name not in CORE_SECTIONS and name not in installed():
             origins = [origin for _, origin in keys.values()] or [found.origin(name) if found else Origin(name)]
-            mistakes.add(origins[0], f"unknown section [{name}]{meant(name, {DRAIN, *installed()})}")
+            mistakes.add(origins[0], f"unknown section [{name}]{meant(name, {*CORE_SECTIONS, *installed()})}")
 
 
 def _check_contents(settings: Settings, mistakes: Mistakes) -> None:
@@ -213,10 +211,14 @@ def _check_contents(settings: Settings, mistakes: Mistakes) -> None:
                 convert(struct, values, origins, mistakes, table=name)
 
 
-def _drain(keys: Mapping[str, Written] | None, mistakes: Mistakes) -> DrainSettings | None:
-    if keys is None:
-        return None
-    values = {key: value for key, (value, _) in keys.items()}
-    origins = {key: origin for key, (_, origin) in keys.items()}
-    _check_adapter(f"{DRAIN}.adapter", values.get("adapter"), origins.get("adapter"), mistakes)
-    return convert(DrainSettings, values, origins, mistakes, table=DRAIN)
+def _core_sections(written: Layer, mistakes: Mistakes) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for name, struct in CORE_SECTIONS.items():
+        if name not in written.sections:
+            continue
+        values = {key: value for key, (value, _) in written.sections[name].items()}
+        origins = {key: origin for key, (_, origin) in written.sections[name].items()}
+        if name == "drain":
+            _check_adapter("drain.adapter", values.get("adapter"), origins.get("adapter"), mistakes)
+        made[name] = convert(struct, values, origins, mistakes, table=name)
+    return made

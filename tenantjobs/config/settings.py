@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
@@ -9,9 +10,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 NOTHING: Mapping[Any, Any] = MappingProxyType({})
+SECRET_LENGTH = 16  # bytes: what is shorter can be guessed
 
 # Options that only code can set.
-OBJECTS = ("tenant", "tenant_locator")
+OBJECTS = ("tenant", "tenant_locator", "error_reporters")
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -32,6 +34,39 @@ class DrainSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     adapter: str
 
 
+class SigningSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The section ``[signing]``: secrets that what travels is signed with, each written as ``"id:secret"``.
+
+    The first one signs, all of them are accepted, so that a new one can be put in front while messages are on their
+    way. ``mode``: ``"enforce"`` runs nothing without a good signature, ``"observe"`` signs and only warns, for a
+    roll-out, ``"off"`` neither signs nor looks.
+    """
+
+    keys: tuple[str, ...]
+    mode: Literal["off", "observe", "enforce"] = "enforce"
+
+    def __post_init__(self) -> None:
+        ids = [key.partition(":")[0] for key in self.keys]
+        for place, (key_id, secret) in enumerate(self.pairs(), start=1):
+            if not _KEY_ID.fullmatch(key_id) or len(secret) < SECRET_LENGTH:
+                raise ValueError(
+                    f'keys: number {place} is not "id:secret", with an id of letters, digits, ".", "_" and "-", and a '
+                    f"secret of {SECRET_LENGTH} bytes or more, as `openssl rand -base64 32` makes"
+                )
+        if not ids:
+            raise ValueError('keys: there is none: write keys = ["2026-11:..."], or leave the section out')
+        if len(set(ids)) < len(ids):
+            raise ValueError(f"keys: the ids {', '.join(ids)} are not different")
+
+    def __repr__(self) -> str:
+        return f"SigningSettings(keys={[key_id for key_id, _ in self.pairs()]}, mode={self.mode!r})"
+
+    def pairs(self) -> list[tuple[str, bytes]]:
+        """Each key as its id and its secret."""
+        split = [key.partition(":") for key in self.keys]
+        return [(key_id, secret.encode()) for key_id, _, secret in split]
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is configured, resolved from all layers.
 
@@ -46,17 +81,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     size_limit: Annotated[int, msgspec.Meta(gt=0)] = 1_048_576
     environment: Annotated[str, msgspec.Meta(min_length=1)] = "development"
     outbox: bool = False
+    queue_prefix: str = ""
     drain: DrainSettings | None = None
+    signing: SigningSettings | None = None
     tenant: Any = None
     tenant_locator: Any = None
+    error_reporters: tuple[Any, ...] = ()
     sections: Mapping[str, Mapping[str, Any]] = NOTHING
     origins: Mapping[str, Origin] = NOTHING
     file: str | None = None
 
 
+# Sections that belong to no adapter.
+CORE_SECTIONS: dict[str, type[msgspec.Struct]] = {"drain": DrainSettings, "signing": SigningSettings}
+
+_KEY_ID = re.compile(r"[A-Za-z0-9._-]+")
+
 OPTIONS = {
     field.name: field.type
     for field in msgspec.structs.fields(Settings)
-    if field.name not in ("sections", "origins", "file", "drain")
+    if field.name not in ("sections", "origins", "file", *CORE_SECTIONS)
 }
 DEFAULTS = {name: getattr(Settings(), name) for name in OPTIONS}

@@ -1,4 +1,7 @@
-"""``make bench``: what the layer costs in process and beside a broker, and what the database queue does. Writes ``build/bench.json``."""
+"""``make bench``: what the layer costs in process and on brokers, and what the database queue does.
+
+Writes ``build/bench.json``.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from pathlib import Path
 import msgspec
 
 from tenantjobs import Current, adapter, job, testing
-from tenantjobs.enqueuing import Message
 from tenantjobs.execution import execute
+from tenantjobs.message import Message
 from tests.benchmarks.carriage import carriage_cost
 from tests.benchmarks.measure import Row, per_call, process_cpu, rate
 from tests.benchmarks.scoping import scoping_cost

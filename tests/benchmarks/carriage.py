@@ -15,7 +15,8 @@ import psutil
 import redis
 
 from tests.benchmarks.measure import Row
-from tests.benchmarks.natives import LIBRARIES, REDIS
+from tests.benchmarks.natives import LIBRARIES
+from tests.services import REDIS
 
 MESSAGES = 1_000
 ROUNDS = 15

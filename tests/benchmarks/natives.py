@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -14,11 +13,7 @@ from typing import Any, ClassVar, Protocol
 
 import redis
 
-REDIS = os.environ.get("TENANTJOBS_TEST_REDIS", "redis://127.0.0.1:6379/0")
-BROKERS = {
-    "RabbitMQ": os.environ.get("TENANTJOBS_TEST_AMQP", "amqp://guest:guest@127.0.0.1:5672//"),
-    "Redis": REDIS,
-}
+from tests.services import BROKERS, REDIS
 
 
 class Native(Protocol):

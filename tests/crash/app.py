@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from sqlalchemy import create_engine, event
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -12,8 +13,11 @@ import tenantjobs_sqlalchemy
 from tenantjobs import Current, idempotent, job, once
 
 engine = create_engine(os.environ["TENANTJOBS_CRASH_URL"])
+async_engine = create_async_engine(os.environ["TENANTJOBS_CRASH_URL"].replace("sqlite:", "sqlite+aiosqlite:"))
 Session = sessionmaker(engine)
+AsyncSession = async_sessionmaker(async_engine)
 tenantjobs_sqlalchemy.install(Session)
+tenantjobs_sqlalchemy.install(AsyncSession)
 
 
 class Base(DeclarativeBase):
@@ -57,6 +61,12 @@ def transactional_effect(number: int) -> None:
     tenantjobs_sqlalchemy.current_session().add(Effect(number=number, tenant=Current.tenant_id))
 
 
+@job(transactional=True)
+async def async_effect(number: int) -> None:
+    """The same on an event loop."""
+    tenantjobs_sqlalchemy.current_session().add(Effect(number=number, tenant=Current.tenant_id))
+
+
 @job
 def guarded_effect(number: int) -> None:
     """The same behind a key of its own, in the middle of a job."""
@@ -65,6 +75,7 @@ def guarded_effect(number: int) -> None:
             tenantjobs_sqlalchemy.current_session().add(Effect(number=number, tenant=Current.tenant_id))
 
 
+@event.listens_for(async_engine.sync_engine, "connect")
 @event.listens_for(engine, "connect")
 def _prepare(connection: object, _record: ConnectionPoolEntry) -> None:
     if engine.dialect.name == "sqlite":

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from multiprocessing.process import BaseProcess
 
 import pytest
 from sqlalchemy import create_engine, text
 
 from tenantjobs import faults
-from tests.crash.worker import work
-from tests.services import database_urls
+from tests.crash.worker import exit_code, start_python, start_worker
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -54,11 +48,10 @@ class Site:
         )
 
     def python(self, code: str) -> None:
-        subprocess.run([sys.executable, "-c", code], env={**os.environ, **self.environment}, check=True)
+        assert exit_code(start_python(self.environment, code)) == 0
 
-    def worker(self, *options: str, **environment: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "tenantjobs.cli", "work", "--polling-interval", "0.05", *options]
-        return subprocess.Popen(command, env={**os.environ, **self.environment, **environment})
+    def worker(self, *options: str, **environment: str) -> BaseProcess:
+        return start_worker(self.environment | environment, "--polling-interval", "0.02", *options)
 
     def unfinished(self) -> int:
         with self.engine.connect() as connection:
@@ -82,12 +75,11 @@ class Site:
             return Counter((row.number, row.tenant) for row in rows)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    with database_urls(request.param, tmp_path) as url:
-        site = Site(url)
-        yield site
-        site.engine.dispose()
+@pytest.fixture
+def site(url: str) -> Iterator[Site]:
+    site = Site(url)
+    yield site
+    site.engine.dispose()
 
 
 def expected(jobs: int) -> Counter[tuple[int, str]]:
@@ -100,7 +92,7 @@ def test_a_worker_killed_at_a_named_point_loses_nothing_and_doubles_nothing(site
     # Single file and at the third passage: some jobs are done, one is in the gap, some are untouched.
     killed = site.worker("--threads", "1", TENANTJOBS_FAULT=f"{point}:3")
 
-    assert killed.wait(30) == -signal.SIGKILL, f"no worker passed {point}"
+    assert exit_code(killed) == -signal.SIGKILL, f"no worker passed {point}"
 
     finish(site)
 
@@ -113,10 +105,27 @@ def test_a_transactional_job_is_done_exactly_when_its_effect_is_there(site: Site
     site.prepare(jobs=6, job="transactional_effect")
     killed = site.worker("--threads", "1", TENANTJOBS_FAULT=f"{point}:3")
 
-    assert killed.wait(30) == -signal.SIGKILL, f"no worker passed {point}"
+    assert exit_code(killed) == -signal.SIGKILL, f"no worker passed {point}"
 
     done = {"after_effect": 2, "before_commit": 2}.get(point, 3)
     assert (site.effects(), site.states()["finished"]) == (expected(done), done)
+
+    finish(site)
+
+    assert site.effects() == expected(6)
+    assert site.states() == {"finished": 6}
+
+
+@pytest.mark.parametrize("point", ["before_commit", "after_commit"])
+def test_an_async_one_is_too(site: Site, point: str) -> None:
+    site.environment["TENANTJOBS_DB_ENGINE"] = "tests.crash.app:async_engine"
+    site.prepare(jobs=6, job="async_effect")
+    killed = site.worker("--threads", "1", TENANTJOBS_FAULT=f"{point}:3")
+
+    assert exit_code(killed) == -signal.SIGKILL, f"no worker passed {point}"
+
+    done = len(site.effects())
+    assert site.states().get("finished", 0) == done
 
     finish(site)
 
@@ -129,7 +138,7 @@ def test_an_effect_behind_once_happens_once(site: Site, point: str) -> None:
     site.prepare(jobs=6, job="guarded_effect")
     killed = site.worker("--threads", "1", TENANTJOBS_FAULT=f"{point}:3")
 
-    assert killed.wait(30) == -signal.SIGKILL, f"no worker passed {point}"
+    assert exit_code(killed) == -signal.SIGKILL, f"no worker passed {point}"
 
     finish(site)
 
@@ -144,16 +153,34 @@ def finish(site: Site) -> None:
         site.wait_until_done(30)
     finally:
         survivor.terminate()
-    assert survivor.wait(15) == 0
+    assert exit_code(survivor) == 0
+
+
+@pytest.mark.parametrize(
+    ("moment", "committed"), [("S, 'before_commit'", 0), ("engine, 'commit'", 0), ("S, 'after_commit'", 1)]
+)
+def test_who_enqueues_in_the_transaction_is_killed_and_job_and_row_share_a_fate(
+    site: Site, moment: str, committed: int
+) -> None:
+    site.prepare(jobs=0)
+    dies = (
+        "import os, signal\nfrom sqlalchemy import event\nfrom tests.crash.app import *\nS = Session.class_\n"
+        f"event.listen({moment}, lambda _: os.kill(os.getpid(), signal.SIGKILL))\n"
+        "with Current.set(tenant_id='acme'), Session.begin() as session:\n"
+        "    session.add(Order(number=1)); effect.perform_later(1)\n"
+    )
+    assert exit_code(start_python(site.environment, dies)) == -signal.SIGKILL
+
+    with site.engine.connect() as connection:
+        orders = connection.execute(text("SELECT count(*) FROM orders")).scalar_one()
+    assert (orders, sum(site.states().values())) == (committed, committed)
 
 
 def test_a_hundred_kills_at_random_moments_lose_nothing_and_double_nothing(site: Site) -> None:
     jobs, kills = 600, 0
     site.prepare(jobs)
-    context = multiprocessing.get_context("forkserver")
     moment = random.Random(7)
-    start = lambda: _started(context, site.environment)  # noqa: E731
-    workers = [start(), start()]
+    workers = [site.worker("--threads", "3") for _ in range(2)]
     deadline = time.monotonic() + 180
     try:
         while kills < KILLS or site.unfinished():
@@ -164,7 +191,7 @@ def test_a_hundred_kills_at_random_moments_lose_nothing_and_double_nothing(site:
                 victim.kill()
                 victim.join()
                 kills += 1
-                workers.append(start())
+                workers.append(site.worker("--threads", "3"))
                 if not site.unfinished():  # keep them busy while the kills last
                     jobs = _more(site, jobs)
     finally:
@@ -176,12 +203,6 @@ def test_a_hundred_kills_at_random_moments_lose_nothing_and_double_nothing(site:
     assert kills == KILLS
     assert site.effects() == expected(jobs)
     assert site.states() == {"finished": jobs}
-
-
-def _started(context: Any, environment: dict[str, str]) -> Any:
-    process = context.Process(target=work, args=(environment, 3))
-    process.start()
-    return process
 
 
 def _more(site: Site, jobs: int) -> int:

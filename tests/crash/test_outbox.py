@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
 
 from tenantjobs import faults
-from tests.services import database_urls
+from tests.crash.worker import exit_code, start_python, start_worker
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -51,13 +49,11 @@ class Site:
             "Base.metadata.create_all(engine); schema.upgrade(engine); adapter.configured().queue.counts()"
         )
 
-    def python(self, code: str, fault: str = "") -> int:
-        environment = {**os.environ, **self.environment, "TENANTJOBS_FAULT": fault}
-        return subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode
+    def python(self, code: str, fault: str = "") -> int | None:
+        return exit_code(start_python(self.environment | {"TENANTJOBS_FAULT": fault}, code))
 
-    def worker(self, fault: str = "") -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "tenantjobs.cli", "work", "--polling-interval", "0.05"]
-        return subprocess.Popen(command, env={**os.environ, **self.environment, "TENANTJOBS_FAULT": fault})
+    def worker(self, fault: str = "") -> BaseProcess:
+        return start_worker(self.environment | {"TENANTJOBS_FAULT": fault}, "--polling-interval", "0.02")
 
     def work_until_done(self, orders: int) -> None:
         worker = self.worker()
@@ -68,7 +64,7 @@ class Site:
                 time.sleep(0.05)
         finally:
             worker.terminate()
-        assert worker.wait(15) == 0
+        assert exit_code(worker) == 0
 
     def numbers(self, engine: object, query: str) -> list[int]:
         with engine.connect() as connection:  # type: ignore[attr-defined]  # an engine
@@ -90,13 +86,12 @@ class Site:
         return self.numbers(self.queue, "SELECT count(*) FROM tj_jobs")[0]
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    with database_urls(request.param, tmp_path) as url:
-        site = Site(url, tmp_path)
-        yield site
-        site.application.dispose()
-        site.queue.dispose()
+@pytest.fixture
+def site(url: str, tmp_path: Path) -> Iterator[Site]:
+    site = Site(url, tmp_path)
+    yield site
+    site.application.dispose()
+    site.queue.dispose()
 
 
 @pytest.mark.parametrize("point", faults.OUTBOX_POINTS)
@@ -117,7 +112,7 @@ def test_a_relay_is_killed_and_another_takes_over(site: Site, point: str) -> Non
     assert site.python(DIES_BEFORE_PUBLISHING + PLACE.format(orders=5, job="effect")) == 0
     assert (site.unpublished(), site.jobs()) == (5, 0)
 
-    assert site.worker(fault=point).wait(30) == -signal.SIGKILL
+    assert exit_code(site.worker(fault=point)) == -signal.SIGKILL
     assert site.unpublished() == 5
 
     site.work_until_done(orders=5)
@@ -129,7 +124,7 @@ def test_a_relay_is_killed_and_another_takes_over(site: Site, point: str) -> Non
 @pytest.mark.parametrize("point", ["after_effect", "before_commit", "after_commit", "before_acknowledge"])
 def test_a_worker_of_a_queue_elsewhere_is_killed_and_the_inbox_knows(site: Site, point: str) -> None:
     assert site.python(PLACE.format(orders=5, job="transactional_effect")) == 0
-    assert site.worker(fault=f"{point}:2").wait(30) == -signal.SIGKILL
+    assert exit_code(site.worker(fault=f"{point}:2")) == -signal.SIGKILL
 
     site.work_until_done(orders=5)
 

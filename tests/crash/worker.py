@@ -1,19 +1,62 @@
-"""A worker process that is forked from a server with the application already imported: kills come cheap."""
+"""Processes that are forked from a server with the libraries already imported: they start, and die, in no time."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import sys
 from collections.abc import Mapping
+from importlib import reload
+from multiprocessing.process import BaseProcess
+
+from tenantjobs import faults
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(
+    [
+        "sqlalchemy.dialects.postgresql.psycopg",
+        "sqlalchemy.dialects.sqlite.pysqlite",
+        "tenantjobs.cli.work",
+        "tenantjobs_db.adapter",
+        "tenantjobs_sqlalchemy",
+    ]
+)
 
 
-def work(environment: Mapping[str, str], threads: int) -> None:
-    """Run a worker under ``environment`` until it is stopped or killed."""
+def start_worker(environment: Mapping[str, str], *options: str) -> BaseProcess:
+    """``tenantjobs work`` under these variables; it imports the application, which nobody has imported before it."""
+    return _started(_work, environment, *options)
+
+
+def start_python(environment: Mapping[str, str], code: str) -> BaseProcess:
+    """``python -c`` under these variables."""
+    return _started(_run, environment, code)
+
+
+def exit_code(process: BaseProcess, seconds: float = 30) -> int | None:
+    """What the process ended with, None if it has not: less than zero is a signal."""
+    process.join(seconds)
+    return process.exitcode
+
+
+def _started(target: object, environment: Mapping[str, str], *arguments: str) -> BaseProcess:
+    process = _context.Process(target=_in, args=(target, dict(environment), *arguments))
+    process.start()
+    return process
+
+
+def _in(target: object, environment: Mapping[str, str], *arguments: str) -> None:
     os.environ.update(environment)
-    # Imported here: the fork server preloads these, and the environment decides what they connect to.
-    from tenantjobs import adapter, runtime
-    from tenantjobs.adapter import WorkOptions, Works
+    reload(faults)  # the variable was read in the fork server
+    target(*arguments)  # type: ignore[operator]  # a function
 
-    runtime.load_app()
-    queue = adapter.configured()
-    assert isinstance(queue, Works)
-    raise SystemExit(queue.work(WorkOptions(threads=threads, polling_interval=0.02)))
+
+def _work(*options: str) -> None:
+    from tenantjobs.cli import main
+
+    sys.argv = ["tenantjobs"]
+    main(["work", *options], prog_name="tenantjobs")
+
+
+def _run(code: str) -> None:
+    exec(code, {"__name__": "__main__"})  # noqa: S102  # of these tests

@@ -43,6 +43,7 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("plain")
+@pytest.mark.parity("1a.35")
 def test_an_adapter_of_anybody_is_built_by_name_with_its_own_section() -> None:
     with testing.override(adapter="plain", plain={"url": "here"}):
         built: Any = adapter.configured()
@@ -71,6 +72,7 @@ def test_an_adapter_outlives_a_change_that_does_not_touch_it() -> None:
 
 
 @pytest.mark.usefixtures("plain", "registry", "acme")
+@pytest.mark.parity("1a.35")
 def test_what_it_has_not_declared_is_refused_at_the_call() -> None:
     @job
     def note() -> None: ...

@@ -295,6 +295,7 @@ values = st.recursive(
 
 @settings(max_examples=400, deadline=None)
 @given(values)
+@pytest.mark.parity("1a.24")
 def test_every_value_comes_back_equal_and_of_its_exact_type(value: object) -> None:
     assert same(there_and_back(value), value)
 
@@ -513,6 +514,7 @@ def function() -> None: ...
         (OwnConstructor("a", "b"), "OwnConstructor", "constructor"),
     ],
 )
+@pytest.mark.parity("1a.25")
 def test_what_would_not_come_back_as_it_was_is_refused_with_advice(value: object, kind: str, advice: str) -> None:
     message = refusal([value])
 
@@ -611,6 +613,7 @@ def test_a_mapped_class_without_a_locator_does_not_travel_by_its_columns() -> No
 # records
 
 
+@pytest.mark.parity("1a.24")
 def test_a_record_travels_by_its_name_and_comes_back_as_it_was_located(orders: Orders) -> None:
     order = Order(7)
     held = frozen({"order": order, "again": [order]})
@@ -662,6 +665,7 @@ def test_a_pending_record_that_never_got_a_key_fails_the_seal_and_may_be_sealed_
     assert held.seal() == b'[[[{"$record":"gid://shop/Order/1"}]],{}]'
 
 
+@pytest.mark.parity("1a.25")
 def test_a_record_without_identity_is_refused_at_the_call(orders: Orders) -> None:
     assert refusal([Order(0)]) == (
         "job send_welcome: argument value[0] cannot travel: Order is in no session and was never saved"
@@ -900,6 +904,7 @@ def test_a_script_is_known_by_the_name_of_its_file(monkeypatch: pytest.MonkeyPat
         b'[[{"$later":1}],{}]',
     ],
 )
+@pytest.mark.parity("1a.26")
 def test_what_is_no_arguments_is_an_argument_error(data: bytes) -> None:
     with pytest.raises(ArgumentError):
         thaw(data).fill({})

@@ -155,6 +155,47 @@ def test_all_enqueues_a_method_for_many_records() -> None:
     assert seen == [("deliver", 1, "bulk"), ("deliver", 2, "bulk")]
 
 
+def test_each_of_many_records_is_the_job_of_its_own_class() -> None:
+    class Registered(Delivery):
+        @later(queue="registered")
+        def deliver(self, note: str = "") -> str:
+            seen.append(("registered", self.key, note))
+            return "registered"
+
+    MODELS["Registered"] = Registered
+    Delivery.deliver_later.all([Delivery(1), Registered(2)])
+    Delivery.deliver_later(Registered(3))
+    Delivery.deliver_now(Registered(4))  # type: ignore[attr-defined]  # planted at run time
+
+    assert [waiting.queue for waiting in enqueued_jobs()] == ["webhooks", "registered", "registered"]
+    testing.drain()
+    assert [method for method, *_ in seen] == ["registered", "deliver", "registered", "registered"]
+
+
+@pytest.mark.parametrize("record", [None, "delivery", Record(1)])
+def test_what_is_no_record_of_the_class_is_refused_at_the_call(record: Any) -> None:
+    pair: Any = Delivery
+    for enqueue in (
+        lambda: pair.deliver_later.all([Delivery(1), record]),
+        lambda: pair.deliver_later(record),
+        lambda: pair.deliver_later.call(record),
+        lambda: pair.adeliver_later(record),
+        lambda: pair.deliver_now(record),
+    ):
+        with pytest.raises(TypeError, match=r"deliver: the record comes first, and .* is no Delivery"):
+            enqueue()
+
+    assert enqueued_jobs() == []
+
+
+def test_options_that_are_set_in_two_steps_are_both_meant() -> None:
+    Delivery(1).deliver_later.set(wait=60).set(queue="low")()
+    Delivery.deliver_later.set(queue="low").set(priority=3).all([Delivery(1)])
+    waiting, urgent = enqueued_jobs()
+
+    assert (waiting.queue, waiting.due_at is None, urgent.queue, urgent.priority) == ("low", False, "low", 3)
+
+
 def test_the_explicit_line_alone_makes_the_pair() -> None:
     Delivery(4).export_later("/tmp/x")
     Delivery(4).export_now("/tmp/y")  # type: ignore[attr-defined]  # planted at run time
@@ -249,6 +290,24 @@ def test_the_optional_line_has_the_name_of_the_convention() -> None:
             def send(self) -> None: ...
 
             post = later(send)
+
+
+def test_a_method_without_a_place_for_its_record_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="no parameter for the record"):
+        later()(lambda: None)
+
+
+def test_a_function_outside_of_classes_is_told_of_job() -> None:
+    @later()
+    def free(number: int) -> None: ...
+
+    with pytest.raises(ConfigurationError, match=r"free is in none: for functions there is @job"):
+        free(3)
+
+
+def test_options_are_listed_once_where_none_is_like_the_given_one() -> None:
+    with pytest.raises(ConfigurationError, match=r"there are after_create, aliases, choose_priority, "):
+        later(zzz=1)  # type: ignore[call-overload]
 
 
 def test_a_misspelt_option_is_refused_with_the_one_that_was_meant() -> None:

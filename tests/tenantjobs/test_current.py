@@ -108,6 +108,7 @@ def test_nothing_is_set_at_first() -> None:
     assert (Current.user, Current.request_id, Current.home_region) == (None, None, "eu")
 
 
+@pytest.mark.parity("1c.07")
 def test_what_is_set_is_read_until_the_scope_is_left() -> None:
     acme, ann = Account(7), User(1)
     with Current.set(tenant=acme, user=ann, request_id="r-1"):
@@ -124,6 +125,7 @@ def test_scopes_add_to_each_other() -> None:
         assert Current.home_region == "eu"
 
 
+@pytest.mark.parity("1c.07")
 def test_an_inner_value_covers_the_outer_one_even_when_it_is_none() -> None:
     with Current.set(request_id="r-1"), Current.set(request_id=None):
         assert Current.request_id is None
@@ -212,11 +214,13 @@ def test_an_unknown_name_is_refused_with_the_nearest_one() -> None:
         Current.set(zzz=1)  # type: ignore[call-arg]  # the mistake under test
 
 
+@pytest.mark.parity("1c.06")
 def test_attributes_are_set_by_name() -> None:
     with pytest.raises(TypeError, match="by name"):
         Current.set(Account(1))  # type: ignore[call-arg]  # the mistake under test
 
 
+@pytest.mark.parity("1c.06")
 def test_assignment_is_refused_with_the_way_out() -> None:
     with pytest.raises(AttributeError, match=r"with Current.set\(request_id=...\)"):
         Current.request_id = "r-1"

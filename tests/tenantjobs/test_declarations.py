@@ -44,6 +44,7 @@ def _register() -> Any:
 @pytest.mark.parametrize(
     "name", ["set", "switch", "system", "restored", "capture", "scope", "tenant_id", "require_tenant", "reset", "_own"]
 )
+@pytest.mark.parity("1c.06")
 def test_reserved_names_are_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match=f"Current cannot be declared:\n- {name}: the name is taken"):
         define(f"class Current(base.Current):\n    {name}: str | None = None")
@@ -57,6 +58,7 @@ def test_reserved_names_are_refused_for_methods_too() -> None:
 
 
 @pytest.mark.parametrize("default", ["[]", "{}", "set()", "bytearray()"])
+@pytest.mark.parity("1c.06")
 def test_mutable_defaults_are_refused(default: str) -> None:
     for given in (default, f"attribute(default={default})"):
         with pytest.raises(ConfigurationError, match="would be shared by all"):

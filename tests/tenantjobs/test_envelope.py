@@ -56,6 +56,7 @@ def fields(**changes: object) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("original", [envelope(), FULL])
+@pytest.mark.parity("1a.22")
 def test_an_envelope_comes_back(original: Envelope) -> None:
     assert Envelope.decode(original.encode()) == original
 
@@ -81,6 +82,7 @@ def test_a_buffer_that_is_used_again_does_not_change_the_envelope() -> None:
     assert decoded == FULL
 
 
+@pytest.mark.parity("1a.22")
 def test_context_and_arguments_stay_byte_for_byte_through_a_retry() -> None:
     original = envelope(context=msgspec.Raw(b'{ "tenant_id" :"42"}'), arguments=msgspec.Raw(b'[[1.0, "\\u00e4"],{ }]'))
     retried = msgspec.structs.replace(Envelope.decode(original.encode()), attempt=1, counters={"shop.Timeout": 1})

@@ -21,6 +21,7 @@ from tenantjobs import (
     guard,
     job,
     perform,
+    rescue_from,
     retry_on,
     testing,
     transaction,
@@ -30,6 +31,7 @@ from tenantjobs.errors import EnvelopeError, Interruption, LeaseLost, TenantGone
 from tenantjobs.execution import aexecute, execute
 from tenantjobs.outcome import Discarded, Failed, Finished, Quarantined, Retried
 from tenantjobs.testing import enqueued_jobs
+from tests.tenantjobs.enqueued import enqueued as waiting
 
 pytestmark = pytest.mark.usefixtures("memory", "acme")
 
@@ -43,12 +45,7 @@ def fresh() -> None:
 
 
 def enqueued(target: Any, *args: Any, **kwargs: Any) -> bytes:
-    """The bytes that a queue would hold."""
-    from tenantjobs import adapter
-
-    target.perform_later(*args, **kwargs)
-    data: bytes = adapter.configured()._waiting.pop()  # type: ignore[attr-defined]  # the memory adapter's own list
-    return data
+    return waiting(target.perform_later, *args, **kwargs)
 
 
 def failing(error: BaseException, *policies: Any, **options: Any) -> Any:
@@ -83,6 +80,7 @@ async def test_the_door_has_an_asynchronous_twin_for_both_colours() -> None:
     assert await aperform(enqueued(async_job)) == "acme"
 
 
+@pytest.mark.parity("1c.09")
 def test_a_job_that_raises_leaves_no_context_behind() -> None:
     @job
     def dirty() -> None:
@@ -132,6 +130,7 @@ def test_the_worker_runs_a_job_without_a_tenant_unscoped_never() -> None:
     assert isinstance(outcome.error, TenantMissing)
 
 
+@pytest.mark.parity("1a.14", "1c.09")
 def test_the_scope_of_the_worker_never_shows_inside_a_job() -> None:
     @job(tenancy="optional")
     def lenient() -> None:
@@ -144,6 +143,7 @@ def test_the_scope_of_the_worker_never_shows_inside_a_job() -> None:
     assert seen == [("unset", None)]
 
 
+@pytest.mark.parity("1a.14")
 def test_a_tenant_that_is_gone_stops_the_job_and_can_be_discarded() -> None:
     @job(policies=[discard_on(TenantGone, then=lambda job, error: seen.append((job.tenant_id, Current.tenant_id)))])
     def note() -> None:
@@ -161,12 +161,14 @@ def test_a_tenant_that_is_gone_stops_the_job_and_can_be_discarded() -> None:
     "data",
     [b"", b"{}", b"[]", b"not json", b'{"v": 99}', b"\xff\xfe"],
 )
+@pytest.mark.parity("1a.23")
 def test_what_is_no_envelope_is_quarantined_out_of_reach_of_handlers(data: bytes) -> None:
     assert isinstance(execute(data), Quarantined)
     with pytest.raises(EnvelopeError):
         perform(data)
 
 
+@pytest.mark.parity("1a.23")
 def test_an_unknown_job_is_quarantined_with_the_nearest_name() -> None:
     @job(name="reports.export")
     def export() -> None: ...
@@ -199,6 +201,7 @@ def test_an_error_that_nobody_declared_fails_the_job_and_reaches_a_native_worker
         perform(enqueued(fails))
 
 
+@pytest.mark.parity("1a.15", "1a.22")
 def test_a_retry_keeps_id_context_and_arguments_and_counts() -> None:
     @job(policies=[retry_on(ValueError, wait=60, attempts=3, jitter=0)])
     def fails(values: list[int]) -> None:
@@ -222,6 +225,7 @@ def test_a_retry_keeps_id_context_and_arguments_and_counts() -> None:
     assert isinstance(third, Failed)
 
 
+@pytest.mark.parity("1a.09")
 def test_a_retry_that_is_used_up_calls_then_and_is_discarded() -> None:
     policy = retry_on(ValueError, attempts=1, then=lambda job, error: seen.append((job.attempt, str(error))))
     outcome = execute(enqueued(failing(ValueError("boom"), policy)))
@@ -230,6 +234,7 @@ def test_a_retry_that_is_used_up_calls_then_and_is_discarded() -> None:
     assert seen == ["run", (1, "boom")]
 
 
+@pytest.mark.parity("1a.03")
 def test_counters_of_two_declarations_are_separate() -> None:
     errors = iter([ValueError(), KeyError(), ValueError()])
 
@@ -278,6 +283,7 @@ def test_an_interruption_passes_without_a_verdict() -> None:
         execute(enqueued(failing(Interruption(), retry_on(Exception))))
 
 
+@pytest.mark.parity("1a.09", "1a.11")
 def test_after_discard_runs_for_failed_discarded_and_used_up_jobs_only() -> None:
     hook = after_discard(lambda job, error: seen.append(type(error).__name__))
     execute(enqueued(failing(ValueError(), hook, discard_on(ValueError))))
@@ -318,7 +324,7 @@ def test_hooks_run_around_the_job_in_their_order() -> None:
 
     execute(enqueued(note, 1))
 
-    assert seen == ["before 1", "before 2", "around before", 1, "around after", "after 2", "after 1"]
+    assert seen == ["before 1", "before 2", "around before", 1, "after 2", "after 1", "around after"]
 
 
 def test_hooks_are_methods_of_a_job_class_and_see_its_object() -> None:
@@ -397,6 +403,7 @@ class Sessions:
     def __init__(self) -> None:
         self.opened = 0
         self.current = 0
+        self.committed: list[int] = []
 
     @contextmanager
     def session(self, **_: object) -> Iterator[None]:
@@ -404,6 +411,7 @@ class Sessions:
         self.current = self.opened
         try:
             yield None
+            self.committed.append(self.current)
         finally:
             self.current = 0
 
@@ -424,6 +432,19 @@ class Account:
     def __init__(self, tenant_id: str, session: int) -> None:
         self.id = tenant_id
         self.session = session
+
+
+@pytest.mark.parity("1a.14")
+def test_what_a_handler_has_written_is_committed_also_when_it_asks_for_another_attempt(sessions: Sessions) -> None:
+    def again(context: Any, error: BaseException) -> None:
+        seen.append(sessions.current)
+        context.retry()
+
+    outcome = execute(enqueued(failing(ValueError(), rescue_from(ValueError, then=again))))
+
+    assert isinstance(outcome, Retried)
+    assert seen == ["run", 2]
+    assert sessions.committed == [2]
 
 
 def test_a_handler_has_a_session_of_its_own_and_the_tenant_in_it(sessions: Sessions) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from tenantjobs import Current, Job, adapter, idempotent, job, once, testing, transaction
-from tenantjobs.adapter import HasLedger
+from tenantjobs.adapter import Capabilities, HasLedger
 from tenantjobs.errors import ConfigurationError, DuplicateJob, LeaseLost, SerializationError
 from tenantjobs.execution import execute
 from tenantjobs.idempotency import Claim, Ledger
@@ -100,10 +101,11 @@ def test_a_failure_frees_the_key() -> None:
 
 
 def test_a_key_is_forgotten_after_its_ttl() -> None:
-    charge = charging(ttl=timedelta(seconds=-1))
-    charge.perform_later(7)
-    charge.perform_later(7)
-    testing.drain()
+    charge = charging(ttl=timedelta(microseconds=1))
+    for _ in range(2):
+        charge.perform_later(7)
+        testing.drain()
+        time.sleep(0.001)
 
     assert len(charged) == 2
 
@@ -206,6 +208,16 @@ def test_a_key_that_cannot_be_computed_is_refused_at_the_call_and_says_why() -> 
     assert (enqueued_jobs(), charged) == ([], [])
 
 
+def test_a_queue_without_a_ledger_refuses_the_job_at_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Elsewhere:
+        capabilities = Capabilities()
+
+    charge = charging()
+    monkeypatch.setattr(adapter, "configured", Elsewhere)
+    with pytest.raises(ConfigurationError, match=r"charge is @idempotent, and the adapter Elsewhere has no ledger"):
+        charge.perform_later(7)
+
+
 def test_once_needs_a_ledger() -> None:
     with testing.override(adapter="inline"), pytest.raises(ConfigurationError, match="no ledger"), once("k"):
         pass
@@ -216,6 +228,16 @@ def test_an_adapter_without_a_ledger_says_so_rather_than_running_unguarded() -> 
         charging().perform_later(7)
 
     assert charged == []
+
+
+@pytest.mark.parametrize("duration", ["1h", -1, 0, float("inf"), True, timedelta(0)])
+@pytest.mark.parametrize("option", ["ttl", "lease"])
+def test_what_is_no_duration_is_refused_where_it_is_written(option: str, duration: Any) -> None:
+    given: Any = {option: duration}
+    with pytest.raises(ConfigurationError, match=rf"idempotent\({option}="):
+        idempotent(**given)
+    with pytest.raises(ConfigurationError, match=rf"once\({option}="):
+        once("key", **given)
 
 
 @pytest.mark.parametrize("options", [{"on_running": "explode"}, {"key": "charge"}])

@@ -72,12 +72,14 @@ def shelf(order: Order) -> Iterator[Shelf]:
 # GlobalId
 
 
+@pytest.mark.parity("1c.10")
 def test_a_global_id_reads_as_app_model_and_key() -> None:
     gid = GlobalId("shop", "Order", ("42",))
 
     assert str(gid) == "gid://shop/Order/42"
 
 
+@pytest.mark.parity("1c.10")
 def test_a_composite_key_has_one_part_for_each_column() -> None:
     gid = GlobalId("shop", "Line", ("42", "7"))
 
@@ -94,6 +96,7 @@ def test_a_slash_within_a_key_is_not_a_second_part() -> None:
 
 
 @given(apps, texts, st.lists(texts, min_size=1, max_size=3).map(tuple))
+@pytest.mark.parity("1c.10")
 def test_any_text_is_a_key_and_comes_back(app: str, model: str, key: tuple[str, ...]) -> None:
     gid = GlobalId(app, model, key)
 
@@ -130,6 +133,7 @@ def test_parse_takes_only_what_str_writes(text: str) -> None:
         "gid://shop/Order/42?expires_in",
     ],
 )
+@pytest.mark.parity("1c.11")
 def test_a_text_that_is_no_global_id_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         GlobalId.parse(text)
@@ -174,6 +178,7 @@ async def test_a_record_is_located_by_its_name(shelf: Shelf, order: Order) -> No
     assert await identity.alocate(gid) is order
 
 
+@pytest.mark.parity("1c.11")
 async def test_gone_and_unavailable_are_different_errors(shelf: Shelf) -> None:
     missing = GlobalId("shop", "Order", ("43",))
 

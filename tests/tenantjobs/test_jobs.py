@@ -11,6 +11,7 @@ from tenantjobs import (
     Job,
     aperform_all_later,
     current_job,
+    idempotent,
     job,
     perform_all_later,
     retry_on,
@@ -56,6 +57,7 @@ def test_a_job_is_performed_later_with_the_tenant_of_the_call() -> None:
     assert seen == [("acme", 1, "x"), ("globex", 2, "")]
 
 
+@pytest.mark.parity("1a.17")
 def test_a_handle_says_that_the_job_is_enqueued_and_under_which_id() -> None:
     handle = a_function_job().perform_later(1)
 
@@ -121,6 +123,7 @@ def test_a_job_with_tenancy_none_runs_in_the_system_scope_even_from_a_tenant() -
     assert scopes == [("system", None), ("system", None)]
 
 
+@pytest.mark.parity("1a.18")
 def test_options_of_the_job_and_of_the_call_decide_queue_priority_and_time() -> None:
     note = a_function_job(queue="mailers", priority=5)
     moment = datetime.now(UTC) + timedelta(hours=3)
@@ -137,6 +140,7 @@ def test_options_of_the_job_and_of_the_call_decide_queue_priority_and_time() -> 
     assert third.due_at == moment
 
 
+@pytest.mark.parity("1a.18")
 def test_a_wait_of_zero_is_a_real_value() -> None:
     a_function_job().set(wait=0).perform_later(1)
 
@@ -157,6 +161,7 @@ def test_options_of_the_wrong_kind_are_refused(options: dict[str, Any]) -> None:
         a_function_job(name="other", **options)
 
 
+@pytest.mark.parity("1a.20")
 def test_lower_priority_runs_sooner() -> None:
     note = a_function_job()
     for priority in (5, -1, 0):
@@ -229,15 +234,7 @@ def test_each_attempt_gets_an_instance_of_its_own() -> None:
     assert seen == [None, None]
 
 
-def test_an_option_that_does_not_exist_yet_is_refused_rather_than_ignored() -> None:
-    with pytest.raises(ConfigurationError, match="timeout is not supported yet"):
-
-        class Slow(Job):
-            timeout = 60
-
-            def perform(self) -> None: ...
-
-
+@pytest.mark.parity("1a.21")
 def test_many_jobs_are_enqueued_in_order_with_a_handle_each() -> None:
     note = a_function_job()
     handles = perform_all_later([note.call(1), Counted.call(2), note.set(queue="low").call(3)])
@@ -246,6 +243,7 @@ def test_many_jobs_are_enqueued_in_order_with_a_handle_each() -> None:
     assert [waiting.queue for waiting in enqueued_jobs()] == ["default", "backend_0", "low"]
 
 
+@pytest.mark.parity("1a.21")
 def test_nothing_of_a_bulk_is_stored_when_one_job_is_refused() -> None:
     note = a_function_job()
 
@@ -287,6 +285,7 @@ async def test_an_async_job_is_performed_now_by_awaiting_it() -> None:
     assert await double.perform_now(4) == 8
 
 
+@pytest.mark.parity("1a.13")
 def test_perform_now_raises_and_retries_nothing() -> None:
     @retry_on(ValueError, wait=0)
     @job
@@ -425,6 +424,21 @@ def test_a_method_is_no_function() -> None:
         class Mailer:
             @job
             def send(self) -> None: ...
+
+    with pytest.raises(ConfigurationError, match="lose its cls"):
+
+        class Sweeper:
+            @classmethod
+            @job
+            def sweep(cls) -> None: ...
+
+
+def test_a_policy_without_its_brackets_is_no_function() -> None:
+    with pytest.raises(ConfigurationError, match=r"write @idempotent\(...\)"):
+
+        @job
+        @idempotent
+        def charge() -> None: ...
 
 
 @pytest.mark.parametrize("target", [functools.partial(print, 1), type("Task", (), {})])

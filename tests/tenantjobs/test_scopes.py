@@ -36,6 +36,7 @@ def leave(scope: Any) -> None:
 # In order
 
 
+@pytest.mark.parity("1c.08")
 def test_a_scope_gives_back_what_was_there_before() -> None:
     with tenant("acme"):
         with tenant("globex"):
@@ -48,6 +49,7 @@ def test_a_scope_gives_back_what_was_there_before() -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, asyncio.CancelledError, GeneratorExit])
+@pytest.mark.parity("1c.07")
 def test_a_scope_is_left_by_any_exception(error: type[BaseException]) -> None:
     with pytest.raises(error), tenant("acme"):
         raise error

@@ -31,7 +31,7 @@ class Shop:
     def __init__(self, name: str, broker: str, results: str, pool: str) -> None:
         self.name = name
         self.pool = pool
-        self.store = redis.Redis.from_url(results, decode_responses=True, socket_timeout=None)
+        self.store = redis.Redis.from_url(results, decode_responses=True, socket_timeout=None)  # blpop says how long
         self.app = Celery(name, broker=broker, backend=results, set_as_current=False)
         # Receivers and tasks that are there before ``install``, as in a project that grows into it.
         task_received.connect(self.look_for_residue, weak=False)

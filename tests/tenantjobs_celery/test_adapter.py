@@ -1,41 +1,48 @@
+"""What the adapter does beyond the kit."""
+
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from types import ModuleType
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from celery import Celery
 
-import tenantjobs_celery
+from tenantjobs import Current, PartlyEnqueued, adapter, definition, job, perform_all_later, testing
 from tenantjobs_celery import CeleryAdapter
-from tenantjobs_celery.settings import CelerySettings
-from tests.tenantjobs_celery.bench import Bench
+from tenantjobs_celery.performing import wrapper
+
+app = Celery("adapter", broker="memory://", set_as_current=False)
 
 
 @pytest.fixture
-def checked(make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Bench, CeleryAdapter]]:
-    bench = make_bench(None)
-    module = ModuleType("checked_shop")
-    module.app = bench.app  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "checked_shop", module)
-    yield bench, CeleryAdapter(CelerySettings(app="checked_shop:app"))
+def task(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    before = dict(definition.registry)
+    with testing.override(adapter="celery", celery={"app": f"{__name__}:app"}), Current.set(tenant_id="acme"):
+        configured = adapter.configured()
+        assert isinstance(configured, CeleryAdapter)
+        yield wrapper(configured.app)
+    definition.registry.clear()
+    definition.registry.update(before)
 
 
-def test_an_app_whose_native_tasks_would_run_without_a_tenant_is_reported(checked: tuple[Bench, CeleryAdapter]) -> None:
-    bench, adapter = checked
-    bench.task(build, name="shop.build")
-    (problem,) = adapter.check()
+@pytest.mark.parametrize("sent", [0, 2])
+def test_a_broker_that_goes_away_has_the_jobs_that_were_sent_before(
+    task: Any, sent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages: list[object] = []
 
-    assert "shop.build" in problem
-    assert "tenantjobs_celery.install(app)" in problem
+    def send(*args: Any, **options: Any) -> None:
+        if len(messages) == sent:
+            raise ConnectionError("down")
+        messages.append(args)
 
+    @job
+    def note(number: int) -> None: ...
 
-def test_an_app_that_carries_the_tenant_is_not_reported(checked: tuple[Bench, CeleryAdapter]) -> None:
-    bench, adapter = checked
-    bench.task(build, name="shop.build")
-    tenantjobs_celery.install(bench.app)
+    monkeypatch.setattr(task, "apply_async", send)
+    with pytest.raises(PartlyEnqueued if sent else ConnectionError) as raised:
+        perform_all_later([note.call(number) for number in range(4)])
 
-    assert [] == adapter.check()
-
-
-def build() -> None: ...
+    if sent:
+        assert [handle.enqueued for handle in raised.value.handles] == [True, True, False, False]

@@ -16,6 +16,7 @@ from celery.exceptions import TaskRevokedError
 import tenantjobs_celery
 from tenantjobs.current import Current, Snapshot
 from tenantjobs.errors import TenantMissing
+from tests.services import require
 from tests.tenantjobs_celery import servers
 
 pytestmark = pytest.mark.services
@@ -39,7 +40,7 @@ can_terminate = pytest.mark.parametrize("running", [*prefork, "gevent on RabbitM
 def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     broker, pool = WORKERS[request.param]
     for service in {broker, "Redis"}:
-        servers.require(service)
+        require(service)
     if pool == "gevent":
         pytest.importorskip("gevent")
     with servers.worker(broker, pool, tmp_path_factory.mktemp("celery") / "worker.log") as shop:

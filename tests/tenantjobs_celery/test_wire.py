@@ -15,7 +15,7 @@ from celery import Celery, chain, chord, group
 
 import tenantjobs_celery
 from tenantjobs.current import Current
-from tests.tenantjobs_celery import servers
+from tests.services import BROKERS, REDIS, require
 
 pytestmark = pytest.mark.services
 
@@ -44,8 +44,8 @@ def look(*_: object, **__: object) -> None: ...
 @pytest.fixture(params=["RabbitMQ", "Redis"])
 def broker(request: pytest.FixtureRequest) -> str:
     found: str = request.param
-    servers.require(found)
-    servers.require("Redis")
+    require(found)
+    require("Redis")
     return found
 
 
@@ -77,7 +77,7 @@ def _sent(
 ) -> list[tuple[bytes, ...]]:
     """Body, headers and properties of every message, as they lie in the queue."""
     queue = f"tj{uuid.uuid4().hex[:10]}"
-    app = Celery("wire", broker=servers.BROKERS[broker], backend="cache+memory://", set_as_current=False)
+    app = Celery("wire", broker=BROKERS[broker], backend="cache+memory://", set_as_current=False)
     if install is not None:
         install(app)
     app.conf.update(
@@ -112,7 +112,7 @@ def _in_rabbitmq(app: Celery, queue: str) -> list[tuple[bytes, ...]]:
 
 
 def _in_redis(queue: str) -> list[tuple[bytes, ...]]:
-    with redis.Redis.from_url(servers.REDIS) as store:
+    with redis.Redis.from_url(REDIS) as store:
         keys = sorted(store.scan_iter(f"{queue}*"))
         found: list[tuple[bytes, ...]] = [(key, each) for key in keys for each in store.lrange(key, 0, -1)]  # type: ignore[union-attr]
         store.delete(*keys, f"_kombu.binding.{queue}")

@@ -9,12 +9,12 @@ from tenantjobs.testing import AdapterContract
 from tenantjobs_db import schema
 from tenantjobs_db.adapter import DatabaseAdapter
 from tenantjobs_db.database import own
-from tests.services import fresh_postgres
 
 
 class DatabaseContract(AdapterContract):
     adapter = "db"
     survives_kill = True
+    gives_back = True
     url: str
 
     def settings(self) -> Mapping[str, Mapping[str, Any]]:
@@ -37,13 +37,12 @@ class TestSqlite(DatabaseContract):
         return f"sqlite:///{self.folder / 'queue.db'}"
 
 
-@pytest.mark.postgres
-class TestPostgres(DatabaseContract):
-    def prepare(self) -> None:
-        self.server = fresh_postgres()
-        self.url = self.server.__enter__()
-        super().prepare()
+@pytest.fixture(scope="class")
+def server(request: pytest.FixtureRequest, postgres_url: str) -> None:
+    request.cls.url = postgres_url
 
-    def clean(self) -> None:
-        self.configured.close()
-        self.server.__exit__(None, None, None)
+
+@pytest.mark.postgres
+@pytest.mark.usefixtures("server")
+class TestPostgres(DatabaseContract):
+    """Each case has a queue of its own in one database."""

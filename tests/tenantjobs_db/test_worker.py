@@ -94,7 +94,7 @@ def test_jobs_run_with_their_tenant_and_are_finished(adapter: DatabaseAdapter) -
 
 
 def test_async_jobs_share_one_loop_and_the_slots(adapter: DatabaseAdapter) -> None:
-    running, most, loops = 0, 0, set()
+    running, most, loops, five = 0, 0, set(), asyncio.Barrier(5)
 
     @job
     async def wait() -> None:
@@ -102,7 +102,8 @@ def test_async_jobs_share_one_loop_and_the_slots(adapter: DatabaseAdapter) -> No
         running += 1
         most = max(most, running)
         loops.add(id(asyncio.get_running_loop()))
-        await asyncio.sleep(0.02)
+        await asyncio.wait_for(five.wait(), 20)
+        await asyncio.sleep(0.02)  # time for a sixth one, that must not come
         running -= 1
 
     for _ in range(20):

@@ -25,6 +25,7 @@ from tenantjobs_db import DatabaseAdapter, schema
 from tenantjobs_rq import RqAdapter
 from tenantjobs_rq.pool import Pool
 from tenantjobs_rq.settings import RqSettings
+from tests.services import require
 from tests.tenantjobs_rq import app, servers
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(60, method="thread")]  # RQ sets the alarm of the process
@@ -92,7 +93,7 @@ class Here:
 
 @pytest.fixture
 def here() -> Iterator[Here]:
-    servers.require()
+    require("Redis")
     found = Here(f"tj{uuid.uuid4().hex[:10]}.")
     settings = {"url": servers.REDIS, "prefix": found.prefix}
     with testing.override(adapter="rq", app="tests.tenantjobs_rq.app", rq=settings):

@@ -14,6 +14,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, Session, 
 from tenantjobs import Current, Snapshot, job, later
 from tenantjobs.errors import ConfigurationError, SerializationError, TenantMissing
 from tenantjobs_sqlalchemy import after_create_commit, after_destroy_commit, after_update_commit
+from tenantjobs_sqlalchemy.changes import NO_VALUE
 from tests.tenantjobs_sqlalchemy.conftest import Joining, Recording
 
 Maker = sessionmaker[Session]
@@ -140,6 +141,14 @@ def test_what_was_changed_back_was_not_updated(maker: Maker, shipment: int) -> N
     assert seen == []
 
 
+def test_a_value_that_the_database_computes_is_a_change_too(maker: Maker, shipment: int) -> None:
+    with maker.begin() as session:
+        record = session.get_one(Shipment, shipment)
+        record.title = Shipment.title + "er"  # type: ignore[assignment]  # as SQLAlchemy has it
+
+    assert seen == [("updated", 7, {"title": ("old", NO_VALUE)})]
+
+
 def test_a_deleted_record_can_still_be_read(maker: Maker, shipment: int) -> None:
     with maker.begin() as session:
         session.get_one(Shipment, shipment).title = "last"
@@ -222,6 +231,17 @@ def test_a_record_reads_from_the_database_again_after_its_callbacks(maker: Maker
         session.add(shipment)
         session.commit()
         assert "title" not in shipment.__dict__
+        assert shipment.title == "a"
+
+
+async def test_an_async_session_gets_it_anew_as_it_would_without_callbacks(
+    amaker: async_sessionmaker[AsyncSession], elsewhere: Recording
+) -> None:
+    async with amaker() as session:
+        session.add(Shipment(id=7, title="a"))
+        await session.commit()
+        shipment = await session.get_one(Shipment, 7)
+
         assert shipment.title == "a"
 
 

@@ -11,11 +11,13 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from tenantjobs import adapter, job, testing
 from tenantjobs.current import Current
-from tenantjobs.enqueuing import Message
 from tenantjobs.errors import RecordGone, WrongTenant
 from tenantjobs.execution import execute
+from tenantjobs.message import Message
 from tenantjobs.outcome import Failed, Finished
-from tests.tenantjobs_sqlalchemy.conftest import Card
+from tests.tenantjobs_sqlalchemy.conftest import ENGINES, MARIADB, Card, database
+
+url = database(*ENGINES, MARIADB)
 
 Maker = sessionmaker[Session]
 
@@ -47,6 +49,7 @@ def enqueued(card: Card) -> bytes:
 
 
 @pytest.mark.parametrize("shape", [lambda card: card, lambda card: [card], lambda card: {"a": (card,)}])
+@pytest.mark.parity("1c.12")
 def test_it_is_refused_at_the_call(cards: list[Card], shape: Any) -> None:
     own, foreign = cards
     with Current.set(tenant_id="1"):
@@ -57,6 +60,7 @@ def test_it_is_refused_at_the_call(cards: list[Card], shape: Any) -> None:
         show.perform_now(shape(own))
 
 
+@pytest.mark.parity("1c.12")
 def test_it_is_refused_at_the_worker(cards: list[Card], engine: Engine) -> None:
     with Current.set(tenant_id="1"):
         data = enqueued(cards[0])

@@ -43,7 +43,16 @@ def _nothing_left() -> Iterator[None]:
         async_sessionmaker(sync_session_class=OwnSession),
         async_scoped_session(async_sessionmaker(class_=OwnAsyncSession), scopefunc=lambda: 1),
     ],
-    ids=repr,
+    ids=[
+        "session",
+        "maker",
+        "scoped maker",
+        "scoped session",
+        "async session",
+        "async maker",
+        "async maker of a sync class",
+        "scoped async maker",
+    ],
 )
 def test_whatever_makes_sessions_can_be_installed(target: Any) -> None:
     install(target)

@@ -1,4 +1,4 @@
-"""Application data on MariaDB: jobs leave after the commit, one in two phases included."""
+"""Application data on MariaDB: jobs leave after the commit."""
 
 from __future__ import annotations
 
@@ -103,38 +103,6 @@ def test_a_connection_of_core_is_followed(engine: Engine, elsewhere: Recording) 
         assert elsewhere.sent == []
 
     assert elsewhere.sent == [1]
-
-
-class TestTwoPhases:
-    @pytest.fixture
-    def maker(self, engine: Engine) -> Iterator[Maker]:
-        maker = sessionmaker(engine, twophase=True)
-        tenantjobs_sqlalchemy.install(maker)
-        yield maker
-        tenantjobs_sqlalchemy.uninstall()
-
-    def test_a_job_leaves_with_the_second(self, maker: Maker, engine: Engine, elsewhere: Recording) -> None:
-        with maker() as session:
-            session.add(Order(name="a"))
-            handle = note.perform_later(1)
-            session.prepare()
-
-            assert (elsewhere.sent, handle.enqueued) == ([], None)
-
-            session.commit()
-
-        assert (elsewhere.sent, handle.enqueued, names(engine)) == ([1], True, ["a"])
-
-    def test_one_that_is_prepared_and_rolled_back_drops_it(
-        self, maker: Maker, engine: Engine, elsewhere: Recording
-    ) -> None:
-        with maker() as session:
-            session.add(Order(name="a"))
-            handle = note.perform_later(1)
-            session.prepare()
-            session.rollback()
-
-        assert (elsewhere.sent, handle.enqueued, names(engine)) == ([], False, [])
 
 
 def test_the_outbox_is_refused_where_it_cannot_be(maker: Maker, engine: Engine) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, delete, insert, select, update
+from sqlalchemy import Engine, create_engine, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
@@ -210,6 +210,26 @@ def test_a_session_on_a_connection_from_outside_does_without(
         outer.rollback()
 
     assert statements.inserts("tj_outbox") == []
+
+
+def test_a_session_on_another_engine_goes_past_it_and_says_so_once(
+    maker: Maker, url: str, elsewhere: Recording, waiting: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = create_engine(url)
+    for number in range(2):
+        with maker.begin() as read_only:
+            read_only.connection()
+            note.perform_later("with it")
+        with maker(bind=other) as session:
+            session.add(Order(name=f"{number}"))
+            session.flush()
+            note.perform_later("past it")
+            session.commit()
+    other.dispose()
+
+    assert elsewhere.sent == ["with it", "past it"] * 2
+    assert caplog.text.count("is sent after the commit without it") == 1
+    assert "tests.outbox.note" in caplog.text
 
 
 def test_without_the_applications_engine_it_is_refused_at_the_call(maker: Maker, elsewhere: Recording) -> None:

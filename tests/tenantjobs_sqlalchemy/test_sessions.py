@@ -59,6 +59,18 @@ def without() -> None:
     current_session()
 
 
+@job(name="tests.sessions.calls_without", tenancy="none")
+def calls_without(recording: list[bytes]) -> None:
+    child.perform_later("outer")
+    seen.append(execute(recording[0]))
+
+
+@job(name="tests.sessions.child_without", tenancy="none", session=False)
+def child_without() -> None:
+    child.perform_later("inner")
+    current_session()
+
+
 @job(name="tests.sessions.commits", tenancy="none")
 def commits() -> None:
     session = current_session()
@@ -191,6 +203,115 @@ def test_a_job_can_opt_out(maker: Maker, elsewhere: Recording) -> None:
 
     assert isinstance(outcome, Failed)
     assert isinstance(outcome.error, ConfigurationError)
+
+
+@pytest.mark.parametrize("write", ["add", "flush"])
+def test_a_job_may_not_close_its_session_over_what_it_wrote(
+    maker: Maker, engine: Engine, elsewhere: Recording, write: str
+) -> None:
+    @job(name=f"tests.sessions.closes_{write}", tenancy="none")
+    def closes() -> None:
+        with current_session() as session:
+            session.add(Order(name="lost?"))
+            if write == "flush":
+                session.flush()
+
+    outcome = performed(closes, elsewhere)
+
+    assert isinstance(outcome, Failed)
+    assert "what it wrote would be lost" in str(outcome.error)
+    assert names(engine) == []
+
+
+def test_a_job_may_close_its_session_over_what_it_read_or_committed(
+    maker: Maker, engine: Engine, elsewhere: Recording
+) -> None:
+    @job(name="tests.sessions.closes_well", tenancy="none")
+    def closes() -> None:
+        with current_session() as session:
+            session.scalars(select(Order)).all()
+        with current_session() as session:
+            session.add(Order(name="kept"))
+            session.commit()
+        with current_session() as session:
+            session.add(Order(name="dropped"))
+            session.rollback()
+
+    assert isinstance(performed(closes, elsewhere), Finished)
+    assert names(engine) == ["kept"]
+
+
+def test_an_error_that_closes_it_stays_what_it_is(maker: Maker, elsewhere: Recording) -> None:
+    @job(name="tests.sessions.closes_by_error", tenancy="none")
+    def closes() -> None:
+        with current_session() as session:
+            session.add(Order(name="a"))
+            raise ZeroDivisionError
+
+    outcome = performed(closes, elsewhere)
+
+    assert isinstance(outcome, Failed)
+    assert isinstance(outcome.error, ZeroDivisionError)
+
+
+async def test_nor_is_that_of_an_async_job_another_one(
+    amaker: async_sessionmaker[AsyncSession], elsewhere: Recording
+) -> None:
+    @job(name="tests.sessions.acloses_by_error", tenancy="none")
+    async def closes() -> None:
+        async with current_session() as session:
+            session.add(Order(name="a"))
+            raise ZeroDivisionError
+
+    outcome = await aperformed(closes, elsewhere)
+
+    assert isinstance(outcome, Failed)
+    assert isinstance(outcome.error, ZeroDivisionError)
+
+
+async def test_an_async_job_may_not_either(
+    amaker: async_sessionmaker[AsyncSession], engine: Engine, elsewhere: Recording
+) -> None:
+    @job(name="tests.sessions.acloses", tenancy="none")
+    async def closes() -> None:
+        async with current_session() as session:
+            session.add(Order(name="lost?"))
+
+    outcome = await aperformed(closes, elsewhere)
+
+    assert isinstance(outcome, Failed)
+    assert "what it wrote would be lost" in str(outcome.error)
+    assert names(engine) == []
+
+
+def test_one_that_opts_out_knows_nothing_of_the_job_that_performs_it(maker: Maker, elsewhere: Recording) -> None:
+    child_without.perform_later()
+    inner = elsewhere.envelopes.pop().encode()
+    performed(calls_without, elsewhere, [inner])
+    [outcome] = seen
+
+    assert isinstance(outcome, Failed)
+    assert "session=False" in str(outcome.error)
+    assert elsewhere.sent[-2:] == ["inner", "outer"]  # it did not wait for the commit of the other
+
+
+async def test_an_async_one_that_opts_out_does_not_either(
+    amaker: async_sessionmaker[AsyncSession], elsewhere: Recording
+) -> None:
+    @job(name="tests.sessions.awithout", tenancy="none", session=False)
+    async def awithout() -> None:
+        current_session()
+
+    @job(name="tests.sessions.acalls_without", tenancy="none")
+    async def acalls_without(inner: bytes) -> None:
+        seen.append(await aexecute(inner))
+
+    awithout.perform_later()
+    await aperformed(acalls_without, elsewhere, elsewhere.envelopes.pop().encode())
+    [outcome] = seen
+
+    assert isinstance(outcome, Failed)
+    assert "session=False" in str(outcome.error)
 
 
 def test_the_original_error_survives_a_rollback_that_fails(

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 import tenantjobs_sqlalchemy
-from tenantjobs import job, on_commit, perform_all_later
+from tenantjobs import job, on_commit, perform_all_later, testing
 from tenantjobs.errors import EnqueueError, SerializationError
 from tests.tenantjobs_sqlalchemy.conftest import POSTGRES, Account, Base, Order, Recording, hang_up, named
 
@@ -20,6 +20,12 @@ Maker = sessionmaker[Session]
 
 @job(name="tests.transactions.note", tenancy="none")
 def note(value: Any) -> None: ...
+
+
+@job(name="tests.transactions.end", tenancy="none")
+def end(how: str) -> None:
+    if how:
+        raise {"ValueError": ValueError, "SystemExit": SystemExit}[how]
 
 
 @job(name="tests.transactions.urgent", tenancy="none", enqueue_after_commit=False)
@@ -34,6 +40,7 @@ def test_without_a_transaction_a_job_leaves_at_the_call(maker: Maker, elsewhere:
         assert handle.enqueued is True
 
 
+@pytest.mark.parity("1a.27")
 def test_a_job_leaves_with_the_commit(maker: Maker, elsewhere: Recording) -> None:
     with maker.begin():
         handle = note.perform_later(1)
@@ -53,6 +60,7 @@ def test_the_jobs_of_a_transaction_leave_together_in_their_order(maker: Maker, e
     assert elsewhere.batches == [[1, 2, 3]]
 
 
+@pytest.mark.parity("1a.27")
 def test_a_rollback_drops_the_job(maker: Maker, elsewhere: Recording) -> None:
     with pytest.raises(ZeroDivisionError), maker.begin():
         handle = note.perform_later(1)
@@ -73,6 +81,7 @@ def test_a_job_that_was_taken_back_does_not_leave(maker: Maker, elsewhere: Recor
     assert handle.enqueued is False
 
 
+@pytest.mark.parity("1a.27")
 def test_a_job_that_opts_out_leaves_at_the_call(maker: Maker, elsewhere: Recording) -> None:
     with pytest.raises(ZeroDivisionError), maker.begin():
         urgent.perform_later(1)
@@ -555,6 +564,18 @@ class TestFailures:
 
         with maker() as session:
             assert session.scalars(select(Order)).one().name == "a"
+
+    def test_a_job_that_fails_after_the_commit_keeps_no_other_from_its_turn(self, maker: Maker) -> None:
+        ran: list[str] = []
+        with testing.override(adapter="inline"):
+            with maker.begin():
+                handles = [end.perform_later(how) for how in ("", "ValueError", "SystemExit", "")]
+                on_commit(lambda: ran.append("callback"))
+
+        assert [handle.enqueued for handle in handles] == [True, False, False, True]
+        assert isinstance(handles[1].enqueue_error, ValueError)
+        assert "SystemExit" in str(handles[2].enqueue_error)
+        assert ran == ["callback"]
 
     def test_a_prepared_transaction_that_is_rolled_back_drops_the_job(self, elsewhere: Recording) -> None:
         class TwoPhase(Session):

@@ -11,10 +11,10 @@ from weakref import WeakKeyDictionary, WeakSet
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.dml import Insert, UpdateBase
+from sqlalchemy.sql.dml import Insert
 
 from tenantjobs.scopes import in_force
-from tenantjobs_sqlalchemy.scoping import narrowing, reads, references, refusals, shortfall, values, witness
+from tenantjobs_sqlalchemy.scoping import narrowing, reads, references, refusals, shortfall, values, witness, writes
 from tenantjobs_sqlalchemy.scoping.refusals import PinnedSession, Unproved
 
 
@@ -29,6 +29,23 @@ class Pin:
         self.connections: list[Connection] = []
 
 
+class Pins(list[Pin]):
+    """Those of a connection: one for each session that works on it, nearly always one."""
+
+    def hold(self, tenant_id: str) -> None:
+        """``CrossTenantSwitch`` if all sessions have worked for another tenant. Which of them it is, nobody says."""
+        if any(pin.tenant_id == tenant_id for pin in self):
+            return
+        for pin in reversed(self):
+            if pin.tenant_id is None:
+                pin.tenant_id = tenant_id
+                return
+        raise PinnedSession(
+            f"a session that has worked for tenant {self[-1].tenant_id} was used for tenant {tenant_id} in the same "
+            f"transaction: commit or roll back first, or take another session for the other tenant"
+        )
+
+
 def listen() -> None:
     """Guard the connections of all sessions."""
     event.listen(Session, "after_begin", _began)
@@ -37,13 +54,15 @@ def listen() -> None:
 
 def _began(session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
     root = session.get_transaction()
-    if root is None or connection in _pins:
+    if root is None:
         return
     pin = _pins_of_transactions.get(root)
     if pin is None:
         pin = _pins_of_transactions[root] = Pin(session)
+    elif connection in pin.connections:
+        return
     pin.connections.append(connection)
-    _pins[connection] = pin
+    _pins.setdefault(connection, Pins()).append(pin)
     engine = connection.engine
     if engine not in _guarded:
         _guarded.add(engine)
@@ -59,19 +78,23 @@ def _ended(_session: Session, transaction: SessionTransaction) -> None:
         pin = _pins_of_transactions.pop(transaction, None)
         if pin is not None:
             for connection in pin.connections:
-                _pins.pop(connection, None)
+                pins = _pins[connection]
+                pins.remove(pin)
+                if not pins:
+                    del _pins[connection]
 
 
 def _will_compile(connection: Connection, statement: Any, many: Any, one: Any, options: Any) -> tuple[Any, Any, Any]:
     if reads.TRUSTED in options or (getattr(statement, "is_select", False) and reads.passes(statement)):
         return statement, many, one
+    dml = writes.dml_of(statement)
     if (
-        (isinstance(statement, UpdateBase) or getattr(statement, "is_select", False))
+        (dml is not None or getattr(statement, "is_select", False))
         and in_force().reach.tenant_id is not None
         and connection in _pins
     ):
-        if isinstance(statement, Insert):
-            narrowing.require_provable(statement)
+        if isinstance(dml, Insert):
+            narrowing.require_provable(dml)
         statement = narrowing.narrowed(statement)
     return statement, many, one
 
@@ -88,49 +111,41 @@ class _Looked:
     def pre_exec(self) -> None:
         super().pre_exec()  # type: ignore[misc]  # of the execution context
         if isinstance(self.compiled, SQLCompiler) and in_force().reach.reason is None:
-            pin = _pins.get(self.root_connection)
-            if pin is not None:
-                _look_at(pin, self.root_connection, self)
+            pins = _pins.get(self.root_connection)
+            if pins is not None:
+                _look_at(pins, self.root_connection, self)
 
 
-def _look_at(pin: Pin, connection: Connection, context: Any) -> None:
+def _look_at(pins: Pins, connection: Connection, context: Any) -> None:
     found = witness.findings(context.compiled)
     if found.name:
         tenant_id = refusals.tenant_of(found.name)
         if tenant_id is None:
             return
-        if pin.tenant_id != tenant_id:
-            _pin(pin, tenant_id)
+        if pins[-1].tenant_id != tenant_id:
+            pins.hold(tenant_id)
         if found.unproved and reads.TRUSTED not in context.execution_options:
             raise Unproved(_not_kept(found.unproved, tenant_id))
     if found.target is not None:
-        values.check(found.target, context)
+        values.check(found.target, found.tenant_names, context)
         if found.references:
-            references.check(pin.session, connection, found.references, context)
+            references.check(pins[-1].session, connection, found.references, context)
 
 
 def _sent(connection: Connection, statement: Any, many: Any, one: Any, _options: Any, result: Any) -> None:
-    if isinstance(statement, UpdateBase) and in_force().reach.tenant_id is not None and connection in _pins:
-        shortfall.check(connection, statement, many or ([one] if one else []), result)
-
-
-def _pin(pin: Pin, tenant_id: str) -> None:
-    if pin.tenant_id is not None:
-        raise PinnedSession(
-            f"a session that has worked for tenant {pin.tenant_id} was used for tenant {tenant_id} in the same "
-            f"transaction: commit or roll back first, or take another session for the other tenant"
-        )
-    pin.tenant_id = tenant_id
+    dml = writes.dml_of(statement)
+    if dml is not None and in_force().reach.tenant_id is not None and connection in _pins:
+        shortfall.check(connection, dml, many or ([one] if one else []), result)
 
 
 def _not_kept(tables: frozenset[str], tenant_id: str) -> str:
     return (
         f"a statement in the scope of tenant {tenant_id} would reach rows of {', '.join(sorted(tables))} that may be "
-        f"another tenant's: name mapped classes and not their tables, so that it can be filtered, or execute it under "
-        f"Current.system(...) if it is meant"
+        f"another tenant's: name mapped classes and not their tables, so that it can be filtered, and where an outer "
+        f"join has to keep them, a subquery that selects them; or execute it under Current.system(...) if it is meant"
     )
 
 
-_pins: WeakKeyDictionary[Connection, Pin] = WeakKeyDictionary()
+_pins: WeakKeyDictionary[Connection, Pins] = WeakKeyDictionary()
 _pins_of_transactions: WeakKeyDictionary[SessionTransaction, Pin] = WeakKeyDictionary()
 _guarded: WeakSet[Engine] = WeakSet()

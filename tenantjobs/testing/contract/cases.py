@@ -6,11 +6,12 @@ from typing import ClassVar
 
 from tenantjobs.testing.contract.carrying import Carrying
 from tenantjobs.testing.contract.deciding import Deciding
+from tenantjobs.testing.contract.hooking import Hooking
 from tenantjobs.testing.contract.ordering import Ordering
 from tenantjobs.testing.contract.surviving import Surviving
 
 
-class AdapterContract(Carrying, Deciding, Ordering, Surviving):
+class AdapterContract(Carrying, Deciding, Hooking, Ordering, Surviving):
     """Subclass it as ``Test...`` and say how the adapter is configured; see ``Harness`` for what can be said."""
 
     __contract__: ClassVar[bool] = True

@@ -12,6 +12,7 @@ from tenantjobs.adapter import Capabilities
 from tenantjobs.current import Current
 from tenantjobs.envelope import Envelope, new_id
 from tenantjobs.errors import EnvelopeError, TenantGone, UnsupportedCapability
+from tenantjobs.jobs import JobFunction
 from tenantjobs.testing.contract import jobs
 from tenantjobs.testing.contract.harness import Harness
 
@@ -39,6 +40,53 @@ class Deciding(Harness):
         first, second = self.performed(2)
 
         assert second.at - first.at >= 1.4
+
+    def test_a_job_that_asks_for_another_queue_is_performed_there(self) -> None:
+        if self.in_process:
+            pytest.skip("there is no worker to be given queues")
+        other = f"{self.queue}-other"
+        with Current.set(tenant_id="acme"):
+            handle = jobs.moved.set(queue=self.queue).perform_later(other)
+
+        self.start()
+        self.performed(1)
+        self.stop()
+        self.start(queue=other)
+        effects = self.performed(2)
+
+        assert [(effect.queue, effect.attempt) for effect in effects] == [(self.queue, 1), (other, 2)]
+        assert {(effect.job_id, effect.tenant_id) for effect in effects} == {(handle.job_id, "acme")}
+
+    def test_a_retry_has_the_priority_that_is_declared_for_it_or_is_refused_at_the_call(self) -> None:
+        with Current.set(tenant_id="acme"):
+            if not self.configured.capabilities.priority:
+                with pytest.raises(UnsupportedCapability, match="priority"):
+                    jobs.hurried.set(queue=self.queue).perform_later()
+                return
+            jobs.hurried.set(queue=self.queue).perform_later()
+
+        self.start()
+
+        assert [effect.value for effect in self.performed(2)] == [0, 3]
+
+    def test_an_interruption_charges_no_attempt(self) -> None:
+        if not self.gives_back:
+            pytest.skip("this queue does not declare that it gives back what is interrupted")
+        with Current.set(tenant_id="acme"):
+            jobs.interrupted.set(queue=self.queue).perform_later()
+
+        self.start()
+
+        assert [(effect.attempt, effect.tenant_id) for effect in self.performed(2)] == [(1, "acme")] * 2
+
+    @pytest.mark.parametrize("slow", [jobs.slow, jobs.aslow], ids=["sync", "async"])
+    def test_a_job_that_runs_too_long_is_stopped_and_can_be_retried(self, slow: JobFunction[[], Any]) -> None:
+        with Current.set(tenant_id="acme"):
+            slow.set(queue=self.queue).perform_later()
+
+        self.start()
+
+        assert [effect.attempt for effect in self.performed(2)] == [1, 2]
 
     def test_a_discarded_job_calls_its_handler_in_its_scope_and_is_not_run_again(self) -> None:
         with Current.set(tenant_id="acme"):

@@ -27,13 +27,15 @@ class Harness:
     """Override what the adapter needs; ``self.folder`` is a new folder, and ``self.queue`` a queue of this test alone.
 
     ``in_process`` says that jobs are performed at the call, by no worker. ``survives_kill`` says that a job whose
-    worker is killed is performed by another one, and ``patience`` how many seconds anything may take.
+    worker is killed is performed by another one, ``gives_back`` that one which is interrupted in a worker that goes on
+    is performed again, and ``patience`` how many seconds anything may take.
     """
 
     adapter: ClassVar[str]
     app: ClassVar[str] = "tenantjobs.testing.contract.app"
     in_process: ClassVar[bool] = False
     survives_kill: ClassVar[bool] = False
+    gives_back: ClassVar[bool] = False
     patience: ClassVar[float] = 30.0
 
     folder: Path

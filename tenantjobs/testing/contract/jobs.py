@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -12,11 +14,13 @@ import msgspec
 
 import tenantjobs
 from tenantjobs.current import Current
+from tenantjobs.errors import Abort, Interruption
+from tenantjobs.handlers import discard_on, retry_on
+from tenantjobs.hooks import around_perform, before_enqueue, before_perform
 from tenantjobs.idempotency import idempotent
 from tenantjobs.jobs import Job, job
-from tenantjobs.policies import discard_on, retry_on
-from tenantjobs.running import current_job
-from tenantjobs.testing.contract.effects import record, wait_for_file
+from tenantjobs.running import JobContext, current_job
+from tenantjobs.testing.contract.effects import folder, record, wait_for_file
 
 
 class ContractCurrent(tenantjobs.Current):
@@ -151,6 +155,70 @@ def held() -> None:
     record("finished")
 
 
+@job(name="contract.moved")
+def moved(queue: str) -> None:
+    record("moved")
+    if _attempt() == 1:
+        _running().retry(queue=queue)
+
+
+@job(name="contract.hurried", policies=[retry_on(ConnectionError, wait=0, priority=3)])
+def hurried() -> None:
+    record("hurried", _running().priority)
+    if _attempt() == 1:
+        raise ConnectionError("as asked for")
+
+
+@job(name="contract.interrupted")
+def interrupted() -> None:
+    record("interrupted")
+    if not (folder() / "interrupted").exists():
+        (folder() / "interrupted").touch()
+        raise Interruption("as asked for")
+
+
+def around(*, wanted: str) -> Iterator[None]:
+    record("around in", wanted)
+    yield
+    record("around out", wanted)
+
+
+def refuse(*, wanted: str) -> None:
+    if wanted == "performed":
+        raise Abort("as asked for")
+
+
+@job(
+    name="contract.hooked",
+    policies=[
+        before_enqueue(lambda *, wanted: record(f"before enqueue of {wanted}")),
+        before_perform(refuse),
+        around_perform(around),
+    ],
+)
+def hooked(*, wanted: str) -> None:
+    record(wanted)
+
+
+@job(name="contract.slow", timeout=0.3, policies=[retry_on(TimeoutError, wait=0)])
+def slow() -> None:
+    record("slow")
+    if _attempt() == 1:
+        wait_for_file("never")
+
+
+@job(name="contract.aslow", timeout=0.3, policies=[retry_on(TimeoutError, wait=0)])
+async def aslow() -> None:
+    record("aslow")
+    if _attempt() == 1:
+        await asyncio.sleep(3600)
+
+
 def _attempt() -> int:
+    return _running().attempt
+
+
+def _running() -> JobContext:
     running = current_job()
-    return 0 if running is None else running.attempt
+    assert running is not None, "a job of the kit is performed by a worker"
+    return running

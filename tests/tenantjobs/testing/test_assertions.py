@@ -31,6 +31,7 @@ class Export(Job):
     def perform(self, path: str) -> None: ...
 
 
+@pytest.mark.parity("1a.37")
 def test_an_enqueued_job_is_found_by_what_is_said_of_it() -> None:
     moment = datetime.now(UTC) + timedelta(hours=1)
     handle = welcome.set(wait_until=moment).perform_later(7)
@@ -93,6 +94,7 @@ def test_arguments_may_be_described_by_a_function_and_priority_counts() -> None:
             assert_enqueued_with(**wanted)  # type: ignore[arg-type]  # one of several kinds
 
 
+@pytest.mark.parity("1a.37")
 def test_jobs_are_counted_by_name_and_queue() -> None:
     welcome.perform_later(7)
     Export.perform_later("/tmp/x")
@@ -107,6 +109,7 @@ def test_jobs_are_counted_by_name_and_queue() -> None:
         assert_enqueued_jobs(1, only=welcome, except_=Export)
 
 
+@pytest.mark.parity("1a.37")
 def test_attempts_are_counted_and_a_failure_shows_how_they_ended() -> None:
     welcome.perform_later(7)
     assert_no_performed_jobs()

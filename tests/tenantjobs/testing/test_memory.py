@@ -17,6 +17,7 @@ def acme() -> object:
         yield
 
 
+@pytest.mark.parity("1a.36")
 def test_drain_performs_what_the_jobs_enqueue_too_and_counts_attempts() -> None:
     @job
     def count(number: int) -> None:
@@ -87,6 +88,7 @@ def test_nothing_waits_inline() -> None:
         assert testing.drain() == 0
 
 
+@pytest.mark.parity("1a.36", "1a.37")
 def test_what_is_asked_for_is_performed_once_and_what_it_enqueues_goes_on_waiting() -> None:
     seen: list[object] = []
 

@@ -75,6 +75,17 @@ def test_a_test_that_fails_by_itself_keeps_its_reason_and_shows_the_leak(project
     assert "leaks of jobs" in output
 
 
+def test_it_looks_in_each_process_of_xdist_and_says_the_same(project: Path) -> None:
+    output = ran(project, "-n", "2")
+
+    assert "2 workers [4 items]" in output
+    assert "2 failed, 2 passed" in output
+    assert "FAILED test_jobs.py::TestJobs::test_it_leaks - Failed: a job of this test leaked" in output
+    assert "FAILED test_jobs.py::TestJobs::test_it_leaks_and_fails - AssertionError: its own reason" in output
+    assert "context: job test_jobs.leaks of tenant acme left a scope open" in output
+    assert "leaks of jobs" in output  # the section of a report, which has come from another process
+
+
 def test_it_can_be_made_to_warn_or_not_to_look(project: Path) -> None:
     warned = ran(project, "-o", "tenantjobs_sentinel=warn", "-k", "test_it_leaks and not fails")
     off = ran(project, "-o", "tenantjobs_sentinel=off", "-k", "test_it_leaks and not fails")

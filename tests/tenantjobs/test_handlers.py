@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from tenantjobs.errors import ConfigurationError, EnvelopeError
-from tenantjobs.policies import attach, discard_on, guard, nearest, own, retry_on
+from tenantjobs.handlers import discard_on, nearest, retry_on
+from tenantjobs.hooks import guard
+from tenantjobs.policies import attach, own
 
 
 class Base(Exception):
@@ -36,12 +38,14 @@ class Leaf(Middle):
         (0, [0, 0]),
     ],
 )
+@pytest.mark.parity("1a.04", "1a.05", "1a.06")
 def test_each_kind_of_wait_gives_its_documented_seconds(wait: Any, expected: list[float]) -> None:
     policy = retry_on(Base, wait=wait, jitter=0)
 
     assert expected == [policy.delay(executions, Base("boom")) for executions in range(1, len(expected) + 1)]
 
 
+@pytest.mark.parity("1a.04", "1a.07")
 def test_jitter_adds_at_most_its_share_to_a_constant() -> None:
     policy = retry_on(Base, wait=100)
 
@@ -51,6 +55,7 @@ def test_jitter_adds_at_most_its_share_to_a_constant() -> None:
     assert len(set(waits)) > 1
 
 
+@pytest.mark.parity("1a.05", "1a.07")
 def test_jitter_never_applies_to_the_two_seconds_of_a_polynomial() -> None:
     policy = retry_on(Base, wait="polynomially_longer", jitter=1.0)
 
@@ -60,6 +65,7 @@ def test_jitter_never_applies_to_the_two_seconds_of_a_polynomial() -> None:
 @pytest.mark.parametrize(
     "wait", ["linearly", [], True, None, object(), [1, "x"], -1, float("nan"), float("inf"), lambda: 1]
 )
+@pytest.mark.parity("1a.01")
 def test_a_wait_of_no_known_kind_is_refused_when_it_is_declared(wait: Any) -> None:
     with pytest.raises(ConfigurationError, match="wait="):
         retry_on(Base, wait=wait)
@@ -71,16 +77,19 @@ def test_attempts_below_one_are_refused_when_they_are_declared(attempts: Any) ->
         retry_on(Base, attempts=attempts)
 
 
+@pytest.mark.parity("1a.02")
 def test_attempts_count_the_first_run() -> None:
     policy = retry_on(Base, attempts=3)
 
     assert [policy.exhausted(executions) for executions in (1, 2, 3)] == [False, False, True]
 
 
+@pytest.mark.parity("1a.02")
 def test_unlimited_attempts_never_run_out() -> None:
     assert not retry_on(Base, attempts="unlimited").exhausted(10_000)
 
 
+@pytest.mark.parity("1a.12")
 def test_the_class_nearest_in_the_mro_of_the_error_wins_whatever_the_order() -> None:
     far, near = retry_on(Base), discard_on(Middle)
 
@@ -88,6 +97,7 @@ def test_the_class_nearest_in_the_mro_of_the_error_wins_whatever_the_order() -> 
     assert near is nearest([(near, far)], Leaf())
 
 
+@pytest.mark.parity("1a.12")
 def test_a_subclass_wins_over_its_base_at_the_same_distance() -> None:
     of_the_base, of_the_subclass = retry_on(Middle), discard_on(Middle)
 
@@ -107,6 +117,7 @@ def test_a_predicate_wins_over_a_class() -> None:
     assert by_class is nearest([(by_class, by_predicate)], Base("gone"))
 
 
+@pytest.mark.parity("1a.12")
 def test_causes_are_tried_when_the_error_itself_is_not_declared() -> None:
     policy = discard_on(Leaf)
     error = ValueError("outer")
@@ -151,6 +162,7 @@ def test_what_is_no_error_cannot_be_declared(arguments: tuple[Any, ...]) -> None
         retry_on(*arguments)
 
 
+@pytest.mark.parity("1a.03")
 def test_the_key_of_a_declaration_does_not_depend_on_the_order_of_its_classes() -> None:
     assert retry_on(Base, Leaf).key == retry_on(Leaf, Base).key
     assert retry_on(Base).key != retry_on(Leaf).key

@@ -1,0 +1,178 @@
+"""One attempt of a job: restored, behind its key, in its session, and what is decided about it.
+
+restored ids { key guards { verdict { session {
+    locate tenant { locate arguments { state guards { hooks { run }}}} complete, commit }}}}
+
+The order is the design. Restoring does no I/O, so every handler knows the tenant's id, even of a tenant that is
+gone; locating is inside the verdict, so that what is gone can be discarded. The way is written once, as a coroutine:
+for a synchronous job nothing in it ever suspends, and it is driven without a loop.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from functools import cached_property
+from typing import Any, Protocol
+
+import msgspec
+
+from tenantjobs import clock, faults, sentinel
+from tenantjobs.arguments import thaw
+from tenantjobs.body import in_time, run
+from tenantjobs.colours import Colour
+from tenantjobs.completing import AlreadyDone, Completion
+from tenantjobs.current import Current, Snapshot
+from tenantjobs.definition import Definition
+from tenantjobs.envelope import Envelope
+from tenantjobs.errors import KeyTaken, LeaseLost
+from tenantjobs.idempotency import ledger_for
+from tenantjobs.keyed import Key, behind_key
+from tenantjobs.outcome import Finished, Outcome, Retried
+from tenantjobs.running import JobContext, RetryAsked, running
+from tenantjobs.tenancy import refuse_foreign, require_scope, system_scope
+from tenantjobs.verdict import again, verdict
+
+logger = logging.getLogger("tenantjobs.attempt")
+
+REPLAYED = "it was delivered again, and its effect is there already"
+KEY_RETRY = 5.0  # seconds until a job asks again for a key that another one holds
+
+
+class Delivery(Protocol):
+    """What a worker knows beyond the data; as a text, which job it is."""
+
+    def verify(self, envelope: Envelope) -> None:
+        """``EnvelopeError`` if it is not the envelope that was to come: another job's, or another tenant's."""
+        ...
+
+    def lost(self) -> bool:
+        """True once another worker may own the job: its work is rolled back then."""
+        ...
+
+
+class Attempt:
+    """One run of ``job``, which is charged to ``envelope`` unless it is interrupted."""
+
+    def __init__(self, envelope: Envelope, job: Definition, io: Colour, delivery: Delivery | None) -> None:
+        self.envelope = msgspec.structs.replace(envelope, attempt=envelope.attempt + 1)
+        self.job = job
+        self.io = io
+        self.delivery = delivery
+        self.context = _context(self.envelope)
+
+    async def outcome(self) -> Outcome:
+        """What came of it. ``Interruption`` and ``LeaseLost`` are raised as they are."""
+        with sentinel.performing(self.context), Current.restored(self._snapshot), running(self.context):
+            try:
+                return await self._decided()
+            except RetryAsked as asked:
+                return again(self.envelope, asked)
+
+    async def _decided(self) -> Outcome:
+        try:
+            return await self._behind_its_key()
+        except KeyTaken:
+            return self._uncharged(KEY_RETRY)
+        except AlreadyDone:
+            return Finished(note=REPLAYED)
+        except BaseException as error:
+            if not self.io.is_failure(error):
+                raise
+            return await verdict(self.envelope, self.job, self.io, error, self._subject)
+
+    async def _behind_its_key(self) -> Outcome:
+        policy = self.job.idempotent
+        if policy is None:
+            return await self._work(None)
+        ledger = ledger_for(f"job {self.job.name} is @idempotent")
+        key = Key(ledger, self.envelope.tenant_id or "", self._key)
+        finished = await behind_key(policy, self.io, key=key, owner=self.envelope.id, work=lambda: self._work(key))
+        return self._uncharged(min(policy.lease, KEY_RETRY)) if finished == "running" else finished
+
+    async def _work(self, key: Key | None) -> Finished:
+        """One transaction: locate, load, run, complete key and job. The exit of the session is the commit."""
+        job, io = self.job, self.io
+        completion = Completion(self.envelope, job, io, self.delivery) if job.transactional else None
+        async with io.session(job) as session:
+            if completion is not None and await completion.is_known(session):
+                finished = Finished(note=REPLAYED)
+                completion = None
+            else:
+                finished = await in_time(job, io, self._run_with_records)
+            joined = key is not None and session is not None and await io.settle(session.run(key.complete_within))
+            if self.delivery is not None and self.delivery.lost():
+                raise LeaseLost(f"job {job.name} id={self.envelope.id} belongs to another worker by now")
+            if completion is not None:
+                completion.with_commit(session, finished)
+            faults.point("before_commit")
+        faults.point("after_commit")
+        if key is not None and not joined:
+            await io.blocking(key.complete)
+        return finished if completion is None else completion.settled(finished)
+
+    async def _run_with_records(self) -> Finished:
+        await self._locate_tenant()
+        args, kwargs = await self._load()
+        faults.point("after_load")
+        return await run(self.job, (*self._leading, *args), kwargs, self.io)
+
+    async def _locate_tenant(self) -> None:
+        if self.envelope.snapshot.scope == "unset":
+            require_scope(self.job, "performed")
+        if self.envelope.tenant_id is not None:
+            await self.io.locate_tenant()
+        await self.io.load_attributes()
+
+    async def _load(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        thawed = thaw(self.envelope.arguments, self.job.types)
+        records = {}
+        for reference in thawed.references:
+            record = await self.io.locate(reference)
+            refuse_foreign(self.job, record, self.envelope.tenant_id)
+            records[reference] = record
+        return thawed.fill(records)
+
+    @cached_property
+    def _leading(self) -> tuple[Any, ...]:
+        """The object of a ``Job`` class: one for all that is called in this attempt."""
+        return self.job.leading()
+
+    def _subject(self) -> object:
+        """What handlers are told of the job."""
+        return self._leading[0] if self.job.has_object else self.context
+
+    @property
+    def _snapshot(self) -> Snapshot:
+        found = self.envelope.snapshot
+        if self.job.tenancy == "none" and found.scope == "unset":
+            return system_scope(self.job, found)  # enqueued before the job said that it is for no tenant
+        return found
+
+    @property
+    def _key(self) -> str:
+        key = self.envelope.keys.get("idempotent")
+        if key is not None:
+            return key
+        logger.warning(
+            "job %s id=%s was enqueued before it was @idempotent: its id is its key", self.job.name, self.envelope.id
+        )
+        return f"{self.job.name}:{self.envelope.id}"
+
+    def _uncharged(self, seconds: float) -> Retried:
+        """Nothing has been attempted: the job comes back, and its attempt is not charged."""
+        envelope = msgspec.structs.replace(self.envelope, attempt=self.envelope.attempt - 1)
+        return Retried(envelope, clock.now() + timedelta(seconds=seconds), note="another one is at work on its key")
+
+
+def _context(envelope: Envelope) -> JobContext:
+    return JobContext(
+        id=envelope.id,
+        name=envelope.name,
+        attempt=envelope.attempt,
+        queue=envelope.queue,
+        priority=envelope.priority,
+        enqueued_at=envelope.enqueued_at,
+        due_at=envelope.due_at,
+        tenant_id=envelope.tenant_id,
+    )

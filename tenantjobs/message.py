@@ -1,0 +1,239 @@
+"""A job between the call and the queue: frozen arguments and context, its hooks, and its envelope."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any
+
+import msgspec
+
+from tenantjobs import adapter, clock, identity, inbox, keying, reporting, runtime, signing
+from tenantjobs.adapter import Adapter
+from tenantjobs.arguments import Frozen, freeze, thaw
+from tenantjobs.current import Current, Snapshot
+from tenantjobs.definition import Definition, require_registered
+from tenantjobs.envelope import Envelope, new_id
+from tenantjobs.errors import Abort, CrossTenantSwitch, SerializationError
+from tenantjobs.handle import Handle
+from tenantjobs.handlers import retry_on
+from tenantjobs.hooks import After, Around, EnqueueHook, after_enqueue, never_yielded
+from tenantjobs.idempotency import ledger_for
+from tenantjobs.identity import GlobalId
+from tenantjobs.options import NO_OPTIONS, Options, check_options, queue_name
+from tenantjobs.tenancy import refuse_foreign, require_scope, system_scope
+
+logger = logging.getLogger("tenantjobs.enqueuing")
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A job with its arguments, not enqueued yet. ``snapshot`` is the scope it was made in, if there was one."""
+
+    definition: Definition
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    options: Options = NO_OPTIONS
+    snapshot: Snapshot | None = None
+
+
+class Message:
+    """A job between the call and the queue; an open transaction may hold it."""
+
+    # fmt: off
+    __slots__ = (
+        "_call", "_enqueued_at", "_frozen", "_given", "_hooked", "_priority", "_queue", "_sealed", "_snapshot",
+        "handle",
+    )
+    # fmt: on
+
+    def __init__(self, call: Call, target: Adapter) -> None:
+        definition = call.definition
+        require_registered(definition)
+        self._call = call
+        self._frozen = freeze(definition.signature, call.args, call.kwargs, job=definition.name, types=definition.types)
+        self._snapshot = _context(call)
+        _refuse_foreign(definition, self._frozen, self._snapshot)
+        if definition.idempotent is not None:
+            ledger_for(f"job {definition.name} is @idempotent")
+        if definition.transactional and not target.capabilities.transactional:
+            inbox.require(definition.name)
+        self._enqueued_at = clock.now()
+        self.handle = Handle(new_id(), definition.name, target)
+        self._hooked = False
+        with nullcontext() if call.snapshot is None else Current.restored(call.snapshot):
+            self._given = (*definition.leading(), *call.args)
+            self._queue = self._chosen_queue()
+            self._priority = self._chosen_priority()
+            _refuse_undeclared(target, call, self._priority)
+            # Values are fixed at the call. Only the key of a record that is still to be flushed comes later.
+            self._sealed = None if self._frozen.pending else self._seal()
+
+    @property
+    def name(self) -> str:
+        return self._call.definition.name
+
+    @property
+    def job_id(self) -> str:
+        return self.handle.job_id
+
+    @property
+    def tenant_id(self) -> str | None:
+        return self._snapshot.tenant_id
+
+    @property
+    def cancelled(self) -> bool:
+        return self.handle.cancelled
+
+    @property
+    def after_commit(self) -> bool:
+        return self._call.definition.enqueue_after_commit
+
+    def begin(self, stack: ExitStack) -> bool:
+        """Run the hooks before it, and enter those around it as blocks of ``stack``; False if it is not to go."""
+        self._hooked = True
+        args, kwargs = self._given, self._call.kwargs
+        try:
+            for hook in self._call.definition.policies(EnqueueHook):
+                if isinstance(hook, After) or not hook.applies(*args, **kwargs):
+                    continue
+                if isinstance(hook, Around):
+                    _enter(stack, hook, args, kwargs)
+                else:
+                    hook.function(*args, **kwargs)
+        except Abort as abort:
+            self.refused(abort)
+            logger.info("aborted %s id=%s tenant=%s: %s", self.name, self.job_id, self.tenant_id, abort)
+            return False
+        return True
+
+    def seal(self) -> Envelope:
+        """The envelope, with the keys that the last flush gave to pending records."""
+        if self._sealed is None:
+            self._sealed = self._seal()
+        return self._sealed
+
+    def sent(self) -> None:
+        self.handle.enqueued = True
+        logger.debug("enqueued %s id=%s tenant=%s", self.name, self.job_id, self.tenant_id)
+        hooks = self._call.definition.policies(after_enqueue) if self._hooked else ()
+        if hooks:
+            self._run_after(hooks)
+
+    def dropped(self, reason: str) -> None:
+        self.handle.enqueued = False
+        logger.debug("dropped %s id=%s: %s", self.name, self.job_id, reason)
+
+    def refused(self, error: Exception) -> None:
+        self.handle.enqueued = False
+        self.handle.enqueue_error = error
+
+    def failed(self, error: Exception) -> None:
+        self.refused(error)
+        logger.error("%s id=%s was not enqueued", self.name, self.job_id, exc_info=error)
+
+    def _run_after(self, hooks: tuple[after_enqueue, ...]) -> None:
+        args, kwargs = self._given, self._call.kwargs
+        with Current.restored(self._snapshot):  # the transaction may have ended in another scope
+            for hook in reversed(hooks):
+                try:
+                    if hook.applies(*args, **kwargs):
+                        hook.function(*args, **kwargs)
+                except Exception as error:  # the queue has the job: nobody could take it back
+                    reporting.report(error, handled=False, context={"job": self.name, "job_id": self.job_id})
+
+    def _seal(self) -> Envelope:
+        arguments = self._frozen.seal()
+        unsigned = Envelope(
+            id=self.handle.job_id,
+            name=self.name,
+            queue=self._queue,
+            priority=self._priority,
+            context=msgspec.Raw(self._snapshot.encode()),
+            arguments=msgspec.Raw(arguments),
+            enqueued_at=self._enqueued_at,
+            due_at=self._call.options.due_at,
+            keys=self._keys(arguments),
+        )
+        envelope = signing.signed(unsigned)
+        _refuse_oversize(envelope)
+        return envelope
+
+    def _keys(self, arguments: bytes) -> dict[str, str]:
+        definition = self._call.definition
+        if definition.idempotent is None:
+            return {}
+        if not self._frozen.pending:
+            return keying.keys(definition, self._given, self._call.kwargs, arguments)
+        # A record had no key at the call: computed now, and yet for the tenant and the values of the call.
+        thawed = thaw(arguments, definition.types)
+        records = {identity.identify(record): record for record in self._frozen.references}
+        args, kwargs = thawed.fill({gid: record for gid, record in records.items() if isinstance(gid, GlobalId)})
+        with Current.restored(self._snapshot):
+            return keying.keys(definition, (*definition.leading(), *args), kwargs, arguments)
+
+    def _chosen_queue(self) -> str:
+        definition, chosen = self._call.definition, self._call.options.queue
+        if chosen is None and definition.choose_queue is not None:
+            chosen = definition.choose_queue(*self._given, **self._call.kwargs)
+            check_options(chosen, None)
+        return queue_name(definition.queue if chosen is None else chosen)
+
+    def _chosen_priority(self) -> int:
+        definition, chosen = self._call.definition, self._call.options.priority
+        if chosen is None and definition.choose_priority is not None:
+            chosen = definition.choose_priority(*self._given, **self._call.kwargs)
+            check_options(None, chosen)
+        return definition.priority if chosen is None else chosen
+
+
+def _context(call: Call) -> Snapshot:
+    """The scope that the call was made in; without one, the scope it is enqueued in."""
+    definition, made_in = call.definition, call.snapshot
+    if made_in is not None and Current.scope == "tenant" and made_in.tenant_id != Current.tenant_id:
+        raise CrossTenantSwitch(
+            f"a call of job {definition.name} was made for {made_in.tenant_id or 'the system'} and is to be enqueued "
+            f"in the scope of tenant {Current.tenant_id}: enqueue it outside of that, or under Current.system(...)"
+        )
+    snapshot = Current.capture() if made_in is None else made_in
+    if definition.tenancy == "none":
+        return system_scope(definition, snapshot)
+    if snapshot.scope == "unset":
+        require_scope(definition, "enqueued")
+    return snapshot
+
+
+def _refuse_foreign(definition: Definition, frozen: Frozen, snapshot: Snapshot) -> None:
+    for record in frozen.references:
+        refuse_foreign(definition, record, snapshot.tenant_id)
+
+
+def _refuse_undeclared(target: Adapter, call: Call, priority: int) -> None:
+    name = call.definition.name
+    if call.options.due_at is not None:
+        adapter.require(target, "delay", f"wait for job {name}")
+    if priority:
+        adapter.require(target, "priority", f"priority for job {name}")
+    if any(policy.priority for policy in call.definition.policies(retry_on)):
+        adapter.require(target, "priority", f"the priority that retry_on declares for job {name}")
+
+
+def _refuse_oversize(envelope: Envelope) -> None:
+    limit = runtime.settings().size_limit
+    # The rest of an envelope is small: encoding it a second time is only worth it near the limit.
+    named = len(envelope.queue) + sum(map(len, envelope.keys.values()))
+    if len(envelope.arguments) + len(envelope.context) + 6 * named + 4096 > limit:
+        size = len(envelope.encode())
+        if size > limit:
+            raise SerializationError(
+                f"job {envelope.name} would travel as {size:,} bytes, over the limit of {limit:,}: "
+                f"store the data and pass its key, or raise size_limit"
+            )
+
+
+def _enter(stack: ExitStack, hook: Around, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    try:
+        stack.enter_context(contextmanager(hook.function)(*args, **kwargs))
+    except RuntimeError as error:
+        if not never_yielded(error):
+            raise
+        raise Abort("a hook around it did not yield") from None

@@ -1,0 +1,41 @@
+"""What a job's ``tenancy`` asks of the scope that it is enqueued or performed in, and of its records."""
+
+from __future__ import annotations
+
+import logging
+
+from tenantjobs import identity
+from tenantjobs.current import Snapshot
+from tenantjobs.definition import Definition
+from tenantjobs.errors import TenantMissing, WrongTenant
+
+logger = logging.getLogger("tenantjobs.tenancy")
+
+
+def system_scope(definition: Definition, snapshot: Snapshot) -> Snapshot:
+    """The scope of a job with ``tenancy = "none"``: the system's, with the attributes that were set."""
+    return Snapshot(system=f"job {definition.name}", attributes=snapshot.attributes)
+
+
+def require_scope(definition: Definition, verb: str) -> None:
+    """What an unset scope means for this job: TenantMissing, a warning, or nothing."""
+    if definition.tenancy == "required":
+        raise TenantMissing(
+            f"job {definition.name} was {verb} without a tenant. Set one around the call "
+            f"(with Current.set(tenant=...)), say that it is for all of them (with Current.system('why')), or declare "
+            f"tenancy='none' or 'optional' on the job"
+        )
+    if definition.tenancy == "observe":
+        logger.warning("job %s was %s without a tenant; tenancy='observe' lets it pass", definition.name, verb)
+
+
+def refuse_foreign(definition: Definition, record: object, tenant_id: str | None) -> None:
+    """WrongTenant for a record that belongs to another tenant than ``tenant_id``."""
+    if tenant_id is None:
+        return
+    owner = identity.tenant_of(record)
+    if owner is not None and owner != tenant_id:
+        raise WrongTenant(
+            f"job {definition.name} for tenant {tenant_id} was given {type(record).__name__} of tenant {owner}: "
+            f"pass a record of the current tenant, or work for the other one under Current.switch(...)"
+        )

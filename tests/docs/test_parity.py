@@ -1,0 +1,28 @@
+"""The page of parity says what the tests show."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.parity.page import PAGE, marked, render
+from tests.parity.rows import ROWS, Row
+
+
+def test_the_page_is_as_the_tests_and_the_rows_make_it() -> None:
+    assert PAGE.read_text() == render(), "docs/parity.md is stale: python -m tests.parity"
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
+def test_a_row_has_a_test_a_decision_or_says_that_it_is_not_built(row: Row) -> None:
+    tests = marked().get(row.id, [])
+
+    assert tests or row.decision or row.not_yet
+    assert row.ours or row.decision or row.not_yet
+
+
+def test_every_mark_names_a_row() -> None:
+    assert marked().keys() - {row.id for row in ROWS} == set()
+
+
+def test_every_row_has_a_number_of_its_own() -> None:
+    assert len({row.id for row in ROWS}) == len(ROWS)
