@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 TESTERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench matrix docs format clean
+.PHONY: help demo test check bench adapters matrix docs format clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -29,7 +29,10 @@ check: $(VENV)/dev.stamp  ## Lint, format, types in two checkers, layers
 bench: $(VENV)/dev.stamp  ## Measure, and print ratios
 	@$(BIN)/python -m tests.benchmarks
 
-matrix: $(VENV)/dev.stamp  ## The suite on the oldest and the newest supported libraries
+adapters: $(VENV)/dev.stamp  ## The conformance kit on every queue, recorded in docs/adapters.md
+	@$(BIN)/python -m tests.adapters_page
+
+matrix: $(VENV)/dev.stamp  ## The suite on the oldest and the newest supported libraries, recorded in docs/adapters.md
 	@$(BIN)/python -m tests.matrix
 
 docs: $(VENV)/dev.stamp  ## Check that every code block and link of the documentation works

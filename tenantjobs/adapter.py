@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """What a queue can do. What it has not declared is refused at the call, never silently ignored.
 
-    ``bulk``: ``enqueue_all`` takes many jobs in one piece. Without it the jobs of a commit are handed over one by one,
-    and one that is not taken keeps no other back.
+    ``bulk``: ``enqueue_all`` takes many jobs in one piece; without it they are handed over one by one.
     ``transactional``: a job can be finished by its own commit, or is never delivered a second time. Those of other
     queues are noted in the inbox.
     """

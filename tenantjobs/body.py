@@ -20,13 +20,13 @@ async def run(job: Definition, given: tuple[Any, ...], kwargs: dict[str, Any], i
 
     Hooks nest in the order of their declaration: what is declared after a hook runs inside of it.
     """
-    for policy in job.policies(guard):
-        if await io.applies(policy, *given, **kwargs) and not await io.call(policy.function, *given, **kwargs):
-            return Finished(note="its guard said no")
     value = None  # a hook around the job may take its error for itself
     async with AsyncExitStack() as stack:
         afters = Afters(io, given, kwargs)
         try:
+            for policy in job.policies(guard):
+                if await io.applies(policy, *given, **kwargs) and not await io.call(policy.function, *given, **kwargs):
+                    return Finished(note="its guard said no")
             for hook in job.policies(PerformHook):
                 if not await io.applies(hook, *given, **kwargs):
                     continue

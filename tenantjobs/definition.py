@@ -200,7 +200,7 @@ def refuse_unknown(options: Iterable[str], known: Iterable[str], where: str) -> 
     for option in options:
         if option not in known:
             like = spelling.nearest(option, known)
-            hint = f"did you mean {like}?" if like else f"there are {', '.join(sorted(known))}"
+            hint = f"did you mean {like}?" if like else f"there are {', '.join(sorted(set(known)))}"
             raise ConfigurationError(f"{where} has no option {option!r}: {hint}")
 
 
@@ -242,7 +242,7 @@ def _latest(policies: Iterable[P]) -> tuple[P, ...]:
     found: dict[object, P] = {}
     for policy in policies:
         name = policy.name if isinstance(policy, Hook) else None
-        found.setdefault(name or id(policy), policy)
+        found.setdefault((type(policy), name) if name else id(policy), policy)
     return tuple(found.values())
 
 

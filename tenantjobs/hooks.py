@@ -117,9 +117,16 @@ class EnqueueHook(Hook):
     It runs for each ``perform_later`` of one job, and neither for ``perform_all_later`` nor for a retry.
     """
 
-    def __init__(self, function: Callable[..., Any] | None = None, /, **conditions: Any) -> None:
-        super().__init__(function, **conditions)
-        for each in (function, *conditions.values()):
+    def __init__(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        if_: Callable[..., object] | None = None,
+        unless: Callable[..., object] | None = None,
+    ) -> None:
+        super().__init__(function, if_=if_, unless=unless)
+        for each in (function, if_, unless):
             if each is not None and (is_async(each) or isasyncgenfunction(each)):
                 raise ConfigurationError(
                     f"{type(self).__name__}({each!r}): nobody awaits it where a job is enqueued; declare it with `def`"

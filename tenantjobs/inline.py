@@ -8,6 +8,7 @@ import msgspec
 
 from tenantjobs.adapter import Capabilities
 from tenantjobs.envelope import Envelope
+from tenantjobs.errors import PartlyEnqueued
 from tenantjobs.execution import execute
 from tenantjobs.outcome import Failed, Quarantined, Retried
 
@@ -23,7 +24,7 @@ class InlineAdapter:
         """The section ``[inline]`` has no settings."""
 
     # Order and queues are those of the calls, so priorities and names are kept trivially; there is no later.
-    capabilities = Capabilities(priority=True, queues=True, transactional=True)
+    capabilities = Capabilities(priority=True, queues=True, bulk=True, transactional=True)
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or self.Settings()
@@ -39,17 +40,15 @@ class InlineAdapter:
             raise outcome.error
 
     def enqueue_all(self, envelopes: Sequence[Envelope]) -> None:
-        """Perform all of them. What one raises keeps no other from its turn, and is raised at the end."""
-        errors: list[Exception] = []
+        """Perform all of them: what one raises keeps no other from its turn."""
+        errors: dict[str, Exception] = {}
         for envelope in envelopes:
             try:
                 self.enqueue(envelope)
             except Exception as error:
-                errors.append(error)
-        if len(errors) > 1:
-            raise ExceptionGroup(f"{len(errors)} of {len(envelopes)} jobs failed", errors)
+                errors[envelope.id] = error
         if errors:
-            raise errors[0]
+            raise PartlyEnqueued(errors)
 
     def drain(self) -> int:
         """Nothing waits here."""

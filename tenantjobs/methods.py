@@ -12,6 +12,7 @@ from tenantjobs.codec.classes import module_name
 from tenantjobs.definition import Definition, declared, default_name, learn_by, register, registry
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.pairs import ALater, ClassLater, Later, Now, Pair
+from tenantjobs.parameters import positionals
 from tenantjobs.policies import Policy, attach, own
 
 Created = Callable[[type, str], None]
@@ -36,10 +37,21 @@ class Method:
         self.options = {**options, "policies": tuple(options.get("policies", ()))}
         self._owner: ref[type] | None = None
         self._own: WeakKeyDictionary[type, Definition] = WeakKeyDictionary()
+        if not isinstance(method, staticmethod) and not positionals(function):
+            raise ConfigurationError(
+                f"@later on {function.__qualname__}: it has no parameter for the record (or for the class), as in "
+                f"`def {function.__name__}(self)`"
+            )
         attach(function, self.options["policies"])
         _refuse_unfit_creation(self)
         # Registered here rather than when the class is made: a mistake is raised as what it is.
         self.definition = register(self._define(self._name(None), None))
+
+    def __call__(self, *_args: object, **_kwargs: object) -> Any:
+        raise ConfigurationError(
+            f"@later decorates methods of a class, and {self.function.__qualname__} is in none: for functions there is "
+            f"@job"
+        )
 
     @property
     def takes_record(self) -> bool:

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import msgspec
 
-from tenantjobs.errors import Interruption
+from tenantjobs.errors import ConfigurationError, Interruption
 from tenantjobs.options import Options, options
 
 
@@ -47,7 +47,13 @@ class JobContext(msgspec.Struct, frozen=True, kw_only=True):
         It counts as an attempt, and against the ``attempts`` of no declaration. In a handler it is what becomes of the
         job; what the handler has written is committed.
         """
-        raise RetryAsked(options(wait=wait, wait_until=wait_until, queue=queue, priority=priority))
+        chosen = options(wait=wait, wait_until=wait_until, queue=queue, priority=priority)
+        if current_job() is not self:
+            raise ConfigurationError(
+                f"job {self.name} id={self.id} asks for another attempt where it is not performed: only a job that a "
+                f"worker performs has one, from its own code and its handlers"
+            )
+        raise RetryAsked(chosen)
 
 
 _running: ContextVar[JobContext | None] = ContextVar("tenantjobs_job", default=None)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from inspect import iscoroutine, iscoroutinefunction
-from typing import Protocol, TypeVar
+from inspect import iscoroutine, iscoroutinefunction, isfunction
+from types import FunctionType
+from typing import Any, Protocol, TypeVar
 
 from tenantjobs.adapter import Adapter, JoinsTransaction, enqueue_each
 from tenantjobs.envelope import Envelope
@@ -150,12 +151,23 @@ def on_commit(callback: Callable[[], object]) -> None:
     """Call ``callback`` after the open transaction of this context has committed, or now if there is none.
 
     A rollback drops it. What it raises is logged and reaches nobody: the data is committed already. An async function
-    is a ``ConfigurationError``: where a commit ends there is nobody to await it.
+    is a ``ConfigurationError``: where a commit ends there is nobody to await it. So is what cannot be called as it is.
     """
+    given: Any = callback  # whatever it was declared as, it is looked at
+    if not callable(given) or (isfunction(given) and _wanted(given) > 0):
+        raise ConfigurationError(
+            f"on_commit({callback!r:.120}): it is called without arguments: give it a function that takes none, as in "
+            f"on_commit(lambda: announce(order_id))"
+        )
     if iscoroutinefunction(callback) or iscoroutinefunction(getattr(callback, "__call__", None)):  # noqa: B004
         raise ConfigurationError(f"on_commit({callback!r:.120}): {NEVER_AWAITED}")
-    if _transactions is None or not _transactions.on_commit(callback):
+    if not defer(callback):
         call(callback)
+
+
+def defer(callback: Callable[[], object]) -> bool:
+    """True if ``callback`` waits for the open transaction of this context; False, and not called, if there is none."""
+    return _transactions is not None and _transactions.on_commit(callback)
 
 
 def call(callback: Callable[[], object]) -> None:
@@ -164,6 +176,11 @@ def call(callback: Callable[[], object]) -> None:
     if iscoroutine(result):
         result.close()
         raise ConfigurationError(f"the callback of on_commit {callback!r:.120} made a coroutine: {NEVER_AWAITED}")
+
+
+def _wanted(function: FunctionType) -> int:
+    """How many arguments it insists on; cheaper than its signature."""
+    return function.__code__.co_argcount - len(function.__defaults__ or ())
 
 
 def refuse_obstacle(name: str, adapter: Adapter) -> None:
@@ -186,14 +203,15 @@ def send(held: Sequence[Held], adapter: Adapter) -> None:
             ready.append((job, job.seal()))
         except Exception as error:
             job.failed(error)
-    for together in [ready] if ready and adapter.capabilities.bulk else [[each] for each in ready]:
-        envelopes = [envelope for _, envelope in together]
-        try:
-            errors = enqueue_each(adapter, envelopes)
-        except Exception as error:
-            errors = {envelope.id: error for envelope in envelopes}
-        for job, envelope in together:
-            if envelope.id in errors:
-                job.failed(errors[envelope.id])
-            else:
-                job.sent()
+    if not ready:
+        return
+    envelopes = [envelope for _, envelope in ready]
+    try:
+        errors = enqueue_each(adapter, envelopes)
+    except Exception as error:
+        errors = {envelope.id: error for envelope in envelopes}
+    for job, envelope in ready:
+        if envelope.id in errors:
+            job.failed(errors[envelope.id])
+        else:
+            job.sent()

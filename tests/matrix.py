@@ -1,19 +1,37 @@
-"""``make matrix``: the suite on the oldest and the newest supported libraries, each in an environment of its own."""
+"""``make matrix``: the suite on the oldest and the newest supported libraries, each in an environment of its own.
+
+What it comes to is a table of ``docs/adapters.md``. ``python -m tests.matrix oldest`` is one column.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from xml.etree import ElementTree
 
 import msgspec
 
+from tests.adapters_page.plugin import NOWHERE, RECORD
+from tests.adapters_page.rendering import PAGE, render
+from tests.adapters_page.results import KIT, LIBRARIES, MATRIX, Environment, read_kit, read_matrix, write
+
 ROOT = Path(__file__).parent.parent
 ENVIRONMENTS = ROOT / ".venvs"
+PASSED = "passed"
+VERSIONS = """
+import json, platform, sys
+from importlib import metadata
+print(json.dumps({"python": platform.python_version(), **{name: metadata.version(name) for name in sys.argv[1:]}}))
+"""
 PARALLEL = ("-n", "4", "--dist", "worksteal")
-SUITE = ("-q", *PARALLEL, "--ignore=tests/examples", "--ignore=tests/typing", "--ignore=tests/docs")
+# Neither what has no library in it, nor the crash and race tests, which try the databases and take most of the time.
+NOT_RUN = ("-m", "not slow", "--ignore=tests/examples", "--ignore=tests/typing", "--ignore=tests/docs")
+SUITE = ("-q", *PARALLEL, *NOT_RUN)
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -35,35 +53,70 @@ OLDEST = Column(
         "sqlalchemy==2.0.36",
         "psycopg[binary]==3.2.1",
         "celery==5.4.0",
-        "dramatiq==2.2.0",
+        "dramatiq==1.17.0",
         "rq==2.0.0",
+        "redis==5.0.1",
     ),
 )
 NEWEST_PYTHONS = ("python3.14", "python3.13", "python3.12", "python3.11")
 
 
-def main() -> int:
-    newest = next((python for python in NEWEST_PYTHONS if _interpreter(python)), "python3")
-    columns = [column for column in (OLDEST, Column("newest", newest)) if sys.argv[1:] in ([], [column.name])]
-    results = {column.name: _run(column) for column in columns}
-    for name, result in results.items():
-        print(f"{name:8} {result}")
-    return int(any(result != "passed" for result in results.values()))
+def main(names: Sequence[str]) -> int:
+    """One after the other; what each has come to is written down at once, whatever becomes of the others."""
+    columns = {column.name: column for column in (OLDEST, Column("newest", _newest_python()))}
+    if unknown := set(names) - set(columns):
+        sys.exit(f"there is no column {', '.join(sorted(unknown))}: {', '.join(columns)}")
+    results = read_matrix()
+    for name in names or list(columns):
+        results[name] = _run(columns[name])
+        write(MATRIX, {each: results[each] for each in columns if each in results})
+        print(f"{name}: {results[name].outcome}", *results[name].failed, sep="\n  ", flush=True)
+    if KIT.exists():
+        PAGE.write_text(render(read_kit(), read_matrix()), encoding="utf-8")
+    return int(any(results[name].outcome != PASSED for name in names or columns))
 
 
-def _run(column: Column) -> str:
+def _newest_python() -> str:
+    return next((python for python in NEWEST_PYTHONS if _interpreter(python)), "python3")
+
+
+def _run(column: Column) -> Environment:
     interpreter = _interpreter(column.python)
     if interpreter is None:
-        return f"not run: there is no {column.python} here"
-    python = str(ENVIRONMENTS / column.name / "bin" / "python")
-    subprocess.run([interpreter, "-m", "venv", "--clear", str(ENVIRONMENTS / column.name)], check=True)
-    subprocess.run([python, "-m", "pip", "install", "-q", "-U", "pip>=25.1"], check=True)
-    subprocess.run(
-        [python, "-m", "pip", "install", "-q", "-e", ".[all]", "--group", "test", *column.pins], check=True, cwd=ROOT
-    )
-    print(f"{column.name}: {column.python}, {', '.join(column.pins) or 'the newest of everything'}", flush=True)
-    suite = subprocess.run([python, "-m", "pytest", *SUITE], check=False, cwd=ROOT)
-    return "passed" if suite.returncode == 0 else f"failed (exit code {suite.returncode})"
+        return Environment(column.python, {}, "not run: this Python is not here")
+    folder = ENVIRONMENTS / column.name
+    python = str(folder / "bin" / "python")
+    pins = ", ".join(column.pins) or "the newest of everything"
+    print(f"{column.name}: {column.python}, {pins}", flush=True)
+    try:
+        _command(interpreter, "-m", "venv", "--clear", str(folder))
+        _command(python, "-m", "pip", "install", "-q", "-U", "pip>=25.1")
+        _command(python, "-m", "pip", "install", "-q", "-e", ".[all]", "--group", "test", *column.pins)
+    except subprocess.CalledProcessError as error:
+        return Environment(column.python, {}, f"not run: {error.cmd[3:5]} failed ({error.returncode})")
+    report = folder / "report.xml"
+    # The page tells what the kit finds on the newest versions: on others it is not held against it.
+    environment = {**os.environ, RECORD: NOWHERE}
+    subprocess.run([python, "-m", "pytest", *SUITE, f"--junitxml={report}"], check=False, cwd=ROOT, env=environment)
+    return _read(report, python)
+
+
+def _command(*command: str) -> str:
+    return subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout
+
+
+def _read(report: Path, python: str) -> Environment:
+    """What the suite has come to, from the report that pytest leaves."""
+    versions = json.loads(_command(python, "-c", VERSIONS, *LIBRARIES))
+    number = versions.pop("python")
+    if not report.exists():
+        return Environment(number, versions, "the suite did not come to its end")
+    cases = ElementTree.parse(report).getroot().findall(".//testcase")
+    failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
+    skipped = sum(case.find("skipped") is not None for case in cases)
+    names = sorted({f"{case.get('classname')}::{case.get('name')}" for case in failed})
+    outcome = f"{len(names)} failed" if names else PASSED
+    return Environment(number, versions, outcome, len(cases) - len(failed) - skipped, skipped, names)
 
 
 def _interpreter(name: str) -> str | None:
@@ -83,4 +136,4 @@ def _starts(interpreter: str) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

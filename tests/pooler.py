@@ -15,6 +15,8 @@ from tempfile import TemporaryDirectory
 import pytest
 from sqlalchemy import URL, make_url
 
+from tests.services import missing
+
 PORT = 6432  # the number in the name of a socket in a folder of its own, so that nobody else has it
 SERVER_CONNECTIONS = 2
 PATIENCE = 10.0  # seconds
@@ -36,10 +38,10 @@ auth_file = {folder}/users
 
 @contextmanager
 def pgbouncer(url: str | URL) -> Iterator[URL]:
-    """The same database as the same role, by way of the pooler. Skips the test, loudly, where there is no PgBouncer."""
+    """The same database as the same role, by way of the pooler. The test is skipped, loudly, where there is none."""
     program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
-        pytest.skip("there is no PgBouncer here: install Debian's package pgbouncer")
+        missing("PgBouncer", "install it, as by `apt-get install pgbouncer`")
     target = make_url(url)
     with TemporaryDirectory(prefix="tj-pgbouncer-") as name:
         folder = Path(name)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy import URL, create_engine, text
@@ -14,6 +16,9 @@ from sqlalchemy.exc import OperationalError
 
 POSTGRES = os.environ.get("TENANTJOBS_TEST_POSTGRES", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
 MARIADB = os.environ.get("TENANTJOBS_TEST_MARIADB", "mysql+pymysql://root@127.0.0.1:3306")
+AMQP = os.environ.get("TENANTJOBS_TEST_AMQP", "amqp://guest:guest@127.0.0.1:5672/")
+REDIS = os.environ.get("TENANTJOBS_TEST_REDIS", "redis://127.0.0.1:6379/0")
+BROKERS = {"RabbitMQ": AMQP, "Redis": REDIS}
 REQUIRED = os.environ.get("TENANTJOBS_REQUIRE_SERVICES") == "1"
 
 
@@ -23,6 +28,16 @@ def missing(service: str, how: str) -> None:
     if REQUIRED:
         pytest.fail(message)
     pytest.skip(message)
+
+
+def require(broker: str) -> None:
+    """Skip this test, or fail it where services are required, if RabbitMQ, or Redis, cannot be reached."""
+    variable, port = {"RabbitMQ": ("TENANTJOBS_TEST_AMQP", 5672), "Redis": ("TENANTJOBS_TEST_REDIS", 6379)}[broker]
+    server = urlsplit(BROKERS[broker])
+    try:
+        socket.create_connection((server.hostname or "127.0.0.1", server.port or port), timeout=2).close()
+    except OSError as error:
+        missing(broker, f"start it, or say where it is in {variable} ({error})")
 
 
 @contextmanager

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property
-from importlib import import_module
 from typing import Any
 
 from celery import Celery
 
-from tenantjobs import definition
+from tenantjobs import definition, importing, strides
 from tenantjobs.adapter import Capabilities, WorkOptions
 from tenantjobs.envelope import Envelope
-from tenantjobs.errors import ConfigurationError
+from tenantjobs.errors import ConfigurationError, PartlyEnqueued
 from tenantjobs.options import queue_name
+from tenantjobs_celery.annotations import installed
+from tenantjobs_celery.delivery import WRAPPER
 from tenantjobs_celery.performing import wrapper
 from tenantjobs_celery.queues import Queues
 from tenantjobs_celery.settings import CelerySettings
-
-# A worker keeps a message with a time in its memory, unacknowledged, and brokers lose patience with that (RabbitMQ
-# after 30 minutes, Redis after an hour). So a longer delay is walked in strides: the worker sends the message on.
-STRIDE = timedelta(minutes=10)
 
 
 class CeleryAdapter:
@@ -40,13 +37,11 @@ class CeleryAdapter:
     @cached_property
     def app(self) -> Any:
         """The Celery app, imported on first use, when what it is defined beside may use ours."""
-        module, _, attribute = self.settings.app.partition(":")
-        try:
-            found = getattr(import_module(module), attribute or "app")
-        except (ImportError, AttributeError) as error:
-            raise ConfigurationError(f"[celery] app = {self.settings.app!r} cannot be imported: {error}") from error
+        path = self.settings.app
+        found = importing.named("celery", "app", path if ":" in path else f"{path}:app")
         if not isinstance(found, Celery):
-            raise ConfigurationError(f"[celery] app = {self.settings.app!r} is no Celery app, but {found!r:.80}")
+            place = importing.place("celery", "app")
+            raise ConfigurationError(f"{place} = {path!r} is no Celery app, but {found!r:.80}")
         wrapper(found)
         return found
 
@@ -58,12 +53,17 @@ class CeleryAdapter:
         self.enqueue_all([envelope])
 
     def enqueue_all(self, envelopes: Sequence[Envelope]) -> None:
-        """All on one channel. A broker that goes away in the middle has those that were sent before."""
+        """All on one channel. ``PartlyEnqueued`` if the broker goes away when it has some of them."""
         task = wrapper(self.app)
         planned = [(envelope, self._options(envelope)) for envelope in envelopes]
         with self.app.producer_pool.acquire(block=True) as producer:
-            for envelope, options in planned:
-                task.apply_async((envelope.encode().decode(),), task_id=envelope.id, producer=producer, **options)
+            for number, (envelope, options) in enumerate(planned):
+                try:
+                    task.apply_async((envelope.encode().decode(),), task_id=envelope.id, producer=producer, **options)
+                except Exception as error:
+                    if number == 0:
+                        raise
+                    raise PartlyEnqueued({unsent.id: error for unsent, _ in planned[number:]}) from error
 
     def work(self, options: WorkOptions) -> int:
         """Run a worker of Celery until it is stopped; it finishes what runs. Its exit code."""
@@ -83,6 +83,17 @@ class CeleryAdapter:
         worker.start()
         return int(worker.exitcode or 0)
 
+    def check(self) -> list[str]:
+        """What ``tenantjobs check`` reports of the app: tasks of the user's that would run without a tenant."""
+        native = sorted(name for name in self.app.tasks if not name.startswith("celery.") and name != WRAPPER)
+        if not native or installed(self.app) is not None:
+            return []
+        return [
+            f"[celery] app = {self.settings.app!r} has native tasks ({', '.join(native[:3])}), which run without any "
+            f"tenant: call tenantjobs_celery.install(app) where it is made. Workers that were started before, or with "
+            "another app, go on without; only the data layer can refuse there"
+        ]
+
     def close(self) -> None:
         """The app is the user's, and so are its connections."""
 
@@ -91,9 +102,9 @@ class CeleryAdapter:
             "queue": self._queues.named(envelope.queue),
             "priority": self._queues.native_priority(envelope.queue, envelope.priority),
         }
-        now = datetime.now(UTC)
-        if envelope.due_at is not None and envelope.due_at > now:
-            options["eta"] = min(envelope.due_at, now + STRIDE)
+        stride = strides.stride(envelope)
+        if stride is not None:
+            options["eta"] = datetime.now(UTC) + stride
         return options
 
     def _served(self, wanted: Sequence[str]) -> set[str]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
-from tenantjobs import adapter, execution, runtime
-from tenantjobs.envelope import Envelope
-from tenantjobs.errors import EnvelopeError
-from tenantjobs_celery.gate import WRAPPER
+from tenantjobs import strides
+from tenantjobs_celery.delivery import WRAPPER
 
 
 def wrapper(app: Any) -> Any:
@@ -20,7 +17,7 @@ def wrapper(app: Any) -> Any:
     found = app._tasks.get(WRAPPER)
     if found is None:
         found = app.task(
-            perform,
+            strides.perform,
             name=WRAPPER,
             shared=False,
             acks_late=True,
@@ -31,21 +28,3 @@ def wrapper(app: Any) -> Any:
             serializer="json",
         )
     return found
-
-
-def perform(data: str) -> None:
-    """Perform what was enqueued, or send it on if its time has not come."""
-    runtime.load_app()
-    early = _early(data)
-    if early is None:
-        execution.perform(data)
-    else:
-        adapter.configured().enqueue(early)
-
-
-def _early(data: str) -> Envelope | None:
-    try:
-        envelope = Envelope.decode(data)
-    except EnvelopeError:
-        return None  # the door puts it in quarantine
-    return envelope if envelope.due_at is not None and envelope.due_at > datetime.now(UTC) else None

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from typing import Any
 
 from kombu.entity import Queue
 
+from tenantjobs import priorities
 from tenantjobs.errors import UnsupportedCapability
-
-# Brokers know ten priorities. A job is in the class of the greatest of these that is not above its own number, so that
-# the order is never turned round: only neighbours far from zero may share a class, in the order of their calls.
-CLASSES = (-10, -1, 0, 1, 2, 3, 5, 10, 20, 50)
-HIGHEST = len(CLASSES) - 1
 
 
 class Queues:
@@ -25,7 +20,7 @@ class Queues:
         if self.driver == "redis":
             # By default Redis keeps four lists to a queue, and priorities between them are one.
             options = app.conf.broker_transport_options
-            app.conf.broker_transport_options = {"priority_steps": list(range(HIGHEST + 1)), **options}
+            app.conf.broker_transport_options = {"priority_steps": list(range(priorities.LAST + 1)), **options}
 
     @property
     def orders(self) -> bool:
@@ -36,25 +31,25 @@ class Queues:
         """The queue, declared with priorities if the app has not declared it."""
         queues = self.app.amqp.queues
         if name not in queues:
-            arguments = {"x-max-priority": HIGHEST} if self.driver == "amqp" else None
+            arguments = {"x-max-priority": priorities.LAST} if self.driver == "amqp" else None
             new: Any = Queue
             queues.add(new(name, exchange="", routing_key=name, queue_arguments=arguments))
         return queues[name]
 
     def native_priority(self, name: str, priority: int) -> int | None:
         """What the broker calls our ``priority``; ``UnsupportedCapability`` where a queue of the user's has none."""
-        place = max(bisect_right(CLASSES, priority) - 1, 0)
+        place = priorities.place(priority)
         if self.driver == "redis":
             return place  # the only one where lower is sooner, as with us
         elif self.driver != "amqp":
             return None
         highest = self._highest(name)
-        if highest >= HIGHEST:
-            return HIGHEST - place
+        if highest >= priorities.LAST:
+            return priorities.LAST - place
         elif priority:
             raise UnsupportedCapability(
                 f"the queue {name!r} is declared by the Celery app with x-max-priority={highest}, and priority "
-                f"{priority} needs {HIGHEST}: declare it so, or leave it to the adapter"
+                f"{priority} needs {priorities.LAST}: declare it so, or leave it to the adapter"
             )
         return None
 

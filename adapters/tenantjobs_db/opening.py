@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 
 from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from tenantjobs import runtime
+from tenantjobs import importing
 from tenantjobs.errors import ConfigurationError
-from tenantjobs.spelling import nearest
 from tenantjobs_db import schema
 from tenantjobs_db.database import Database, beside, own
 from tenantjobs_db.settings import DatabaseSettings
@@ -66,7 +64,7 @@ def application_engine(settings: DatabaseSettings) -> Engine | None:
     """The engine that ``[db] engine`` is or names; one for asyncio as what it is underneath."""
     engine = settings.engine
     if isinstance(engine, str):
-        engine = _imported(engine)
+        engine = importing.named("db", "engine", engine)
     engine = getattr(engine, "sync_engine", engine)
     if engine is not None and not isinstance(engine, Engine):
         raise ConfigurationError(
@@ -110,25 +108,5 @@ def _readable(url: str | None) -> Iterator[None]:
         ) from error
 
 
-def _imported(path: str) -> object:
-    name, _, attribute = path.partition(":")
-    if not name or not attribute:
-        raise ConfigurationError(f"{_place('engine')} = {path!r}: 'module:name' is wanted, as in \"shop.db:engine\"")
-    try:
-        module = import_module(name)
-    except ImportError as error:
-        raise ConfigurationError(f"{_place('engine')} = {path!r} cannot be imported: {error}") from error
-    try:
-        return getattr(module, attribute)
-    except AttributeError as error:
-        found = nearest(attribute, [known for known in vars(module) if not known.startswith("_")])
-        hint = f"; did you mean {name}:{found}?" if found else ""
-        raise ConfigurationError(f"{_place('engine')} = {path!r} cannot be imported: {error}{hint}") from error
-
-
 def _place(key: str) -> str:
-    """Where the setting was written; a file says so by its line, anything else by its name."""
-    origin = runtime.settings().origins.get(f"db.{key}")
-    if origin is None:
-        return f"[db] {key}"
-    return str(origin) if origin.line is None else f"{origin}: [db] {key}"
+    return importing.place("db", key)

@@ -11,6 +11,7 @@ from dramatiq.middleware import Middleware, MiddlewareError, Retries
 
 from tenantjobs.carriage import KEY, Delivery, Tenancy
 from tenantjobs.errors import TenancyError, TenantUnavailable
+from tenantjobs_dramatiq.performing import NAME
 
 HOW = (
     "send it inside `with Current.set(tenant=...):`, inside `with Current.system('why'):` if it works for all of them, "
@@ -37,6 +38,8 @@ class TenantMiddleware(Middleware):
 
     def before_process_message(self, broker: Broker, message: Any) -> None:
         self._leave()  # if a time limit struck in the middle of leaving the message before
+        if message.actor_name == NAME:
+            return  # it has a door of its own
         try:
             self._enter(message)
         except Exception as error:
@@ -67,6 +70,6 @@ class TenantMiddleware(Middleware):
 
     def _fail(self, broker: Broker, message: Any) -> None:
         """To the dead letters at once: another attempt would fail of the same."""
-        message.options["max_retries"] = 0
+        message.options["max_retries"] = -1  # Dramatiq 1.17 takes 0 for an option that is not set
         if not any(isinstance(each, Retries) for each in broker.middleware):
             message.fail()

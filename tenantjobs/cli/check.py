@@ -10,8 +10,9 @@ import msgspec
 
 from tenantjobs import adapter, checks, config, definition, outbox, runtime
 from tenantjobs.adapter import Works
+from tenantjobs.cli import serving
 from tenantjobs.cli.output import as_json, json_option, table
-from tenantjobs.cli.work import DRAIN_NOT_YET, NO_APP, no_jobs
+from tenantjobs.cli.work import NO_APP, no_jobs
 from tenantjobs.config import Settings, file
 from tenantjobs.config.settings import OPTIONS
 from tenantjobs.errors import TenantjobsError
@@ -85,25 +86,31 @@ def _problems() -> Iterator[str]:
 
 
 def _problems_of_adapter(settings: Settings) -> Iterator[str]:
-    if settings.drain is not None:
-        yield DRAIN_NOT_YET
     try:
         found = adapter.configured()
-        if isinstance(found, Works) and not definition.registry:
+        works = isinstance(found, Works) or settings.drain is not None
+        if works and not definition.registry:
             yield NO_APP if settings.app is None else no_jobs(settings)
-        check: Callable[[], list[str]] = getattr(found, "check", list)
-        yield from check()
+        yield from _problems_of(found)
         if settings.adapter != outbox.KEEPER:  # which has looked at it already
-            check = getattr(outbox.configured(), "check", list)
-            yield from check()
+            yield from _problems_of(outbox.configured())
+        if settings.drain is not None:
+            serving.workers(settings)
+            yield from _problems_of(adapter.built(settings.drain.adapter))
     except TenantjobsError as error:
         yield str(error)
+
+
+def _problems_of(found: object) -> list[str]:
+    check: Callable[[], list[str]] = getattr(found, "check", list)
+    return check()
 
 
 def _values(settings: Settings) -> Iterator[tuple[str, object]]:
     for name in OPTIONS:
         yield name, getattr(settings, name)
-    names = dict.fromkeys(name for name in (settings.adapter, *settings.sections) if name is not None)
+    drained = None if settings.drain is None else settings.drain.adapter
+    names = dict.fromkeys(name for name in (settings.adapter, drained, *settings.sections) if name is not None)
     for name in names:
         for key, value in {**_defaults(name), **settings.sections.get(name, {})}.items():
             yield f"{name}.{key}", value

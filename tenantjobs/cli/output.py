@@ -9,6 +9,7 @@ import click
 import msgspec
 
 WIDEST = 34
+ARGUMENTS = "tenantjobs.arguments"  # in `ctx.meta`: all that followed the name of the program
 
 
 class Failure(click.ClickException):

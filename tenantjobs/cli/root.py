@@ -11,7 +11,7 @@ import click
 
 import tenantjobs
 from tenantjobs import config
-from tenantjobs.cli.output import Failure
+from tenantjobs.cli.output import ARGUMENTS, Failure
 from tenantjobs.config.mistakes import meant
 from tenantjobs.errors import TenantjobsError
 
@@ -25,6 +25,10 @@ MODULES = {
 
 class Commands(click.Group):
     """The subcommands in ``MODULES``: each module has a ``command``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[ARGUMENTS] = tuple(args)
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(MODULES)

@@ -1,29 +1,26 @@
-"""``tenantjobs work``: a worker of the configured adapter."""
+"""``tenantjobs work``: workers for the configured adapter, and for one that is drained beside it."""
 
 from __future__ import annotations
 
 import logging
+import sys
+from collections.abc import Iterable
 
 import click
 
-from tenantjobs import adapter, definition, outbox, runtime
+from tenantjobs import definition, runtime
 from tenantjobs.adapter import WorkOptions, Works
-from tenantjobs.cli.output import Failure
+from tenantjobs.cli import serving
+from tenantjobs.cli.output import ARGUMENTS, Failure
+from tenantjobs.cli.supervising import supervise
 from tenantjobs.config import Settings
 
 DEFAULTS = WorkOptions()
-
-# What performs the jobs of the adapters in the neutral layer; others say it in `how_to_work`.
-WITHOUT_WORKERS = {
-    "inline": "each job is performed where it is enqueued",
-    "test": "jobs wait in memory for tenantjobs.testing.drain()",
-}
 
 NO_APP = (
     "no app is configured, so a worker would know no job: "
     'write app = "shop.main", the module that defines the jobs, into tenantjobs.toml, or set TENANTJOBS_APP'
 )
-DRAIN_NOT_YET = "[drain] is not supported yet: leave it out, or start a worker of the other queue with --adapter"
 
 
 def no_jobs(settings: Settings) -> str:
@@ -68,6 +65,12 @@ def no_jobs(settings: Settings) -> str:
     help="How long an idle worker waits before it looks again.",
 )
 @click.option(
+    "--from",
+    "name",
+    metavar="ADAPTER",
+    help="Perform from this adapter only, where [drain] names a second one; 'outbox' only relays.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     help="What to log.  [default: as the application has set it up, else info]",
@@ -80,6 +83,7 @@ def command(
     drain: bool,
     shutdown_timeout: float,
     polling_interval: float,
+    name: str | None,
     log_level: str | None,
 ) -> None:
     """Perform jobs until stopped."""
@@ -90,9 +94,12 @@ def command(
         shutdown_timeout=shutdown_timeout,
         polling_interval=polling_interval,
     )
-    worker = _worker()
+    workers = _workers(name)
     _log(log_level)
-    ctx.exit(worker.work(options))
+    if len(workers) == 1:
+        (worker,) = workers.values()
+        ctx.exit(worker.work(options))
+    ctx.exit(supervise(_commands(ctx, workers), drain=drain))
 
 
 def _queues(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -117,21 +124,22 @@ def _options(names: list[str]) -> str:
     return " ".join(f"-q {name}" for name in names)
 
 
-def _worker() -> Works:
+def _workers(name: str | None) -> dict[str, Works]:
+    """All that the configuration asks for, or the one that is wanted."""
     settings = runtime.load_app()
-    if settings.drain is not None:
-        raise Failure(DRAIN_NOT_YET)
-    found = adapter.configured()
-    # The jobs of a queue without workers of ours are performed elsewhere, but may be published from here.
-    worker = found if isinstance(found, Works) else outbox.configured()
-    if not isinstance(worker, Works):
-        name = str(settings.adapter)
-        how = getattr(found, "how_to_work", None) or WITHOUT_WORKERS.get(name, "its own workers perform its jobs")
-        raise Failure(f"the adapter {name!r} has no worker to start here: {how}")
+    found = serving.workers(settings)
+    if name is not None and name not in found:
+        raise click.BadParameter(f"{name!r} is not served here: {' and '.join(map(repr, found))}", param_hint="--from")
     if not definition.registry:
         # Every job would be unknown, and go into quarantine one by one.
         raise Failure(NO_APP if settings.app is None else no_jobs(settings))
-    return worker
+    return found if name is None else {name: found[name]}
+
+
+def _commands(ctx: click.Context, names: Iterable[str]) -> dict[str, list[str]]:
+    """This command, once for each of them."""
+    this = [sys.executable, "-m", "tenantjobs.cli", *ctx.meta[ARGUMENTS]]
+    return {name: [*this, "--from", name] for name in names}
 
 
 def _log(level: str | None) -> None:

@@ -1,6 +1,6 @@
-"""``make bench``: what the layer costs in process, and what the database queue does. Writes ``build/bench.json``.
+"""``make bench``: what the layer costs in process and on brokers, and what the database queue does.
 
-``python -m tests.benchmarks scoping`` measures one group alone.
+Writes ``build/bench.json``. ``python -m tests.benchmarks scoping`` measures one group alone.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import msgspec
 from tenantjobs import Current, adapter, job, testing
 from tenantjobs.execution import execute
 from tenantjobs.message import Message
+from tests.benchmarks.carriage import carriage_cost
 from tests.benchmarks.measure import Row, per_call, process_cpu, rate
 from tests.benchmarks.scoping import scoping_cost
 
@@ -31,12 +32,15 @@ def main(*names: str) -> int:
     """Measure the groups that are named, or all of them."""
     if unknown := set(names) - set(GROUPS):
         sys.exit(f"there is no group {', '.join(sorted(unknown))}: name some of {', '.join(GROUPS)}, or none for all")
-    rows = [row for name, group in GROUPS.items() if not names or name in names for row in group()]
-    print(f"Python {platform.python_version()}, {platform.machine()}, medians; the middle half of them is as wide as\n")
+    print(
+        f"Python {platform.python_version()}, {platform.machine()}, medians; spread: the middle half of the figures\n"
+    )
     print(f"{'':58} {'':>12}      spread  goal")
-    for row in rows:
+    rows = []
+    for row in (row for name, group in GROUPS.items() if not names or name in names for row in group()):
         goal = "" if row.goal is None else f"{'>=' if row.more_is_better else '<='} {row.goal:g} {row.verdict}"
-        print(f"{row.name:58} {row.value:>12,.2f} {row.unit:4} {row.spread:6,.2f}  {goal}")
+        print(f"{row.name:58} {row.value:>12,.2f} {row.unit:4} {row.spread:6,.2f}  {goal}", flush=True)
+        rows.append(row)
     OUTPUT.parent.mkdir(exist_ok=True)
     OUTPUT.write_bytes(msgspec.json.format(msgspec.json.encode({row.name: row for row in rows})))
     return int(any(row.verdict == "MISSED" for row in rows))
@@ -113,6 +117,7 @@ GROUPS: dict[str, Callable[[], Iterator[Row]]] = {
     "context": context_cost,
     "door": door_cost,
     "scoping": scoping_cost,
+    "carriage": carriage_cost,
     "queue": database_queue,
 }
 

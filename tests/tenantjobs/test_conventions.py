@@ -292,6 +292,24 @@ def test_the_optional_line_has_the_name_of_the_convention() -> None:
             post = later(send)
 
 
+def test_a_method_without_a_place_for_its_record_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="no parameter for the record"):
+        later()(lambda: None)
+
+
+def test_a_function_outside_of_classes_is_told_of_job() -> None:
+    @later()
+    def free(number: int) -> None: ...
+
+    with pytest.raises(ConfigurationError, match=r"free is in none: for functions there is @job"):
+        free(3)
+
+
+def test_options_are_listed_once_where_none_is_like_the_given_one() -> None:
+    with pytest.raises(ConfigurationError, match=r"there are after_create, aliases, choose_priority, "):
+        later(zzz=1)  # type: ignore[call-overload]
+
+
 def test_a_misspelt_option_is_refused_with_the_one_that_was_meant() -> None:
     with pytest.raises(ConfigurationError, match="did you mean after_create"):
         later(after_creat=True)  # type: ignore[call-overload]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tenantjobs import (
     PartlyEnqueued,
     adapter,
     aperform_all_later,
+    around_enqueue,
     current_job,
     job,
     perform_all_later,
@@ -189,6 +191,20 @@ def test_a_queue_that_takes_nothing_raises_its_own_error(queue: OneByOne) -> Non
         perform_all_later([note.call(3), note.call(4)])
     with pytest.raises(ConnectionError, match="down"):
         note.perform_later(3)
+
+
+@pytest.mark.parametrize("queue", [True], indirect=True)
+def test_a_handle_says_why_a_job_is_not_enqueued_also_where_a_hook_takes_the_error(queue: OneByOne) -> None:
+    def tolerant(number: int) -> Iterator[None]:
+        with suppress(ConnectionError):
+            yield
+
+    @job(policies=[around_enqueue(tolerant)])
+    def tolerated(number: int) -> None: ...
+
+    handle = tolerated.perform_later(3)
+
+    assert (handle.enqueued, str(handle.enqueue_error)) == (False, "down")
 
 
 @pytest.mark.parametrize("queue", [False], indirect=True)

@@ -21,6 +21,7 @@ from tenantjobs import (
     guard,
     job,
     perform,
+    rescue_from,
     retry_on,
     testing,
     transaction,
@@ -402,6 +403,7 @@ class Sessions:
     def __init__(self) -> None:
         self.opened = 0
         self.current = 0
+        self.committed: list[int] = []
 
     @contextmanager
     def session(self, **_: object) -> Iterator[None]:
@@ -409,6 +411,7 @@ class Sessions:
         self.current = self.opened
         try:
             yield None
+            self.committed.append(self.current)
         finally:
             self.current = 0
 
@@ -432,6 +435,18 @@ class Account:
 
 
 @pytest.mark.parity("1a.14")
+def test_what_a_handler_has_written_is_committed_also_when_it_asks_for_another_attempt(sessions: Sessions) -> None:
+    def again(context: Any, error: BaseException) -> None:
+        seen.append(sessions.current)
+        context.retry()
+
+    outcome = execute(enqueued(failing(ValueError(), rescue_from(ValueError, then=again))))
+
+    assert isinstance(outcome, Retried)
+    assert seen == ["run", 2]
+    assert sessions.committed == [2]
+
+
 def test_a_handler_has_a_session_of_its_own_and_the_tenant_in_it(sessions: Sessions) -> None:
     def note(job: Any, error: BaseException) -> None:
         seen.append((sessions.current, Current.tenant.session))

@@ -119,6 +119,29 @@ def test_hooks_of_a_base_class_are_around_those_of_its_subclass_and_decorators_a
     assert seen == ["first", "second", "third", "run"]
 
 
+def test_a_method_may_be_another_kind_of_hook_in_a_subclass() -> None:
+    class Base(Job):
+        @before_perform
+        def tell(self) -> None:
+            seen.append("base")
+
+    class Sub(Base):
+        @after_perform
+        def tell(self) -> None:
+            seen.append("sub")
+
+        def perform(self) -> None:
+            seen.append("run")
+
+    execute(enqueued(Sub.perform_later))
+
+    assert seen == ["sub", "run", "sub"]
+
+
+def test_a_guard_may_abort() -> None:
+    assert execute(enqueued(note_with(guard(stop)).perform_later)) == Finished(note="aborted: not today")
+
+
 @pytest.mark.parametrize("aborting", [before_perform(stop), around_perform(stopping)])
 @pytest.mark.parity("1a.16")
 def test_an_abort_skips_the_job_and_the_hooks_after_it_and_is_no_failure(aborting: Policy) -> None:

@@ -18,7 +18,7 @@ from tenantjobs import Interruption, Job, JobTimeout, around_perform, job, later
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.execution import aexecute, execute
 from tenantjobs.outcome import Failed, Finished, Retried
-from tenantjobs.timeouts import TimeUp, limited
+from tenantjobs.timeouts import TimeUp, _ThreadLimit, limited
 from tests.tenantjobs.enqueued import enqueued
 
 pytestmark = pytest.mark.usefixtures("memory", "acme")
@@ -218,6 +218,34 @@ def test_nothing_is_raised_in_a_thread_after_the_block_however_close_the_end_was
     thread.join()
 
     assert late == []
+
+
+def test_what_was_raised_at_the_last_moment_is_taken_back() -> None:
+    raised: list[BaseException] = []
+    limits: list[_ThreadLimit] = []
+    made, go_on = threading.Lock(), threading.Lock()
+
+    def work() -> None:
+        try:
+            limits.append(_ThreadLimit(LONG))
+            made.release()
+            go_on.acquire()  # waits in C: what is raised in this thread is still to come
+        except TimeUp as error:
+            raised.append(error)
+
+    made.acquire()
+    go_on.acquire()
+    thread = threading.Thread(target=work)
+    thread.start()
+    made.acquire()
+    time.sleep(0.05)  # for the thread to reach its wait
+    limits[0]._raise()
+    limits[0].stop()
+    go_on.release()
+    thread.join()
+
+    assert limits[0].passed
+    assert raised == []
 
 
 def test_in_the_main_thread_a_call_that_blocks_is_ended_too_and_the_alarm_is_given_back() -> None:

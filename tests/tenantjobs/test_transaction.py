@@ -6,10 +6,22 @@ from typing import Any
 
 import pytest
 
-from tenantjobs import adapter, job, on_commit, perform_all_later, testing, transaction
+from tenantjobs import (
+    Abort,
+    Current,
+    PartlyEnqueued,
+    adapter,
+    after_enqueue,
+    before_enqueue,
+    job,
+    on_commit,
+    perform_all_later,
+    testing,
+    transaction,
+)
 from tenantjobs.adapter import Adapter, Capabilities
 from tenantjobs.envelope import Envelope
-from tenantjobs.errors import ConfigurationError
+from tenantjobs.errors import ConfigurationError, EnqueueError
 from tenantjobs.testing import enqueued_jobs
 from tenantjobs.transaction import Held
 
@@ -89,6 +101,58 @@ def test_a_job_that_is_cancelled_while_it_waits_never_leaves(opened: OpenTransac
     assert handle.enqueued is False
 
 
+@pytest.mark.parity("1a.16")
+def test_hooks_run_at_the_call_and_the_one_after_it_with_the_commit(opened: OpenTransaction) -> None:
+    seen: list[Any] = []
+
+    @job(
+        policies=[
+            before_enqueue(lambda value: seen.append(("before", value))),
+            after_enqueue(lambda value: seen.append(("after", value, Current.tenant_id))),
+        ]
+    )
+    def hooked(value: Any) -> None: ...
+
+    hooked.perform_later(1)
+    hooked.perform_later(2)
+    dropped = opened.held.pop()
+    at_the_call = list(seen)
+    dropped.dropped("rolled back")
+    with Current.switch("somebody else commits", tenant_id="globex"):
+        transaction.send(opened.held, adapter.configured())
+
+    assert at_the_call == [("before", 1), ("before", 2)]
+    assert seen == [*at_the_call, ("after", 1, "acme")]
+
+
+def test_an_aborted_job_does_not_wait_for_the_transaction(opened: OpenTransaction) -> None:
+    def stop(value: Any) -> None:
+        raise Abort("not today")
+
+    @job(policies=[before_enqueue(stop)])
+    def hooked(value: Any) -> None: ...
+
+    handle = hooked.perform_later(1)
+
+    assert (handle.enqueued, opened.held) == (False, [])
+
+
+@pytest.mark.parity("1a.21")
+def test_the_outcome_of_each_job_is_told_after_the_commit(opened: OpenTransaction) -> None:
+    handles = [note.perform_later(number) for number in (1, 2)]
+    refusal = EnqueueError("refused")
+
+    class Partly:
+        capabilities = Capabilities(bulk=True)
+
+        def enqueue_all(self, envelopes: Sequence[Envelope]) -> None:
+            raise PartlyEnqueued({envelopes[1].id: refusal})
+
+    transaction.send(opened.held, Partly())  # type: ignore[arg-type]  # only what is asked of it
+
+    assert [(handle.enqueued, handle.enqueue_error) for handle in handles] == [(True, None), (False, refusal)]
+
+
 def test_a_queue_that_is_down_after_the_commit_is_told_by_the_handle(opened: OpenTransaction) -> None:
     handle = note.perform_later(1)
 
@@ -137,6 +201,21 @@ def test_a_callback_waits_for_the_commit(opened: OpenTransaction) -> None:
     assert seen == ["later"]
 
 
+def test_a_callback_is_deferred_only_if_there_is_something_to_wait_for(opened: OpenTransaction) -> None:
+    seen: list[str] = []
+
+    assert transaction.defer(lambda: seen.append("later"))
+    assert len(opened.callbacks) == 1
+    assert seen == []
+
+
+def test_without_a_transaction_nothing_is_deferred_or_called() -> None:
+    seen: list[str] = []
+
+    assert not transaction.defer(lambda: seen.append("now"))
+    assert seen == []
+
+
 def test_drain_performs_nothing_that_still_waits_for_a_commit(opened: OpenTransaction) -> None:
     note.perform_later(1)
 
@@ -174,3 +253,15 @@ def test_an_async_callback_is_refused(
 def test_a_callback_that_turns_out_to_be_async_is_an_error_too() -> None:
     with pytest.raises(ConfigurationError, match="made a coroutine"):
         on_commit(lambda: _announce())
+
+
+@pytest.mark.parametrize("callback", [3, None, lambda order: order])
+def test_what_cannot_be_called_without_arguments_is_refused_at_the_call(callback: Any) -> None:
+    with pytest.raises(ConfigurationError, match="called without arguments"):
+        on_commit(callback)
+
+
+def test_a_callback_may_have_defaults(opened: OpenTransaction) -> None:
+    on_commit(lambda order=1: order)
+
+    assert len(opened.callbacks) == 1

@@ -442,6 +442,23 @@ def test_an_impossible_next_attempt_is_refused_where_it_is_asked_for(given: dict
     assert isinstance(outcome.error, ConfigurationError)
 
 
+def test_another_attempt_cannot_be_asked_for_where_there_is_none() -> None:
+    enqueue = a_function(discard_on(ValueError, then=lambda job, error: job.retry()))
+
+    with pytest.raises(ConfigurationError, match="where it is not performed"):
+        enqueue.__self__.perform_now("value")
+
+    kept: list[Any] = []
+
+    @job
+    def keeps() -> None:
+        kept.append(current_job())
+
+    execute(enqueued(keeps.perform_later))
+    with pytest.raises(ConfigurationError, match="where it is not performed"):
+        kept[0].retry()
+
+
 def test_an_interruption_charges_no_attempt() -> None:
     interrupted = [True]
 

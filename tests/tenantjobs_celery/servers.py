@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
-from tests.services import missing
+from tests.services import BROKERS, REDIS
 from tests.tenantjobs_celery.shop import Shop
 
-AMQP = os.environ.get("TENANTJOBS_TEST_AMQP", "amqp://guest:guest@127.0.0.1:5672//")
-REDIS = os.environ.get("TENANTJOBS_TEST_REDIS", "redis://127.0.0.1:6379/0")
 ROOT = Path(__file__).parents[2]
-BROKERS = {"RabbitMQ": AMQP, "Redis": REDIS}
-PORTS = {"RabbitMQ": 5672, "Redis": 6379}
-
-
-def require(service: str) -> None:
-    """Skip this test, or fail it where services are required, if the server cannot be reached."""
-    variable = {"RabbitMQ": "TENANTJOBS_TEST_AMQP", "Redis": "TENANTJOBS_TEST_REDIS"}[service]
-    server = urlsplit(BROKERS[service])
-    try:
-        socket.create_connection((server.hostname or "127.0.0.1", server.port or PORTS[service]), timeout=2).close()
-    except OSError as error:
-        missing(service, f"start it, or say where it is in {variable} ({error})")
 
 
 @contextmanager
@@ -49,11 +33,11 @@ def worker(broker: str, pool: str, log: Path) -> Iterator[Shop]:
             command, cwd=ROOT, env={**os.environ, **environment, "PYTHONPATH": paths}, stdout=output, stderr=output
         )
     try:
-        if shop.store.blpop([f"{name}:note:ready"], timeout=30) is None:
+        if shop.store.blpop([f"{name}:note:ready"], timeout=90) is None:
             pytest.fail(f"the worker has not started:\n{log.read_text()}")
         yield shop
     finally:
-        process.terminate()
+        process.terminate()  # a warm shutdown: it waits for what runs
         try:
             process.wait(timeout=15)
         except subprocess.TimeoutExpired:
@@ -65,6 +49,8 @@ def worker(broker: str, pool: str, log: Path) -> Iterator[Shop]:
 def _clean(shop: Shop) -> None:
     with shop.app.connection_for_write() as connection:
         connection.default_channel.queue_delete(shop.name)
+        for exchange in (f"{shop.name}.pidbox", f"reply.{shop.name}.pidbox"):
+            connection.default_channel.exchange_delete(exchange)
     for key in shop.store.scan_iter(f"{shop.name}:*"):
         shop.store.delete(key)
     shop.close()

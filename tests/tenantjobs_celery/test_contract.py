@@ -13,7 +13,7 @@ from tenantjobs.testing import AdapterContract
 from tenantjobs_celery import CeleryAdapter
 from tenantjobs_db import schema
 from tenantjobs_db.database import own
-from tests.tenantjobs_celery.servers import BROKERS, REDIS, require
+from tests.services import BROKERS, REDIS, require
 
 APP = "tests.tenantjobs_celery.contract_app"
 

@@ -1,270 +1,400 @@
-"""Every way of a message of Dramatiq through a StubBroker: the tenant inside, and nothing left behind."""
+"""Every way that a message takes through real brokers and real worker processes, by name."""
 
 from __future__ import annotations
 
-import asyncio
-import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import dramatiq
+import dramatiq_abort
 import pytest
-from dramatiq.brokers.stub import StubBroker
-from dramatiq.middleware import AsyncIO, GroupCallbacks, Middleware, MiddlewareError, SkipMessage
-from dramatiq.rate_limits.backends import StubBackend as Barriers
-from dramatiq.results import Results
-from dramatiq.results.backends import StubBackend
+from dramatiq import Message
+from dramatiq.middleware import Retries
 
 import tenantjobs_dramatiq
-from tenantjobs.current import Current
+from tenantjobs.current import Current, Snapshot
+from tests.services import require
+from tests.tenantjobs_dramatiq import servers
+from tests.tenantjobs_dramatiq.servers import new_name
+from tests.tenantjobs_dramatiq.shop import Shop
+
+pytestmark = pytest.mark.services
+
+WORKERS = {"RabbitMQ": ("RabbitMQ", False), "Redis": ("Redis", False), "gevent": ("Redis", True)}
 
 
-class Shop:
-    """One broker with one worker thread, and what its actors saw."""
+@pytest.fixture(scope="module", params=WORKERS)
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    kind, gevent = WORKERS[request.param]
+    with shopping(kind) as shop:
+        with servers.worker(shop.name, kind, tmp_path_factory.mktemp("dramatiq") / "worker.log", gevent=gevent):
+            yield shop
 
-    def __init__(self, install: bool = True) -> None:
-        self.broker = StubBroker()
-        for extra in (GroupCallbacks(Barriers()), Results(backend=StubBackend(), store_results=True), AsyncIO()):
-            self.broker.add_middleware(extra)
-        if install:
-            tenantjobs_dramatiq.install(self.broker)
-        dramatiq.set_broker(self.broker)  # where pipelines and groups go
-        self.seen: queue.Queue[tuple[str, str | None]] = queue.Queue()
-        self.worker = dramatiq.Worker(self.broker, worker_timeout=20, worker_threads=1)
-        self.worker.start()
 
-    def actor(self, function: Callable[..., Any], **options: Any) -> Any:
-        return dramatiq.actor(function, broker=self.broker, **{"max_retries": 0, **options})
+class shopping:
+    """A shop on this broker, which is the global one, and gone afterwards."""
 
-    def noting(self, name: str, **options: Any) -> Any:
-        def note(*args: object) -> str | None:
-            self.seen.put((name, Current.tenant_id))
-            return Current.tenant_id
+    def __init__(self, kind: str) -> None:
+        for service in {kind, "Redis"}:
+            require(service)
+        self.shop = Shop(new_name(), kind)
 
-        return self.actor(note, actor_name=name, **options)
+    def __enter__(self) -> Shop:
+        self.before = dramatiq.broker.global_broker
+        dramatiq.set_broker(self.shop.broker)
+        return self.shop
 
-    def next(self) -> tuple[str, str | None]:
-        return self.seen.get(timeout=10)
-
-    def settle(self) -> None:
-        self.broker.join("default", timeout=10_000)
-        self.worker.join()
+    def __exit__(self, *_: object) -> None:
+        dramatiq.broker.global_broker = self.before
+        self.shop.close()
+        servers.remove(self.shop.name, self.shop.name)
 
 
 @pytest.fixture
-def shop() -> Iterator[Shop]:
-    made = Shop()
-    yield made
-    made.worker.stop()
-    made.broker.close()
+def shop(running: Shop) -> Iterator[Shop]:
+    yield running
+
+    assert [] == running.noted("residue")
 
 
+@pytest.fixture
 def acme() -> Any:
     return Current.set(tenant_id="acme")
 
 
-def globex() -> Any:
-    return Current.set(tenant_id="globex")
+@pytest.fixture
+def key() -> str:
+    return new_name()
 
 
-def test_send(shop: Shop) -> None:
-    note = shop.noting("note")
-    with acme():
-        note.send()
-    assert shop.next() == ("note", "acme")
+def scope_of(tenant_id: str) -> dict[str, Any]:
+    return tenantjobs_dramatiq.options(Snapshot(tenant_id=tenant_id))
 
 
-def test_send_with_options(shop: Shop) -> None:
-    note = shop.noting("note")
-    with acme():
-        note.send_with_options(args=(1,))
-    assert shop.next() == ("note", "acme")
+# sending
 
 
-def test_delay(shop: Shop) -> None:
-    note = shop.noting("note")
-    with acme():
-        note.send_with_options(delay=30)
-    assert shop.next() == ("note", "acme")
+def test_send(shop: Shop, acme: Any) -> None:
+    with acme:
+        sent = shop.who.send(1, two=2)
+
+    assert shop.got(sent) == "acme"
 
 
-@pytest.mark.parametrize("error", [ValueError("no"), dramatiq.errors.Retry("later", delay=1)])
-def test_retries(shop: Shop, error: Exception) -> None:
-    def flaky() -> None:
-        shop.seen.put(("flaky", Current.tenant_id))
-        if shop.seen.qsize() < 3:
-            raise error
+def test_send_with_options(shop: Shop, acme: Any) -> None:
+    with acme:
+        sent = shop.who.send_with_options(args=(1,), kwargs={"two": 2}, max_retries=3, color="blue")
 
-    actor = shop.actor(flaky, max_retries=5, min_backoff=1, max_backoff=1)
-    with acme():
-        actor.send()
-    shop.settle()
-    assert [shop.next() for _ in range(3)] == [("flaky", "acme")] * 3
+    assert shop.got(sent) == "acme"
+    assert sent.options["color"] == "blue"
 
 
-def test_pipeline(shop: Shop) -> None:
-    first, second = shop.noting("first"), shop.noting("second")
-    with acme():
-        pipe = first.message() | second.message() | first.message()
-        pipe.run()
-        assert pipe.get_result(block=True) == "acme"
-    assert [shop.next() for _ in range(3)] == [("first", "acme"), ("second", "acme"), ("first", "acme")]
+def test_send_by_name(shop: Shop, acme: Any) -> None:
+    message: Message[Any] = Message(queue_name=shop.name, actor_name="who", args=(), kwargs={}, options={})
+    with acme:
+        sent = shop.broker.enqueue(message)
+
+    assert shop.got(sent) == "acme"
+    assert message.options == {}
 
 
-def test_group_and_its_completion_callback(shop: Shop) -> None:
-    note, done = shop.noting("note"), shop.noting("done")
-    with acme():
-        group = dramatiq.group([note.message(), note.message()])
-        group.add_completion_callback(done.message())
-        group.run()
-    assert [shop.next() for _ in range(3)] == [("note", "acme"), ("note", "acme"), ("done", "acme")]
+def test_delay(shop: Shop, acme: Any) -> None:
+    with acme:
+        sent = shop.who.send_with_options(delay=20)
+
+    assert shop.got(sent.copy(queue_name=shop.name)) == "acme"
 
 
-def test_on_success_and_on_failure(shop: Shop) -> None:
-    shop.noting("succeeded")
-    shop.noting("failed")
+def test_system_scope(shop: Shop) -> None:
+    with Current.system("nightly cleanup"):
+        sent = shop.who.send()
 
-    def fail() -> None:
-        raise ValueError("no")
-
-    note, failing = shop.noting("note"), shop.actor(fail)
-    with acme():
-        note.send_with_options(on_success="succeeded")
-        failing.send_with_options(on_failure="failed")
-    assert sorted(shop.next() for _ in range(3)) == [("failed", "acme"), ("note", "acme"), ("succeeded", "acme")]
+    assert shop.got(sent) == "system"
 
 
-@pytest.mark.skipif(
-    "on_retry_exhausted" not in dramatiq.middleware.Retries().actor_options, reason="newer than this Dramatiq"
-)
-def test_on_retry_exhausted(shop: Shop) -> None:
-    shop.noting("exhausted")
+def test_options_of_a_scheduler(shop: Shop) -> None:
+    sent = shop.who.send_with_options(**scope_of("acme"))
 
-    def fail() -> None:
-        raise ValueError("no")
+    assert shop.got(sent) == "acme"
 
-    failing = shop.actor(fail, on_retry_exhausted="exhausted")
-    with acme():
-        failing.send()
-    assert shop.next() == ("exhausted", "acme")
+
+def test_several_tenants_at_once(shop: Shop) -> None:
+    sent = []
+    for number in range(8):
+        with Current.set(tenant_id=f"t{number % 4}"):
+            sent.append(shop.who.send())
+
+    assert [shop.got(each) for each in sent] == ["t0", "t1", "t2", "t3"] * 2
+
+
+def test_one_message_of_two_tenants(shop: Shop, key: str) -> None:
+    message = shop.noting.message(key)
+    for tenant_id in ("acme", "globex"):
+        with Current.set(tenant_id=tenant_id):
+            sent = shop.broker.enqueue(message)
+            assert shop.notes(key) == [tenant_id]
+    with Current.set(tenant_id="umbrella"):
+        shop.broker.enqueue(sent)
+
+    assert shop.notes(key) == ["umbrella"]
+    assert message.options == {}
 
 
 def test_async_actors_on_one_loop(shop: Shop) -> None:
-    note = shop.noting("child")
+    sent = []
+    for tenant_id in ("acme", "globex"):
+        with Current.set(tenant_id=tenant_id):
+            sent.append(shop.who_async.send())
 
-    async def parent() -> None:
-        await asyncio.sleep(0)
-        shop.seen.put(("parent", await asyncio.to_thread(lambda: Current.tenant_id)))
-        note.send()
-
-    actor = shop.actor(parent)
-    with acme():
-        actor.send()
-    with globex():
-        actor.send()
-    found = sorted((shop.next() for _ in range(4)), key=str)
-    assert found == [("child", "acme"), ("child", "globex"), ("parent", "acme"), ("parent", "globex")]
+    assert [shop.got(each) for each in sent] == [["acme"] * 3, ["globex"] * 3]
 
 
-def test_one_message_of_two_tenants(shop: Shop) -> None:
-    note = shop.noting("note")
-    message = note.message()
-    with acme():
-        sent = shop.broker.enqueue(message)
-    assert message.options == {}
-    with globex():
-        shop.broker.enqueue(message)
-        shop.broker.enqueue(sent)
-    assert sorted(shop.next() for _ in range(3)) == [("note", "acme"), ("note", "globex"), ("note", "globex")]
+def test_children_of_an_actor(shop: Shop, acme: Any, key: str) -> None:
+    with acme:
+        shop.parent.send(key)
+
+    assert shop.notes(key, 4) == ["acme"] * 4
 
 
-def test_one_pipeline_of_two_tenants(shop: Shop) -> None:
-    note = shop.noting("note")
-    pipe = note.message() | note.message()
-    for scope in (acme(), globex()):
-        with scope:
+def test_children_of_an_async_actor(shop: Shop, acme: Any, key: str) -> None:
+    with acme:
+        shop.parent_async.send(key)
+
+    assert shop.notes(key) == ["acme"]
+
+
+def test_children_from_another_scope_in_the_worker(shop: Shop, acme: Any, key: str) -> None:
+    with acme:
+        shop.switching_parent.send(key)
+
+    assert shop.notes(key) == ["globex"]
+
+
+# pipelines and groups
+
+
+def test_pipeline(shop: Shop, acme: Any, key: str) -> None:
+    with acme:
+        pipe = shop.who.message() | shop.noting.message_with_options(args=(key,), pipe_ignore=True) | shop.who.message()
+        pipe.run()
+
+    assert shop.notes(key) == ["acme"]
+    assert shop.got(pipe.messages[-1]) == "acme"
+
+
+def test_pipeline_with_delays(shop: Shop, acme: Any, key: str) -> None:
+    with acme:
+        later = shop.noting.message_with_options(args=(key,), pipe_ignore=True, delay=10)
+        (shop.who.message() | later).run(delay=10)
+
+    assert shop.notes(key) == ["acme"]
+
+
+def test_one_pipeline_of_two_tenants(shop: Shop, key: str) -> None:
+    second = shop.noting.message_with_options(args=(key,), pipe_ignore=True)
+    pipe = shop.who.message() | second
+    for tenant_id in ("acme", "globex"):
+        with Current.set(tenant_id=tenant_id):
             pipe.run()
-    shop.settle()
-    assert sorted(str(shop.next()[1]) for _ in range(4)) == ["acme", "acme", "globex", "globex"]
+
+    assert sorted(shop.notes(key, 2)) == ["acme", "globex"]
 
 
-def test_options_give_a_scope_to_a_sender_without_one(shop: Shop) -> None:
-    note = shop.noting("note")
-    with acme():
-        scheduled = note.message_with_options(args=(), **tenantjobs_dramatiq.options())
-    shop.broker.enqueue(scheduled)
-    assert shop.next() == ("note", "acme")
+def test_group(shop: Shop, acme: Any) -> None:
+    with acme:
+        group = dramatiq.group([shop.who.message(), shop.who.message() | shop.who.message()])
+        group.run()
+
+    assert shop.got(group.children[0]) == "acme"
+    assert group.children[1].get_result(block=True) == "acme"
 
 
-def test_a_message_of_no_scope_is_what_it_was(shop: Shop) -> None:
-    message = shop.noting("note").message()
-    assert shop.broker.enqueue(message) is message
+def test_completion_callbacks_of_a_group(shop: Shop, acme: Any, key: str) -> None:
+    with acme:
+        group = dramatiq.group([shop.who.message(), shop.who.message() | shop.who.message()])
+        group.add_completion_callback(shop.noting.message(key))
+        group.add_completion_callback(shop.noting.message(key))
+        group.run()
+
+    assert shop.notes(key, 2) == ["acme"] * 2
 
 
-class Broken(Middleware):
-    def __init__(self, error: Exception) -> None:
-        self.error = error
+def test_completion_callbacks_of_a_group_of_several_tenants_are_of_the_call(shop: Shop, key: str) -> None:
+    children = [shop.who.message_with_options(**scope_of(tenant_id)) for tenant_id in ("acme", "globex")]
+    group = dramatiq.group(children)
+    group.add_completion_callback(shop.noting.message(key))
+    for _ in range(2):
+        with Current.system("both of them"):
+            group.run()
 
-    def before_process_message(self, broker: Any, message: Any) -> None:
-        if message.actor_name == "ending":
-            raise self.error
-
-
-@pytest.mark.tenantjobs_leaks
-@pytest.mark.parametrize(
-    "ending",
-    [None, ValueError("no"), SystemExit(1), SkipMessage("no"), MiddlewareError("no"), "time limit", "set"],
-)
-def test_nothing_is_left_to_the_next_message(shop: Shop, ending: Any) -> None:
-    if isinstance(ending, MiddlewareError):
-        shop.broker.add_middleware(Broken(ending))
-
-    def end() -> None:
-        if ending == "time limit":
-            raise dramatiq.middleware.TimeLimitExceeded
-        elif ending == "set":
-            Current.set(tenant_id="acme").__enter__()
-        elif ending is not None:
-            raise ending
-
-    actor = shop.actor(end, actor_name="ending")
-    probed: queue.Queue[str] = queue.Queue()
-
-    class Probe(Middleware):
-        def before_process_message(self, broker: Any, message: Any) -> None:
-            probed.put(Current.scope)
-
-    shop.broker.middleware.insert(0, Probe())
-    with acme():
-        actor.send()
-    actor.send()
-    assert [probed.get(timeout=10) for _ in range(2)] == ["unset", "unset"]
+    assert shop.notes(key, 2) == ["system"] * 2
+    with Current.set(tenant_id="umbrella"):
+        group.run()
+    assert shop.notes(key) == ["umbrella"]
 
 
-BAD = [None, "acme", {"v": 99, "tenant_id": "acme"}, {"v": 1, "nonsense": 1}, {"v": 1, "error": "no"}]
+# callbacks
 
 
-@pytest.mark.parametrize("header", BAD)
-def test_a_tenant_that_is_missing_or_unreadable_stops_the_actor(shop: Shop, header: object) -> None:
-    note = shop.noting("note", max_retries=5)
-    message = note.send_with_options(**({} if header is None else {"tenantjobs": header}))
-    with pytest.raises(dramatiq.results.ResultFailure, match="TenantRefused"):
-        message.get_result(backend=shop.broker.get_results_backend(), block=True)
-    assert shop.seen.empty()
-    assert [each.message_id for each in shop.broker.dead_letters] == [message.message_id]
+def test_on_success(shop: Shop, acme: Any) -> None:
+    with acme:
+        sent = shop.who.send_with_options(on_success=shop.succeeded)
+
+    assert shop.notes(f"{sent.message_id}:succeeded") == ["acme"]
 
 
-def test_the_hook_that_comes_to_mind_first_loses_the_tenant() -> None:
-    class Naive(Middleware):
-        """Last in the list, and what it raises is no MiddlewareError."""
+def test_on_failure_and_what_it_sends(shop: Shop, acme: Any) -> None:
+    with acme:
+        sent = shop.failing.send_with_options(on_failure="failed")
 
-        def before_process_message(self, broker: Any, message: Any) -> None:
-            raise ValueError("no tenant")
+    assert shop.notes(f"{sent.message_id}:failed") == ["acme"]
+    assert shop.notes(f"{sent.message_id}:child") == ["acme"]
 
-    shop = Shop(install=False)
-    shop.broker.add_middleware(Naive())
-    try:
-        shop.noting("note").send()
-        assert shop.next() == ("note", None)  # it ran unscoped
-    finally:
-        shop.worker.stop()
+
+@pytest.mark.skipif("on_retry_exhausted" not in Retries().actor_options, reason="newer than this Dramatiq")
+def test_on_retry_exhausted(shop: Shop, acme: Any, key: str) -> None:
+    with acme:
+        sent = shop.flaky.send_with_options(args=(key, 9), on_retry_exhausted="exhausted")
+
+    assert shop.notes(f"{sent.message_id}:exhausted") == ["acme"]
+    assert shop.notes(key, 3) == ["acme"] * 3
+
+
+# again
+
+
+def test_automatic_retries(shop: Shop, acme: Any, key: str) -> None:
+    with acme:
+        sent = shop.flaky.send(key, 3)
+
+    assert shop.got(sent) == "acme"
+    assert shop.notes(key, 3) == ["acme"] * 3
+
+
+def test_retry_that_is_raised(shop: Shop, acme: Any, key: str) -> None:
+    with acme:
+        sent = shop.asking_again.send(key)
+
+    assert shop.got(sent) == "acme"
+    assert shop.notes(key, 2) == ["acme"] * 2
+
+
+def test_a_dead_letter_that_is_sent_again(shop: Shop, acme: Any, key: str) -> None:
+    with acme:
+        sent = shop.flaky.send(key, 4)
+    letter = shop.dead_letter(sent)
+    with Current.set(tenant_id="globex"):
+        shop.broker.enqueue(letter)
+
+    assert shop.notes(key, 4) == ["acme"] * 4
+
+
+@pytest.mark.parametrize("kind", ["RabbitMQ", "Redis"])
+def test_a_killed_worker_and_one_that_is_stopped(kind: str, acme: Any, tmp_path: Any) -> None:
+    with shopping(kind) as shop:
+        with servers.worker(shop.name, kind, tmp_path / "first.log"), acme:
+            sent = shop.killed.send("killed")
+            assert shop.notes("killed") == ["acme"]
+        with servers.worker(shop.name, kind, tmp_path / "second.log") as second:
+            assert shop.notes("killed") == ["acme"]
+            assert shop.got(sent) == "acme"
+
+            with Current.set(tenant_id="acme"):
+                shop.interrupted.send_with_options(args=("stopped",), notify_shutdown=True)
+            assert shop.notes("stopped") == ["acme"]
+            second.terminate()
+            assert shop.notes("stopped:Shutdown") == ["acme"]
+            assert second.wait(15) == 0
+
+
+# what must not run
+
+
+def test_a_message_without_a_tenant_fails_and_its_actor_never_runs(shop: Shop) -> None:
+    sent = shop.forbidden.send_with_options(max_retries=5)
+
+    assert "TenantRefused" in shop.error(sent)
+    assert shop.noted("forbidden") == []
+    assert shop.dead_letter(sent).actor_name == "forbidden"
+
+
+@pytest.mark.parametrize("header", ["acme", {"v": 99, "tenant_id": "acme"}, {"v": 1, "error": "no"}], ids=str)
+def test_a_message_with_a_scope_that_cannot_be_read_fails(shop: Shop, header: Any) -> None:
+    sent = shop.forbidden.send_with_options(tenantjobs=header)
+
+    assert "TenantRefused" in shop.error(sent)
+    assert shop.noted("forbidden") == []
+
+
+def test_a_message_of_a_tenant_that_is_gone_fails(shop: Shop) -> None:
+    with Current.set(tenant_id="gone"):
+        sent = shop.forbidden.send()
+
+    assert "TenantRefused" in shop.error(sent)
+    assert shop.noted("forbidden") == []
+
+
+def test_a_message_of_a_producer_without_tenantjobs_fails(shop: Shop, acme: Any) -> None:
+    bare = Shop(shop.name, shop.kind, install=False)
+    with acme:
+        sent = bare.forbidden.send()
+    bare.close()
+
+    assert "TenantRefused" in shop.error(sent)
+    assert shop.noted("forbidden") == []
+
+
+# what must not stay
+
+
+@pytest.mark.parametrize("fail", [False, True], ids=["returns", "raises"])
+def test_a_scope_left_open_reaches_nobody(shop: Shop, acme: Any, fail: bool) -> None:
+    with acme:
+        for sent in [shop.leaving_open.send(fail) for _ in range(6)]:
+            ended(shop, sent)
+
+    probe(shop)
+
+
+@pytest.mark.parametrize("ending", ["exiting", "limited", "skipped"])
+def test_whatever_way_an_actor_ends(shop: Shop, acme: Any, ending: str) -> None:
+    with acme:
+        ended(shop, shop.broker.get_actor(ending).send())
+
+    probe(shop)
+
+
+def test_a_time_limit(shop: Shop, acme: Any, key: str) -> None:
+    with acme:
+        handled = shop.interrupted.send_with_options(args=(key,), time_limit=100, on_failure="failed")
+        left = shop.endless.send_with_options(args=(key,), time_limit=100)
+
+    assert shop.notes(f"{key}:TimeLimitExceeded") == ["acme"]
+    assert shop.notes(f"{handled.message_id}:failed") == ["acme"]
+    assert "TimeLimitExceeded" in shop.error(left)
+    probe(shop)
+
+
+def test_an_abort(shop: Shop, acme: Any, key: str) -> None:
+    with acme:
+        handled = shop.interrupted.send(key)
+        pending = shop.who.send_with_options(delay=1500)
+    assert shop.notes(key) == ["acme"]
+    for message in (handled, pending):
+        dramatiq_abort.abort(message.message_id, middleware=shop.abortable)
+
+    assert shop.notes(f"{key}:Abort") == ["acme"]
+    assert shop.got(pending.copy(queue_name=shop.name)) is None
+    probe(shop)
+
+
+def ended(shop: Shop, sent: Message[Any]) -> None:
+    with suppress(dramatiq.results.ResultFailure):
+        shop.got(sent)
+
+
+def probe(shop: Shop) -> None:
+    """Messages without a tenant fail for want of one: they would run if one was left there."""
+    for sent in [shop.who.send() for _ in range(8)]:
+        assert "TenantRefused" in shop.error(sent)

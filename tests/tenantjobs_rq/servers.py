@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -20,9 +18,8 @@ from rq import Queue
 from rq.job import Job, JobStatus
 from rq.worker import Worker
 
-from tests.services import missing
+from tests.services import REDIS, require
 
-REDIS = os.environ.get("TENANTJOBS_TEST_REDIS", "redis://127.0.0.1:6379/0")
 ROOT = Path(__file__).parents[2]
 ENDED = {JobStatus.FINISHED, JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED}
 PATIENCE = 20
@@ -33,7 +30,7 @@ class Shop:
 
     def __init__(self, name: str, **options: Any) -> None:
         self.name = name
-        self.connection = redis.Redis.from_url(REDIS)
+        self.connection = redis.Redis.from_url(REDIS, socket_timeout=None)  # blpop says how long
         self.queue = Queue(name, connection=self.connection, **options)
 
     def notes(self, key: str, count: int = 1) -> list[str]:
@@ -78,15 +75,6 @@ class Shop:
         remove(self.name)
 
 
-def require() -> None:
-    """Skip this test, or fail it where services are required, if Redis cannot be reached."""
-    server = urlsplit(REDIS)
-    try:
-        socket.create_connection((server.hostname or "127.0.0.1", server.port or 6379), timeout=2).close()
-    except OSError as error:
-        missing("Redis", f"start it, or say where it is in TENANTJOBS_TEST_REDIS ({error})")
-
-
 def remove(prefix: str) -> None:
     """The queues whose names begin so, with their jobs and whatever else is kept under that name."""
     begins = prefix.encode()
@@ -107,7 +95,7 @@ def remove(prefix: str) -> None:
 @contextmanager
 def queue(**options: Any) -> Iterator[Shop]:
     """A queue of its own, gone afterwards."""
-    require()
+    require("Redis")
     shop = Shop(f"tj{uuid.uuid4().hex[:10]}", **options)
     try:
         yield shop

@@ -10,16 +10,19 @@ import redis
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
+from tenantjobs import Current
 from tenantjobs.testing import AdapterContract
 from tenantjobs_db import schema
 from tenantjobs_db.database import own
-from tests.tenantjobs_rq import servers
+from tests.services import require
+from tests.tenantjobs_rq import blocking, servers
 
 pytestmark = pytest.mark.services
 
 
 class TestRq(AdapterContract):
     adapter = "rq"
+    app = "tests.tenantjobs_rq.contract_app"
     gives_back = True
 
     def settings(self) -> Mapping[str, Mapping[str, Any]]:
@@ -29,7 +32,7 @@ class TestRq(AdapterContract):
         }
 
     def prepare(self) -> None:
-        servers.require()
+        require("Redis")
         database = own(f"sqlite:///{self.folder / 'ledger.db'}")
         schema.upgrade(database.engine)
         database.close()
@@ -44,3 +47,11 @@ class TestRq(AdapterContract):
             job = Job.fetch(job_id, connection=connection, serializer=JSONSerializer)
             result = job.latest_result()
             return None if result is None else result.exc_string
+
+    def test_a_job_that_waits_in_a_call_is_stopped_at_the_end_of_its_time(self) -> None:
+        with Current.set(tenant_id="acme"):
+            blocking.blocked.set(queue=self.queue).perform_later()
+
+        self.start()
+
+        assert [effect.attempt for effect in self.performed(2)] == [1, 2]

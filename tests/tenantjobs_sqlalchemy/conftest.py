@@ -29,9 +29,10 @@ from tenantjobs.adapter import Capabilities
 from tenantjobs.envelope import Envelope
 from tenantjobs.identity import GlobalId
 from tenantjobs_sqlalchemy import TenantScoped, models
-from tests.services import fresh_postgres
+from tests.services import fresh_mariadb, fresh_postgres
 
 POSTGRES = pytest.param("postgres", marks=pytest.mark.postgres)
+MARIADB = pytest.param("mariadb", marks=pytest.mark.mariadb)
 ENGINES = ["sqlite", POSTGRES]
 
 queue = Table(
@@ -158,12 +159,27 @@ def postgres() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=ENGINES)
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "postgres":
-        found: str = request.getfixturevalue("postgres")
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[str]:
+    """The same of MariaDB."""
+    with fresh_mariadb() as url:
+        yield url
+
+
+def database(*kinds: Any) -> Any:
+    """The fixture ``url`` of a module: its tests run on a database of each kind."""
+
+    @pytest.fixture(params=kinds)
+    def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+        if request.param == "sqlite":
+            return f"sqlite:///{tmp_path}/shop.db"
+        found: str = request.getfixturevalue(request.param)
         return found
-    return f"sqlite:///{tmp_path}/shop.db"
+
+    return url
+
+
+url = database(*ENGINES)
 
 
 @pytest.fixture
@@ -179,7 +195,7 @@ def engine(url: str) -> Iterator[Engine]:
 @pytest.fixture
 async def async_engine(url: str, engine: Engine) -> AsyncIterator[AsyncEngine]:
     """The same database, for asyncio."""
-    async_engine = create_async_engine(url.replace("sqlite:", "sqlite+aiosqlite:"))
+    async_engine = create_async_engine(for_asyncio(url))
     with_savepoints(async_engine.sync_engine)
     yield async_engine
     await async_engine.dispose()
@@ -219,6 +235,11 @@ def within(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Joining:
     return joining
 
 
+def for_asyncio(url: str) -> str:
+    """The same database, by a driver that awaits it."""
+    return url.replace("sqlite:", "sqlite+aiosqlite:").replace("pymysql", "aiomysql")
+
+
 def create_tables(engine: Engine) -> None:
     names = []
     for metadata in (Base.metadata, queue.metadata):
@@ -227,6 +248,12 @@ def create_tables(engine: Engine) -> None:
     if engine.dialect.name == "postgresql":  # the database of all tests
         with engine.begin() as connection:
             connection.exec_driver_sql(f"TRUNCATE {', '.join(names)} RESTART IDENTITY")
+    elif engine.dialect.name == "mysql":
+        with engine.connect() as connection:
+            connection.exec_driver_sql("SET foreign_key_checks = 0")
+            for name in names:
+                connection.exec_driver_sql(f"TRUNCATE {name}")
+            connection.exec_driver_sql("SET foreign_key_checks = 1")
 
 
 def hang_up(connection: Connection) -> None:

@@ -15,7 +15,9 @@ from tenantjobs.errors import RecordGone, WrongTenant
 from tenantjobs.execution import execute
 from tenantjobs.message import Message
 from tenantjobs.outcome import Failed, Finished
-from tests.tenantjobs_sqlalchemy.conftest import Card
+from tests.tenantjobs_sqlalchemy.conftest import ENGINES, MARIADB, Card, database
+
+url = database(*ENGINES, MARIADB)
 
 Maker = sessionmaker[Session]
 

@@ -15,7 +15,9 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from tenantjobs import Current
 from tenantjobs.errors import ConfigurationError, TenantMissing
 from tenantjobs_sqlalchemy import insert_once
-from tests.tenantjobs_sqlalchemy.conftest import Account, Base, Card, Order
+from tests.tenantjobs_sqlalchemy.conftest import ENGINES, MARIADB, Account, Base, Card, Order, database
+
+url = database(*ENGINES, MARIADB)
 
 Maker = sessionmaker[Session]
 AsyncMaker = async_sessionmaker[AsyncSession]

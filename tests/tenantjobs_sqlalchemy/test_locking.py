@@ -12,7 +12,9 @@ from sqlalchemy.orm import Session, sessionmaker
 from tenantjobs import Current
 from tenantjobs.errors import ConfigurationError, RecordGone
 from tenantjobs_sqlalchemy import locked
-from tests.tenantjobs_sqlalchemy.conftest import Account, Card
+from tests.tenantjobs_sqlalchemy.conftest import ENGINES, MARIADB, Account, Card, database
+
+url = database(*ENGINES, MARIADB)
 
 Maker = sessionmaker[Session]
 AsyncMaker = async_sessionmaker[AsyncSession]

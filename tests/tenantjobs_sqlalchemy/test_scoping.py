@@ -22,7 +22,9 @@ from sqlalchemy.orm import (
 from tenantjobs.current import Current
 from tenantjobs.errors import ConfigurationError, TenantMissing, WrongTenant
 from tenantjobs_sqlalchemy import TenantScoped
-from tests.tenantjobs_sqlalchemy.conftest import Account, Card, Comment, Order, Statements
+from tests.tenantjobs_sqlalchemy.conftest import ENGINES, MARIADB, Account, Card, Comment, Order, Statements, database
+
+url = database(*ENGINES, MARIADB)
 
 ACME, GLOBEX = "1", "2"
 

@@ -9,14 +9,20 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import ForeignKey, MetaData, String, Uuid, create_engine, func, insert, select, update
+from sqlalchemy import ForeignKey, Integer, MetaData, String, Uuid, create_engine, delete, func, insert, select, update
+from sqlalchemy.ext.declarative import AbstractConcreteBase
 from sqlalchemy.orm import (
     DeclarativeBase,
     Mapped,
     MappedAsDataclass,
     Session,
+    joinedload,
+    lazyload,
     mapped_column,
     registry,
+    relationship,
+    selectinload,
+    subqueryload,
 )
 
 from tenantjobs import testing
@@ -56,6 +62,40 @@ class Reminder(Invoice):
     id: Mapped[int] = mapped_column(ForeignKey("invoices.id"), primary_key=True)
     fee: Mapped[int]
     __mapper_args__ = {"polymorphic_identity": "reminder"}
+
+
+class Letter(Reminder):
+    __tablename__ = "letters"
+
+    id: Mapped[int] = mapped_column(ForeignKey("reminders.id"), primary_key=True)
+    pages: Mapped[int]
+    __mapper_args__ = {"polymorphic_identity": "letter"}
+
+
+reminders: Any = Reminder.__table__
+
+
+class Tag(TenantScoped, Base):
+    __tablename__ = "tags"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    tenant_id: Mapped[int]
+    labelled: Mapped[list[Label]] = relationship(secondary="tagging")
+
+
+class Label(TenantScoped, Base):
+    __tablename__ = "labels"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    tenant_id: Mapped[int]
+
+
+class Tagging(TenantScoped, Base):
+    __tablename__ = "tagging"
+
+    tag_id: Mapped[int] = mapped_column(ForeignKey(Tag.id), primary_key=True)
+    label_id: Mapped[int] = mapped_column(ForeignKey(Label.id), primary_key=True)
+    tenant_id: Mapped[int]
 
 
 class Payment(TenantScoped, Base):
@@ -176,12 +216,138 @@ class TestInheritance:
         with Current.system("test"):
             assert [(each.id, each.fee) for each in session.scalars(select(Reminder))] == [(foreign.id, 1)]
 
-    def test_its_own_table_alone_is_refused(self, session: Session) -> None:
+    def test_its_own_table_alone_is_narrowed(self, session: Session) -> None:
+        with acme():
+            assert len(session.execute(select(reminders)).all()) == 1
+
+    @pytest.fixture
+    def letters(self, session: Session) -> list[int]:
+        """The ids of a letter of acme and of one of globex, which has three parts."""
+        with Current.system("test"):
+            made = [Letter(text=f"to {owner}", account_id=owner, fee=1, pages=1) for owner in (ACME, GLOBEX)]
+            session.add_all(made)
+            session.commit()
+            return [letter.id for letter in made]
+
+    def test_statements_on_it_reach_the_rows_of_the_tenant_only(self, session: Session, letters: list[int]) -> None:
+        with acme():
+            session.execute(update(Reminder).values(fee=2))
+            session.execute(update(Letter).values(pages=2))
+            of_fee = (Letter.__table__.c.id == reminders.c.id, reminders.c.fee == 2)
+            session.execute(update(Letter).where(*of_fee).values(pages=3))
+            session.execute(delete(Letter).where(Letter.pages == 3))
+            session.commit()
+        with Current.system("test"):
+            fees = session.execute(select(reminders.c.fee).order_by(reminders.c.id)).scalars().all()
+            pages = session.execute(select(Letter.__table__)).all()
+        assert (fees, [tuple(row) for row in pages]) == ([2, 1, 2, 1], [(letters[1], 1)])
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            select(Invoice.id, reminders.c.fee).where(Invoice.id != reminders.c.id),
+            select(Invoice.id, reminders.c.fee).select_from(reminders).outerjoin(Invoice, Invoice.id == reminders.c.id),
+            select(Invoice.id, reminders.c.fee).outerjoin(reminders, reminders.c.fee == Invoice.id),
+            select(reminders.alias().c.fee),
+        ],
+    )
+    def test_its_own_table_is_no_way_past_its_base(self, session: Session, statement: Any) -> None:
         with acme(), pytest.raises(WrongTenant, match="reminders"):
-            session.execute(select(Reminder.__table__))
+            session.execute(statement)
+
+    def test_its_own_table_may_be_joined_to_its_base(self, session: Session) -> None:
+        with acme():
+            joined = select(Invoice.id, reminders.c.fee).outerjoin(reminders, reminders.c.id == Invoice.id)
+            assert [row.fee for row in session.execute(joined.order_by(Invoice.id))] == [None, 1]
+
+    def test_rows_of_all_its_tables_are_written_for_the_tenant_only(self, session: Session, letters: list[int]) -> None:
+        own, foreign = letters
+        row = {"text": "x", "fee": 1, "pages": 1}
+        with acme():
+            session.execute(insert(Letter), [row])
+            session.execute(update(Letter), [{"id": own, "text": "y", "fee": 2, "pages": 2}])
+            session.commit()
+            for write in (
+                lambda: session.execute(insert(Letter), [row | {"account_id": GLOBEX}]),
+                lambda: session.execute(update(Letter), [{"id": own, "account_id": GLOBEX}]),
+                lambda: session.execute(update(Letter), [{"id": foreign, "text": "z"}]),
+                lambda: session.execute(update(Letter), [{"id": foreign, "fee": 3}]),
+                lambda: session.execute(update(Letter), [{"id": foreign, "pages": 3}]),
+            ):
+                with pytest.raises(WrongTenant):
+                    write()
+                session.rollback()
+
+
+class TestAssociations:
+    """A table that only tells which records belong together, and belongs to tenants itself."""
+
+    @pytest.fixture
+    def tags(self, session: Session) -> list[int]:
+        found = []
+        for tenant_id in ("1", "2"):
+            with Current.set(tenant_id=tenant_id):
+                tag = Tag(labelled=[Label(), Label()])
+                session.add(tag)
+                session.commit()
+                found.append(tag.id)
+                session.commit()
+        return found
+
+    @pytest.mark.parametrize("option", [lazyload, selectinload, joinedload, subqueryload])
+    def test_is_followed(self, session: Session, tags: list[int], option: Any) -> None:
+        with Current.set(tenant_id="1"):
+            [tag] = session.scalars(select(Tag).options(option(Tag.labelled))).unique()
+
+            assert [label.tenant_id for label in tag.labelled] == [1, 1]
+            assert session.scalars(select(Label.id).join(Tag.labelled).where(Tag.labelled.any())).all() == [1, 2]
+            assert len(session.execute(select(Tagging)).all()) == 2
+
+    def test_is_written(self, session: Session, tags: list[int]) -> None:
+        with Current.set(tenant_id="1"):
+            tag = session.get_one(Tag, tags[0])
+            tag.labelled.pop()
+            session.commit()
+        with Current.system("test"):
+            assert session.scalars(select(Tagging.tenant_id).order_by(Tagging.tenant_id)).all() == [1, 2, 2]
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            select(Tag.id, Tagging.__table__).where(Tag.id != Tagging.tag_id),
+            select(Tag.id, Tagging.__table__).outerjoin(Tag, Tag.id == Tagging.tag_id),
+            select(Tag.id, Tagging.__table__).join(Tagging.__table__, Tagging.label_id == Tag.id),
+        ],
+    )
+    def test_is_no_way_past_the_tenant(self, session: Session, tags: list[int], statement: Any) -> None:
+        with Current.set(tenant_id="1"):
+            try:
+                rows = session.execute(statement).all()
+            except WrongTenant:
+                return
+
+            assert all(row.tenant_id == 1 for row in rows)
 
 
 class TestMappings:
+    def test_concrete_subclasses_of_an_abstract_base(self) -> None:
+        class Base(DeclarativeBase):
+            pass
+
+        class Paper(TenantScoped, AbstractConcreteBase, Base):
+            strict_attrs = True
+
+        class Letter(Paper):
+            __tablename__ = "letters"
+            id: Mapped[int] = mapped_column(primary_key=True)
+            __mapper_args__ = {"polymorphic_identity": "letter", "concrete": True}
+
+        Base.registry.configure()
+        self.works(Letter, Base.metadata)
+
+    def test_the_column_is_of_the_type_that_it_says(self) -> None:
+        assert isinstance(Tag.__table__.c.tenant_id.type, Integer)
+
     def test_a_base_may_be_scoped_itself(self) -> None:
         class Base(TenantScoped, DeclarativeBase):
             tenant_id: Mapped[int] = mapped_column(index=True)

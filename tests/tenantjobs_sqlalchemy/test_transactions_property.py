@@ -20,7 +20,20 @@ import tenantjobs_sqlalchemy
 from tenantjobs import adapter, job
 from tenantjobs.colours import drive
 from tenantjobs.handle import Handle
-from tests.tenantjobs_sqlalchemy.conftest import Base, Joining, Order, Recording, queue, with_savepoints
+from tests.tenantjobs_sqlalchemy.conftest import (
+    ENGINES,
+    MARIADB,
+    Base,
+    Joining,
+    Order,
+    Recording,
+    database,
+    for_asyncio,
+    queue,
+    with_savepoints,
+)
+
+url = database(*ENGINES, MARIADB)
 
 EXAMPLES = int(os.environ.get("TENANTJOBS_EXAMPLES", "1"))  # so many times as many programs
 
@@ -266,7 +279,7 @@ def test_what_leaves_is_what_was_committed(
 
 @pytest.mark.parametrize("joined", [False, True])
 def test_the_same_of_async_sessions(joined: bool, url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    async_engine = create_async_engine(url.replace("sqlite:", "sqlite+aiosqlite:"))
+    async_engine = create_async_engine(for_asyncio(url))
     with_savepoints(async_engine.sync_engine)
     async_other = create_async_engine("sqlite+aiosqlite://", poolclass=StaticPool)
     with_savepoints(async_other.sync_engine)

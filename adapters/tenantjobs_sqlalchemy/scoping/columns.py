@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
-from sqlalchemy import BindParameter, Column, ColumnElement, FromClause, Table
+from sqlalchemy import BinaryExpression, BindParameter, Column, ColumnElement, FromClause, Table
 from sqlalchemy.orm import Mapper
+from sqlalchemy.sql import visitors
 
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.identity import canonical_id
@@ -68,14 +69,18 @@ def tenant_attribute(model: type) -> str:
 
 def tenant_column(table: FromClause) -> Column[Any] | None:
     """The column of a table that says whose a row is; None if its rows belong to nobody."""
-    name = table.info.get(_INFO) if isinstance(table, Table) else None
-    column: Column[Any] | None = None if name is None else table.c[name]  # type: ignore[assignment]  # of a table
-    return column
+    if not isinstance(table, Table):
+        return None
+    name = table.info.get(_INFO) or _known_by_name.get(table.fullname)  # one that was reflected knows nothing
+    return None if name is None else table.c.get(name)
 
 
 def tenant_value(column: Column[Any]) -> TenantValue:
     """What the column is compared with."""
-    info = column.table.info  # not a dictionary of columns: they compare as SQL does
+    table: Any = column.table
+    if not isinstance(table, Table):  # of an abstract base
+        return TenantValue(column, column.key)
+    info = table.info  # not a dictionary of columns: they compare as SQL does
     found: TenantValue | None = info.get(_VALUE)
     if found is None or found.column is not column:
         found = info[_VALUE] = TenantValue(column, f"{column.table.name}.{column.key}")
@@ -119,6 +124,15 @@ def owner_of_part(mapper: Mapper[Any]) -> Column[Any]:
     return column
 
 
+def owner_column(table: FromClause) -> Column[Any]:
+    """The column that says whose the rows of a table with tenants' rows are, if need be in the table of its base."""
+    column, mapper = tenant_column(table), part_of(table)
+    if column is None and mapper is not None:
+        column = owner_of_part(mapper)
+    assert column is not None
+    return column
+
+
 def links_of_part(mapper: Mapper[Any]) -> list[ColumnElement[bool]]:
     """What joins the rows of such a mapper to those of the table that has the tenant."""
     owner = owner_of_part(mapper).table
@@ -131,6 +145,23 @@ def links_of_part(mapper: Mapper[Any]) -> list[ColumnElement[bool]]:
     return links
 
 
+def steps_of_part(mapper: Mapper[Any]) -> list[tuple[Any, Any]]:
+    """The columns of such a mapper's own table, each with the one of its base that it is equal to."""
+    assert mapper.inherit_condition is not None
+    own = mapper.local_table
+    found = []
+    for link in visitors.iterate(mapper.inherit_condition):
+        if isinstance(link, BinaryExpression):
+            here, there = (link.left, link.right) if link.left.table is own else (link.right, link.left)
+            found.append((here, there))
+    return found
+
+
+def is_secondary(table: Table) -> bool:
+    """Whether the table only tells which records belong together, for a relationship of a scoped model."""
+    return table in _secondaries
+
+
 def mapper_of(table: FromClause) -> Mapper[Any] | None:
     """The mapper whose records are the rows of the table."""
     return _mappers.get(table) if isinstance(table, Table) else None
@@ -140,19 +171,28 @@ def learn(mapper: Mapper[Any]) -> None:
     """Know the tables of a scoped model. ``ConfigurationError`` if there is no column of the name that it says."""
     name = tenant_attribute(mapper.class_)
     column = mapper.columns.get(name)
-    if not isinstance(column, Column) or not isinstance(column.table, Table):
+    if not isinstance(column, Column):
         raise ConfigurationError(
             f"{mapper.class_.__name__} is TenantScoped and has no column {name!r}: declare it, as in `{name}: "
             f"Mapped[int] = mapped_column(index=True)`, or name the one that holds the tenant's id with "
             f"`__tenant_column__ = ...`"
         )
-    column.table.info[_INFO] = column.key
-    _names.add(column.table.name)
+    table: Any = column.table
+    if not isinstance(table, Table):
+        return  # of an abstract base with concrete subclasses: it is read from their tables, each of which is known
+    table.info[_INFO] = column.key
+    _known_by_name[table.fullname] = column.name
+    _names.add(table.name)
     if isinstance(mapper.local_table, Table):
         _mappers.setdefault(mapper.local_table, mapper)
-    if mapper.local_table is not column.table and isinstance(mapper.local_table, Table):
+    if mapper.local_table is not table and isinstance(mapper.local_table, Table):
         _parts[mapper.local_table] = mapper
         _names.add(mapper.local_table.name)
+
+
+def learn_relations(mapper: Mapper[Any]) -> None:
+    """Know the tables through which the relationships of a scoped model go."""
+    _secondaries.update(found.secondary for found in mapper.relationships if isinstance(found.secondary, Table))
 
 
 def is_nickname(table: FromClause) -> bool:
@@ -161,6 +201,8 @@ def is_nickname(table: FromClause) -> bool:
 
 
 _names: set[str] = set()
+_known_by_name: dict[str, str] = {}
 
 _mappers: WeakKeyDictionary[Table, Mapper[Any]] = WeakKeyDictionary()
 _parts: WeakKeyDictionary[Table, Mapper[Any]] = WeakKeyDictionary()
+_secondaries: WeakSet[Table] = WeakSet()

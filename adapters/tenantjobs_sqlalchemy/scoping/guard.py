@@ -11,11 +11,11 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Connection, event
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.dml import Insert, UpdateBase
+from sqlalchemy.sql.dml import Insert
 
 from tenantjobs.scopes import in_force
 from tenantjobs_sqlalchemy.mixing import mix_in, mixed
-from tenantjobs_sqlalchemy.scoping import narrowing, reads, references, refusals, shortfall, values, witness
+from tenantjobs_sqlalchemy.scoping import narrowing, reads, references, refusals, shortfall, values, witness, writes
 from tenantjobs_sqlalchemy.scoping.refusals import PinnedSession, Unproved
 
 
@@ -30,6 +30,23 @@ class Pin:
         self.connections: list[Connection] = []
 
 
+class Pins(list[Pin]):
+    """Those of a connection: one for each session that works on it, nearly always one."""
+
+    def hold(self, tenant_id: str) -> None:
+        """``CrossTenantSwitch`` if all sessions have worked for another tenant. Which of them it is, nobody says."""
+        if any(pin.tenant_id == tenant_id for pin in self):
+            return
+        for pin in reversed(self):
+            if pin.tenant_id is None:
+                pin.tenant_id = tenant_id
+                return
+        raise PinnedSession(
+            f"a session that has worked for tenant {self[-1].tenant_id} was used for tenant {tenant_id} in the same "
+            f"transaction: commit or roll back first, or take another session for the other tenant"
+        )
+
+
 def listen() -> None:
     """Guard the connections of all sessions."""
     event.listen(Session, "after_begin", _began)
@@ -38,16 +55,18 @@ def listen() -> None:
 
 def _began(session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
     root = session.get_transaction()
-    if root is None or connection in _pins:
+    if root is None:
         return
     pin = _pins_of_transactions.get(root)
     if pin is None:
         pin = _pins_of_transactions[root] = Pin(session)
+    elif connection in pin.connections:
+        return
     pin.connections.append(connection)
-    _pins[connection] = pin
+    _pins.setdefault(connection, Pins()).append(pin)
     mix_in(_Guarded, connection)
     dialect = connection.engine.dialect
-    if not issubclass(dialect.execution_ctx_cls, _Looked):
+    if not issubclass(dialect.execution_ctx_cls, _Looked):  # engines with other options share their dialect
         dialect.execution_ctx_cls = mixed(_Looked, dialect.execution_ctx_cls)
 
 
@@ -56,7 +75,10 @@ def _ended(_session: Session, transaction: SessionTransaction) -> None:
         pin = _pins_of_transactions.pop(transaction, None)
         if pin is not None:
             for connection in pin.connections:
-                _pins.pop(connection, None)
+                pins = _pins[connection]
+                pins.remove(pin)
+                if not pins:
+                    del _pins[connection]
 
 
 class _Guarded(Connection):
@@ -69,8 +91,10 @@ class _Guarded(Connection):
     def _execute_clauseelement(self, elem: Any, distilled_parameters: Any, execution_options: Any) -> Any:
         statement = _prepared(self, elem, execution_options)
         result = super()._execute_clauseelement(statement, distilled_parameters, execution_options)
-        if isinstance(statement, UpdateBase) and in_force().reach.tenant_id is not None and self in _pins:
-            shortfall.check(self, statement, distilled_parameters or [], result)
+        dml = writes.dml_of(statement)
+        if dml is not None and in_force().reach.tenant_id is not None and self in _pins:
+            given = distilled_parameters if any(distilled_parameters) else []  # without parameters it may be [{}]
+            shortfall.check(self, dml, given, result)
         return result
 
 
@@ -79,13 +103,10 @@ def _prepared(connection: Connection, statement: Any, options: Any) -> Any:
     is_select = getattr(statement, "is_select", False)
     if reads.TRUSTED in options or (is_select and reads.passes(statement)):
         return statement
-    elif (
-        (is_select or isinstance(statement, UpdateBase))
-        and in_force().reach.tenant_id is not None
-        and connection in _pins
-    ):
-        if isinstance(statement, Insert):
-            narrowing.require_provable(statement)
+    dml = writes.dml_of(statement)
+    if (is_select or dml is not None) and in_force().reach.tenant_id is not None and connection in _pins:
+        if isinstance(dml, Insert):
+            narrowing.require_provable(dml)
         return narrowing.narrowed(statement)
     else:
         return statement
@@ -103,43 +124,34 @@ class _Looked:
     def pre_exec(self) -> None:
         super().pre_exec()  # type: ignore[misc]  # of the execution context
         if isinstance(self.compiled, SQLCompiler) and in_force().reach.reason is None:
-            pin = _pins.get(self.root_connection)
-            if pin is not None:
-                _look_at(pin, self.root_connection, self)
+            pins = _pins.get(self.root_connection)
+            if pins is not None:
+                _look_at(pins, self.root_connection, self)
 
 
-def _look_at(pin: Pin, connection: Connection, context: Any) -> None:
+def _look_at(pins: Pins, connection: Connection, context: Any) -> None:
     found = witness.findings(context.compiled)
     if found.name:
         tenant_id = refusals.tenant_of(found.name)
         if tenant_id is None:
             return
-        if pin.tenant_id != tenant_id:
-            _pin(pin, tenant_id)
+        if pins[-1].tenant_id != tenant_id:
+            pins.hold(tenant_id)
         if found.unproved and reads.TRUSTED not in context.execution_options:
             raise Unproved(_not_kept(found.unproved, tenant_id))
     if found.target is not None:
-        values.check(found.target, context)
+        values.check(found.target, found.tenant_names, context)
         if found.references:
-            references.check(pin.session, connection, found.references, context)
-
-
-def _pin(pin: Pin, tenant_id: str) -> None:
-    if pin.tenant_id is not None:
-        raise PinnedSession(
-            f"a session that has worked for tenant {pin.tenant_id} was used for tenant {tenant_id} in the same "
-            f"transaction: commit or roll back first, or take another session for the other tenant"
-        )
-    pin.tenant_id = tenant_id
+            references.check(pins[-1].session, connection, found.references, context)
 
 
 def _not_kept(tables: frozenset[str], tenant_id: str) -> str:
     return (
         f"a statement in the scope of tenant {tenant_id} would reach rows of {', '.join(sorted(tables))} that may be "
-        f"another tenant's: name mapped classes and not their tables, so that it can be filtered, or execute it under "
-        f"Current.system(...) if it is meant"
+        f"another tenant's: name mapped classes and not their tables, so that it can be filtered, and where an outer "
+        f"join has to keep them, a subquery that selects them; or execute it under Current.system(...) if it is meant"
     )
 
 
-_pins: WeakKeyDictionary[Connection, Pin] = WeakKeyDictionary()
+_pins: WeakKeyDictionary[Connection, Pins] = WeakKeyDictionary()
 _pins_of_transactions: WeakKeyDictionary[SessionTransaction, Pin] = WeakKeyDictionary()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sqlalchemy import ColumnDefault, ColumnElement, String, event, true
+from sqlalchemy import ColumnDefault, ColumnElement, String, Table, event, true
 from sqlalchemy.orm import Mapped, Mapper, declared_attr, mapped_column, synonym
 
 from tenantjobs_sqlalchemy.scoping import columns, guard, reads, rows
+
+if sys.version_info >= (3, 14):
+    import annotationlib
 
 
 class TenantScoped:
@@ -42,6 +48,8 @@ class TenantScoped:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         _listen()
+        if "tenant_id" in _annotations(cls) and "tenant_id" not in cls.__dict__:
+            cls.tenant_id = mapped_column(index=True)  # of the type that it says, and not what it would inherit
         super().__init_subclass__(**kwargs)
 
     @classmethod
@@ -54,16 +62,27 @@ class TenantScoped:
         return criterion
 
 
+def _annotations(cls: type) -> Collection[str]:
+    if sys.version_info >= (3, 14):  # where they are evaluated when they are asked for
+        return annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
+    return inspect.get_annotations(cls)
+
+
 def _mapped(mapper: Mapper[Any], model: type) -> None:
     if not issubclass(model, TenantScoped):
         return
     columns.learn(mapper)
     column: Any = mapper.columns[model.__tenant_column__]
     model.__tenant_value__ = columns.tenant_value(column)
-    if column.default is None:  # for inserts that no flush makes
+    if column.default is None and isinstance(column.table, Table):  # for inserts that no flush makes
         default: Any = columns.tenant_value(column).default
         column.default = ColumnDefault(default)
         column.default.column = column
+
+
+def _configured(mapper: Mapper[Any], model: type) -> None:
+    if issubclass(model, TenantScoped):
+        columns.learn_relations(mapper)
 
 
 def _listen() -> None:
@@ -72,6 +91,7 @@ def _listen() -> None:
     if not _is_listening:
         _is_listening = True
         event.listen(Mapper, "after_mapper_constructed", _mapped)
+        event.listen(Mapper, "mapper_configured", _configured)
         reads.listen(TenantScoped)
         rows.listen(TenantScoped)
         guard.listen()

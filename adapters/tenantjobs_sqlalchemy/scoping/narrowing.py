@@ -4,31 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import Alias, ColumnElement, Delete, Executable, FromClause, Join, Select, Table, Update, and_, exists
+from sqlalchemy import (
+    Alias,
+    ColumnElement,
+    Delete,
+    Executable,
+    FromClause,
+    Join,
+    Select,
+    Table,
+    Update,
+    and_,
+    exists,
+    literal,
+    select,
+)
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.dml import Insert, UpdateBase
 
-from tenantjobs_sqlalchemy.scoping import columns, reads
+from tenantjobs_sqlalchemy.scoping import columns, reads, writes
 from tenantjobs_sqlalchemy.scoping.columns import TenantValue
 from tenantjobs_sqlalchemy.scoping.refusals import Unproved
 
 
 def narrowed(statement: Executable) -> Executable:
     """The same statement, for rows of the tenant in force; unchanged where the criteria of the ORM do it."""
+    narrow: Executable
     if isinstance(statement, UpdateBase):
         return _narrowed_once(statement)
+    elif (dml := writes.dml_of(statement)) is not None:
+        narrow = _with_element(statement, _narrowed_once(dml))
+        return narrow
     elif reads.passes(statement):
         return statement
     else:
-        narrow: Executable = _with_narrow_selects(statement)
+        narrow = _with_narrow_selects(statement)
         return narrow
 
 
-def is_narrowed(statement: UpdateBase) -> bool:
-    """Whether the last condition of this UPDATE or DELETE is the tenant's, and was added here."""
-    return statement in _by_us
+def meant_by(statement: UpdateBase) -> tuple[ColumnElement[bool], ...] | None:
+    """The conditions of an UPDATE or DELETE as they were before the tenant was added here; None if it was not."""
+    return _by_us.get(statement)
+
+
+def _with_element(statement: Any, element: Any) -> Any:
+    if element is statement.element:
+        return statement
+    copy = statement._generate()
+    copy.element = element
+    return copy
 
 
 def _narrowed_once(statement: UpdateBase) -> Executable:
@@ -60,18 +86,29 @@ def _narrowed_write(statement: UpdateBase) -> Any:
     narrow = _with_narrow_selects(statement)
     if isinstance(narrow, Insert):
         return _upsert_of_own(narrow)
-    elif isinstance(narrow, Update | Delete) and not reads.is_filtered(statement):
-        criterion = _criterion_of(narrow.table)
-        if criterion is not None:
-            narrow = narrow.where(criterion)
-            _by_us.add(narrow)
-        return narrow
-    else:
-        return narrow
+    assert isinstance(narrow, Update | Delete)
+    meant = narrow._where_criteria
+    beside = _criteria_beside(narrow)
+    if beside:
+        narrow = narrow.where(*beside)
+    criterion = None if reads.is_filtered(statement) else _criterion_of(narrow.table)
+    if criterion is not None:
+        narrow = narrow.where(criterion)
+        _by_us[narrow] = meant
+    return narrow
+
+
+def _criteria_beside(statement: Any) -> list[ColumnElement[bool]]:
+    """Those of the other tables of an UPDATE ... FROM or a DELETE ... USING."""
+    written = getattr(statement, "_values", None) or dict(getattr(statement, "_ordered_values", None) or ())
+    values = [value for value in written.values() if isinstance(value, ColumnElement)]
+    if not statement._where_criteria and not values:
+        return []
+    return _criteria(select(literal(1), *values).where(*statement._where_criteria), but=statement.table)
 
 
 def _criterion_of(table: FromClause) -> ColumnElement[bool] | None:
-    column = columns.tenant_column(table)
+    column = columns.tenant_column(table.element if isinstance(table, Alias) else table)
     if column is not None:
         return columns.is_of_tenant(table, column)
     mapper = columns.part_of(table)
@@ -99,16 +136,17 @@ def _upsert_of_own(statement: Any) -> Any:
 
 
 def _with_narrow_selects(statement: Any) -> Any:
-    """The statement with the tenant in each of its SELECTs; if the ORM filters the statement, in those in its WHERE."""
+    """The statement with the tenant in each of its SELECTs; if the ORM filters the statement, in those inside of it."""
     if not reads.is_filtered(statement):
         return _narrow_selects(statement)
-    before = getattr(statement, "_where_criteria", ())
-    conditions = tuple(_narrow_selects(condition) for condition in before)
-    if all(narrow is wide for narrow, wide in zip(conditions, before, strict=True)):
-        return statement
-    copy = statement._generate()
-    copy._where_criteria = conditions
-    return copy
+    copy = None
+    for name, kind in (("_where_criteria", tuple), ("_raw_columns", list)):
+        before = getattr(statement, name, ())
+        narrow = kind(_narrow_selects(element) if isinstance(element, ColumnElement) else element for element in before)
+        if any(new is not old for new, old in zip(narrow, before, strict=True)):
+            copy = statement._generate() if copy is None else copy
+            setattr(copy, name, narrow)
+    return statement if copy is None else copy
 
 
 def _narrow_selects(element: Any) -> Any:
@@ -123,14 +161,9 @@ def _narrow_selects(element: Any) -> Any:
     return copy
 
 
-def _criteria(select: Select[Any]) -> list[ColumnElement[bool]]:
-    found = []
-    for source in select.get_final_froms():
-        for table in _tables(source):
-            column = columns.tenant_column(table.element if isinstance(table, Alias) else table)
-            if column is not None:
-                found.append(columns.is_of_tenant(table, column))
-    return found
+def _criteria(select: Any, but: FromClause | None = None) -> list[ColumnElement[bool]]:
+    sources = [table for source in select.get_final_froms() for table in _tables(source) if table != but]
+    return [criterion for table in sources if (criterion := _criterion_of(table)) is not None]
 
 
 def _tables(source: FromClause) -> Iterator[FromClause]:
@@ -162,5 +195,5 @@ def require_provable(statement: Any) -> None:
         )
 
 
-_by_us: WeakSet[UpdateBase] = WeakSet()
+_by_us: WeakKeyDictionary[UpdateBase, tuple[ColumnElement[bool], ...]] = WeakKeyDictionary()
 _known: WeakKeyDictionary[UpdateBase, Executable | None] = WeakKeyDictionary()

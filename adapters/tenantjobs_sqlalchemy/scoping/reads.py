@@ -6,10 +6,10 @@ from typing import Any
 
 import sqlalchemy
 from sqlalchemy import Select, event
-from sqlalchemy.orm import InstanceState, LoaderCriteriaOption, ORMExecuteState, Session, with_loader_criteria
+from sqlalchemy.orm import InstanceState, LoaderCriteriaOption, Mapper, ORMExecuteState, Session, with_loader_criteria
 
 from tenantjobs.scopes import in_force
-from tenantjobs_sqlalchemy.scoping import identities, ownership, refusals
+from tenantjobs_sqlalchemy.scoping import columns, identities, ownership, refusals
 
 #: On a statement that loads one known record again: nothing but its key decides what it reads.
 TRUSTED = "tenantjobs_trusted"
@@ -35,6 +35,7 @@ def passes(statement: Any) -> bool:
 
 def _filter(state: ORMExecuteState) -> None:
     identities.guard(state.session)
+    identities.will_fill(state.session)
     if in_force().reach.tenant_id is None and refusals.is_unlimited():
         if state.is_relationship_load and is_filtered(state.statement):
             state.statement = _unfiltered(state.statement)
@@ -47,8 +48,14 @@ def _filter(state: ORMExecuteState) -> None:
         _filter_reload(state)
     elif state.is_update and isinstance(state.parameters, list):
         return  # by keys: the criterion would be there, and not be used
+    elif not state.is_select and _is_part(state.bind_mapper):
+        return  # the criterion would name the table of the base, and not join it
     elif state.is_orm_statement and not is_filtered(state.statement):
         state.statement = state.statement.options(_criterion)
+
+
+def _is_part(mapper: Mapper[Any] | None) -> bool:
+    return mapper is not None and columns.part_of(mapper.local_table) is not None
 
 
 def _unfiltered(statement: Any) -> Any:

@@ -7,9 +7,10 @@ from typing import Any
 
 from sqlalchemy import BindParameter, Column, Connection, Select, Table, bindparam, select, tuple_
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from tenantjobs.scopes import in_force
-from tenantjobs_sqlalchemy.scoping import columns, identities, reads
+from tenantjobs_sqlalchemy.scoping import columns, identities, reads, writes
 from tenantjobs_sqlalchemy.scoping.refusals import ForeignRow
 
 _AT_ONCE = 500
@@ -19,7 +20,8 @@ class Reference:
     """A foreign key of a table, to a table with tenants' rows."""
 
     def __init__(self, pairs: list[tuple[Column[Any], Column[Any]]], *, deferrable: bool) -> None:
-        self.names = [here.key for here, _ in pairs]
+        self.keys = [here.key for here, _ in pairs]
+        self.names: list[tuple[str | None, ...]] = []  # of the values in a statement's parameters
         self.targets = [there for _, there in pairs]
         self.table: Table = self.targets[0].table
         self.own_rows = self._own_rows()  # made once: it is asked in many a flush
@@ -42,10 +44,26 @@ def of_table(table: Table) -> tuple[Reference, ...]:
         pairs = [(element.parent, element.column) for element in constraint.elements]
         target = constraint.referred_table
         owner = columns.tenant_column(target)
-        if (owner is None and columns.part_of(target) is None) or any(there is owner for _, there in pairs):
+        own = columns.tenant_column(table)
+        if (owner is None and columns.part_of(target) is None) or any(
+            there is owner and here is own for here, there in pairs
+        ):
             continue
         found.append(Reference(pairs, deferrable=bool(constraint.deferrable)))
     return tuple(found)
+
+
+def steps(table: Table) -> list[list[tuple[Column[Any], Column[Any]]]]:
+    """The columns of its foreign keys, each with the one that it refers to."""
+    return [[(each.parent, each.column) for each in key.elements] for key in table.foreign_key_constraints]
+
+
+def of_statement(table: Table, compiled: SQLCompiler) -> tuple[Reference, ...]:
+    """The same for a statement that writes rows of the table."""
+    found = of_table(table)
+    for reference in found:
+        reference.names = [writes.names_of(key, compiled) for key in reference.keys]
+    return found
 
 
 def check(session: Session, connection: Connection, references: tuple[Reference, ...], context: Any) -> None:
@@ -55,7 +73,7 @@ def check(session: Session, connection: Connection, references: tuple[Reference,
     if in_force().reach.tenant_id is None:
         return
     for reference in references:
-        wanted = set(_values(reference.names, context))
+        wanted = set(_values(reference, context))
         if wanted:
             wanted = {key for key in wanted if not identities.holds_own(session, reference.targets, key)}
         if wanted:
@@ -64,25 +82,22 @@ def check(session: Session, connection: Connection, references: tuple[Reference,
             _look_up(connection, reference, wanted, context)
 
 
-def _values(names: list[str], context: Any) -> Iterator[tuple[Any, ...]]:
-    """What the statement writes into these columns, as far as it shows it before it is executed."""
-    several = getattr(context.compiled.statement, "_multi_values", None)
-    endings = [f"_m{row}" for row in range(len(several[0]))] if several else [""]
-    for parameters in context.compiled_parameters:
-        for ending in endings:
-            key = tuple(parameters.get(name + ending) for name in names)
-            if None not in key:
-                yield key
+def _values(reference: Reference, context: Any) -> Iterator[tuple[Any, ...]]:
+    """What the statement writes into the foreign key, as far as it shows it before it is executed."""
+    for key in writes.rows(list(zip(reference.keys, reference.names, strict=True)), context):
+        if None not in key and writes.EXPRESSION not in key:
+            yield key
 
 
 def _look_up(connection: Connection, reference: Reference, wanted: set[tuple[Any, ...]], context: Any) -> None:
     known = {_text(key) for key in _own_rows(connection, reference, list(wanted))}
     missing = [key for key in wanted if _text(key) not in known]
-    if missing and reference.table is context.compiled.statement.table:
-        beside = {_text(key) for key in _values([target.key for target in reference.targets], context)}
+    if missing and reference.table is context.compiled.dml_compile_state.statement.table:
+        keys = [(target.key, writes.names_of(target.key, context.compiled)) for target in reference.targets]
+        beside = {_text(key) for key in writes.rows(keys, context)}
         missing = [key for key in missing if _text(key) not in beside]
     if missing and not reference.deferrable:
-        names = ", ".join(reference.names)
+        names = ", ".join(reference.keys)
         raise ForeignRow(
             f"{names} = {', '.join(map(str, missing[0]))} leads to no row of {reference.table.name} that is of tenant "
             f"{in_force().reach.tenant_id}: refer to its own, or do it under Current.system(...) if it is meant"

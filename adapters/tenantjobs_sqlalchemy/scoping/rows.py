@@ -110,9 +110,9 @@ def _look_up(session: Session, mapper: Mapper[Any], states: Iterable[InstanceSta
             ownership.require_own(state, owner, "changed")
 
 
-def _refreshed(record: Any, context: QueryContext, _names: Any) -> None:
+def _refreshed(record: Any, context: QueryContext | None, _names: Any) -> None:
     """What was loaded again without knowing whose it is must turn out to be the tenant's."""
-    if reads.TRUSTED not in context.execution_options:
+    if context is None or reads.TRUSTED not in context.execution_options:  # None: an UPDATE has told the record
         return
     state = instance_state(record)
     name = record.__tenant_column__

@@ -2,76 +2,50 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from sqlalchemy import BindParameter, Column, Select, Table
+from sqlalchemy import Column, Select, Table
 
 from tenantjobs.scopes import in_force
-from tenantjobs_sqlalchemy.scoping import columns, refusals
+from tenantjobs_sqlalchemy.scoping import columns, refusals, writes
 from tenantjobs_sqlalchemy.scoping.refusals import Unproved
 
 
-def check(table: Table, context: Any) -> None:
-    """``WrongTenant`` if the statement gives a row to another tenant, or does not show to whom."""
+def check(table: Table, names: tuple[str | None, ...], context: Any) -> None:
+    """``WrongTenant`` if the statement gives a row to another tenant, or does not show to whom.
+
+    ``names`` are those of the values for the column of the tenant (``writes.names_of``).
+    """
     column = columns.tenant_column(table)
     if column is None:
         return
-    if context.isinsert:
-        _check_insert(column, context)
-    else:
-        _check_update(column, context)
-
-
-def _check_insert(column: Column[Any], context: Any) -> None:
-    statement = context.compiled.statement
-    if statement.select is not None and column.key in statement._select_names:
-        _check_selected(column, statement)
-        return
-    rows = len(statement._multi_values[0]) if statement._multi_values else 1
-    own, key = columns.tenant_value(column)(), column.key
-    written = [parameters.get(key) for parameters in context.compiled_parameters]
-    if rows == 1 and written.count(own) == len(written):
-        return  # as in nearly every flush
-    for parameters in context.compiled_parameters:
-        given = _given(column.key, parameters, several=rows > 1)
-        if len(given) != rows:
-            raise Unproved(_not_shown(column, "an INSERT"))
-        for value in given:
-            _require_own(column, value)
-
-
-def _check_update(column: Column[Any], context: Any) -> None:
-    statement = context.compiled.statement
-    sets = {**(statement._values or {}), **dict(getattr(statement, "_ordered_values", None) or ())}
-    for key, value in sets.items():
-        if getattr(key, "key", key) == column.key and not isinstance(value, BindParameter):
-            raise Unproved(_not_shown(column, "an UPDATE"))
-    if column.key in context.compiled_parameters[0]:  # they all have the same names
-        for parameters in context.compiled_parameters:
-            _require_own(column, parameters[column.key])
-
-
-def _given(key: str, parameters: dict[str, Any], *, several: bool) -> list[Any]:
-    if not several:
-        return [parameters[key]] if key in parameters else []
-    row = re.compile(re.escape(key) + r"(_m\d+)?")
-    return [value for name, value in parameters.items() if row.fullmatch(name)]
-
-
-def _check_selected(column: Column[Any], statement: Any) -> None:
-    """The tenant is selected from rows of the tenant, which the SELECT has been proved to keep to."""
-    select = statement.select
-    chosen = None
-    if isinstance(select, Select):
-        chosen = list(select.selected_columns)[statement._select_names.index(column.key)]
-        if isinstance(chosen, BindParameter):
-            _require_own(column, chosen.effective_value)
+    key, all_parameters = column.key, context.compiled_parameters
+    if names == (key,) and getattr(context.compiled.statement, "_post_values_clause", None) is None:
+        # As in nearly every flush.
+        if context.isupdate and key not in all_parameters[0]:  # they all have the same names
             return
+        own = columns.tenant_value(column)()
+        if [parameters.get(key) for parameters in all_parameters].count(own) == len(all_parameters):
+            return
+    given = [value for (value,) in writes.rows([(key, names)], context)]
+    if context.isinsert and len(given) < len(names) * len(all_parameters):
+        raise Unproved(_not_shown(column, "an INSERT"))
+    for value in given:
+        if value is not writes.EXPRESSION:
+            _require_own(column, value)
+        elif not _is_selected_from_own(column, context):
+            raise Unproved(_not_shown(column, "an INSERT" if context.isinsert else "an UPDATE"))
+
+
+def _is_selected_from_own(column: Column[Any], context: Any) -> bool:
+    """Whether the tenant comes from rows of the tenant, which the SELECT of an INSERT has been proved to keep to."""
+    statement: Any = writes.dml_of(context.compiled.statement)
+    if not context.isinsert or not isinstance(statement.select, Select) or column.key not in statement._select_names:
+        return False
+    chosen = list(statement.select.selected_columns)[statement._select_names.index(column.key)]
     table = getattr(chosen, "table", None)
     owner = None if table is None else columns.tenant_column(getattr(table, "element", table))
-    if owner is None or chosen is None or owner.key != chosen.key:
-        raise Unproved(_not_shown(column, "an INSERT"))
+    return owner is not None and owner.key == chosen.key
 
 
 def _require_own(column: Column[Any], value: object) -> None:

@@ -14,6 +14,7 @@ from tenantjobs import sentinel
 from tenantjobs.current import Current
 from tenantjobs_sqlalchemy.rls import installation as rls
 from tenantjobs_sqlalchemy.scoping import TenantScoped, owner_text, tenant_attribute
+from tenantjobs_sqlalchemy.sentinel import operands
 
 OWN_ROW = "tenantjobs_own_row"
 
@@ -45,9 +46,8 @@ def _check(connection: Connection, _cursor: object, statement: str, parameters: 
     tables = _tables(statement, _known())
     if not tables or _is_of_own_rows(statement, context) or rls.holds(connection.engine):
         return
-    if not all(_asks(statement, column) for _, column in tables) or not _speaks_of(
-        Current.tenant_id, statement, parameters
-    ):
+    code = operands.without_comments(statement)
+    if not all(_asks_for(Current.tenant_id, column, code, parameters) for _, column in tables):
         names = ", ".join(name for name, _ in tables)
         sentinel.found(
             "unscoped query", f"runs a statement on {names} that does not ask for its tenant", statement=statement
@@ -70,10 +70,15 @@ def _tables(statement: str, known: tuple[tuple[str, str], ...]) -> tuple[tuple[s
     )
 
 
-def _asks(statement: str, column: str) -> bool:
+def _asks_for(tenant_id: str | None, column: str, statement: str, parameters: Any) -> bool:
     if _is_insert(statement):
-        return re.search(rf"(?i)\b{re.escape(column)}\b", statement) is not None
-    return re.search(_COMPARED.format(re.escape(column)), statement) is not None
+        is_named = re.search(rf"(?i)\b{re.escape(column)}\b", statement) is not None
+        return is_named and _speaks_of(tenant_id, statement, parameters)
+    compared = operands.compared(column, statement, parameters)
+    if compared:
+        return all(owner_text(value) == tenant_id for value in compared)
+    is_compared = re.search(_COMPARED.format(re.escape(column)), statement) is not None
+    return is_compared and _speaks_of(tenant_id, statement, parameters)
 
 
 def _is_insert(statement: str) -> bool:

@@ -33,8 +33,8 @@ class Surviving(Harness):
     def test_an_idempotent_job_that_is_delivered_twice_has_one_effect(self) -> None:
         try:
             idempotency.ledger_for("the contract wants a ledger")
-        except ConfigurationError as error:
-            pytest.skip(str(error))
+        except ConfigurationError:
+            pytest.skip("this queue has no ledger of keys: a section [db] among the settings gives it one")
         with Current.set(tenant_id="acme"):
             call = jobs.once_only.set(queue=self.queue).call(7)
             envelope = Message(call, self.configured).seal()

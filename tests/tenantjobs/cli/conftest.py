@@ -37,10 +37,10 @@ def tenantjobs() -> Run:
 
 
 @pytest.fixture
-def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[type], None]:
-    """Make a class of a test module known as the adapter ``fake``."""
+def install(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Make a class of a test module known as an adapter, ``fake`` by default."""
 
-    def install(adapter_class: type) -> None:
-        monkeypatch.setitem(config.installed(), "fake", f"{adapter_class.__module__}:{adapter_class.__qualname__}")
+    def install(adapter_class: type, name: str = "fake") -> None:
+        monkeypatch.setitem(config.installed(), name, f"{adapter_class.__module__}:{adapter_class.__qualname__}")
 
     return install

@@ -53,6 +53,10 @@ class FakeAdapter:
         return [] if self.settings.problem is None else [self.settings.problem]
 
 
+class OtherAdapter(FakeAdapter):
+    capabilities = Capabilities(delay=True)
+
+
 @pytest.fixture(autouse=True)
 def project(folder: Path, install: Callable[[type], None]) -> None:
     install(FakeAdapter)
@@ -174,10 +178,16 @@ def test_no_configuration_at_all_is_a_problem(tenantjobs: Run, folder: Path) -> 
     assert "no adapter is configured" in output
 
 
-def test_a_drain_is_not_taken_silently(tenantjobs: Run, folder: Path) -> None:
-    write(folder, 'adapter = "fake"\napp = "my_jobs"\n[drain]\nadapter = "inline"\n')
+def test_the_queue_that_is_drained_is_checked_as_well(
+    tenantjobs: Run, folder: Path, install: Callable[..., None]
+) -> None:
+    install(OtherAdapter, "other")
+    write(folder, 'adapter = "other"\napp = "my_jobs"\n[drain]\nadapter = "fake"\n[fake]\nproblem = "fake is full"\n')
+    report = json.loads(tenantjobs("check", "--json", exit_code=1).stdout)
 
-    assert "[drain] is not supported yet" in tenantjobs("check", exit_code=1).stdout
+    assert report["problems"] == ["fake is full"]
+    assert report["values"]["drain.adapter"] == {"value": "fake", "source": "tenantjobs.toml:4"}
+    assert report["values"]["fake.limit"]["value"] == 5
 
 
 def test_what_the_application_has_installed_adds_its_findings(

@@ -10,7 +10,9 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
+from tenantjobs import adapter
 from tenantjobs.adapter import Capabilities, WorkOptions
+from tenantjobs.cli import work
 from tests.configuration import Run, write
 
 JOBS = """\
@@ -184,10 +186,98 @@ def test_an_error_of_the_app_keeps_its_traceback(tenantjobs: Run, folder: Path) 
         tenantjobs("work")
 
 
-def test_a_drain_is_not_taken_silently(tenantjobs: Run, folder: Path, worked: list[WorkOptions]) -> None:
-    write(folder, 'adapter = "fake"\napp = "my_jobs"\n[drain]\nadapter = "inline"\n')
+class WaitingAdapter(WorkingAdapter):
+    """A queue in which jobs can wait, so that another one may be drained into it."""
 
-    assert "[drain] is not supported yet" in tenantjobs("work", exit_code=1).stderr
+    capabilities = Capabilities(delay=True)
+
+
+@pytest.fixture
+def swapped(folder: Path, install: Callable[..., None]) -> None:
+    """Jobs are enqueued to ``waiting``, and ``fake`` is drained."""
+    install(WaitingAdapter, "waiting")
+    write(folder, 'adapter = "waiting"\napp = "my_jobs"\n[drain]\nadapter = "fake"\n')
+
+
+@pytest.fixture
+def supervised(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The commands that would be run side by side."""
+    started: dict[str, Any] = {}
+
+    def supervise(commands: Any, *, drain: bool) -> int:
+        started.update(commands, drain=drain)
+        return 4
+
+    monkeypatch.setattr(work, "supervise", supervise)
+    return started
+
+
+def test_beside_a_worker_that_knows_no_outbox_a_process_relays(
+    tenantjobs: Run, folder: Path, supervised: dict[str, Any]
+) -> None:
+    write(folder, JOBS + "import sqlalchemy\nengine = sqlalchemy.create_engine('sqlite:///shop.db')\n", "my_jobs.py")
+    write(folder, 'adapter = "fake"\napp = "my_jobs"\noutbox = true\n[db]\nengine = "my_jobs:engine"\n')
+
+    tenantjobs("work", exit_code=4)
+
+    assert list(supervised) == ["fake", "outbox", "drain"]
+
+
+@pytest.mark.usefixtures("swapped")
+def test_with_a_drain_each_of_the_two_queues_has_a_process_of_this_very_command(
+    tenantjobs: Run, supervised: dict[str, Any]
+) -> None:
+    tenantjobs("--config", "tenantjobs.toml", "work", "-q", "low", "--drain", exit_code=4)
+
+    this = [sys.executable, "-m", "tenantjobs.cli", "--config", "tenantjobs.toml", "work", "-q", "low", "--drain"]
+    assert supervised == {"waiting": [*this, "--from", "waiting"], "fake": [*this, "--from", "fake"], "drain": True}
+
+
+@pytest.mark.usefixtures("swapped")
+@pytest.mark.parametrize("name", ["waiting", "fake"])
+def test_one_of_the_two_queues_can_be_served_alone_while_jobs_are_enqueued_to_the_new_one(
+    tenantjobs: Run, worked: list[WorkOptions], name: str
+) -> None:
+    tenantjobs("work", "--from", name, exit_code=3)
+
+    assert worked == [WorkOptions()]
+    assert adapter.configured() is adapter.built("waiting")
+
+
+@pytest.mark.usefixtures("swapped")
+def test_a_queue_that_is_not_served_cannot_be_served_alone(tenantjobs: Run, worked: list[WorkOptions]) -> None:
+    result = tenantjobs("work", "--from", "db", exit_code=2)
+
+    assert "'db' is not served here: 'waiting' and 'fake'" in result.stderr
+    assert worked == []
+
+
+@pytest.mark.parametrize(
+    ("adapter", "drained", "problem"),
+    [
+        (
+            "waiting",
+            "waiting",
+            "tenantjobs.toml:4: [drain] adapter = 'waiting' is the adapter that jobs are enqueued to",
+        ),
+        ("waiting", "inline", "[drain]: the adapter 'inline' has no worker to start here"),
+        ("inline", "waiting", "the adapter 'inline' does not declare 'delay'"),
+    ],
+)
+def test_a_drain_that_cannot_be_is_refused_and_found_by_check(
+    tenantjobs: Run,
+    folder: Path,
+    install: Callable[..., None],
+    worked: list[WorkOptions],
+    adapter: str,
+    drained: str,
+    problem: str,
+) -> None:
+    install(WaitingAdapter, "waiting")
+    write(folder, f'adapter = "{adapter}"\napp = "my_jobs"\n[drain]\nadapter = "{drained}"\n')
+
+    assert problem in tenantjobs("work", exit_code=1).stderr
+    assert problem in tenantjobs("check", exit_code=1).stdout
     assert worked == []
 
 

@@ -1,0 +1,1 @@
+"""``docs/adapters.md``, made from what the conformance kit and the matrix have measured."""
