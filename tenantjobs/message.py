@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from tenantjobs import adapter, clock, identity, inbox, keying, reporting, runtime, signing
+from tenantjobs import adapter, clock, identity, inbox, instrumentation, keying, logs, reporting, runtime, signing
 from tenantjobs.adapter import Adapter
 from tenantjobs.arguments import Frozen, freeze, thaw
 from tenantjobs.current import Current, Snapshot
@@ -20,7 +20,9 @@ from tenantjobs.handlers import retry_on
 from tenantjobs.hooks import After, Around, EnqueueHook, after_enqueue, never_yielded
 from tenantjobs.idempotency import ledger_for
 from tenantjobs.identity import GlobalId
+from tenantjobs.instrumentation import Enqueued, EnqueueDropped, EnqueueRefused, Enqueuing
 from tenantjobs.options import NO_OPTIONS, Options, check_options, queue_name
+from tenantjobs.running import JobContext
 from tenantjobs.tenancy import refuse_foreign, require_scope, system_scope
 
 logger = logging.getLogger("tenantjobs.enqueuing")
@@ -41,7 +43,7 @@ class Message:
 
     # fmt: off
     __slots__ = (
-        "_call", "_enqueued_at", "_frozen", "_given", "_hooked", "_priority", "_queue", "_sealed", "_snapshot",
+        "_call", "_enqueued_at", "_frozen", "_given", "_hooked", "_job", "_priority", "_queue", "_sealed", "_snapshot",
         "handle",
     )
     # fmt: on
@@ -60,11 +62,14 @@ class Message:
         self._enqueued_at = clock.now()
         self.handle = Handle(new_id(), definition.name, target)
         self._hooked = False
+        self._job: JobContext | None = None
         with nullcontext() if call.snapshot is None else Current.restored(call.snapshot):
             self._given = (*definition.leading(), *call.args)
             self._queue = self._chosen_queue()
             self._priority = self._chosen_priority()
             _refuse_undeclared(target, call, self._priority)
+            if instrumentation.listeners:
+                self._announce()
             # Values are fixed at the call. Only the key of a record that is still to be flushed comes later.
             self._sealed = None if self._frozen.pending else self._seal()
 
@@ -102,7 +107,6 @@ class Message:
                     hook.function(*args, **kwargs)
         except Abort as abort:
             self.refused(abort)
-            logger.info("aborted %s id=%s tenant=%s: %s", self.name, self.job_id, self.tenant_id, abort)
             return False
         return True
 
@@ -114,22 +118,54 @@ class Message:
 
     def sent(self) -> None:
         self.handle.enqueued = True
-        logger.debug("enqueued %s id=%s tenant=%s", self.name, self.job_id, self.tenant_id)
+        if logger.isEnabledFor(logging.INFO):
+            logs.line(logger, logging.INFO, "enqueued", self.job)
+        if instrumentation.listeners:
+            instrumentation.emit(Enqueued(job=self.job))
         hooks = self._call.definition.policies(after_enqueue) if self._hooked else ()
         if hooks:
             self._run_after(hooks)
 
     def dropped(self, reason: str) -> None:
         self.handle.enqueued = False
-        logger.debug("dropped %s id=%s: %s", self.name, self.job_id, reason)
+        logs.line(logger, logging.DEBUG, "dropped", self.job, reason)
+        if instrumentation.listeners:
+            instrumentation.emit(EnqueueDropped(job=self.job, reason=reason))
 
     def refused(self, error: Exception) -> None:
         self.handle.enqueued = False
         self.handle.enqueue_error = error
+        if isinstance(error, Abort):
+            logs.line(logger, logging.INFO, "aborted", self.job, error)
+        else:
+            logs.line(logger, logging.ERROR, "refused", self.job, repr(error), error=error)
+        if instrumentation.listeners:
+            instrumentation.emit(EnqueueRefused(job=self.job, error=error))
 
     def failed(self, error: Exception) -> None:
         self.refused(error)
-        logger.error("%s id=%s was not enqueued", self.name, self.job_id, exc_info=error)
+
+    @property
+    def job(self) -> JobContext:
+        """The job as it is told of, the same object each time."""
+        if self._job is None:
+            self._job = JobContext(
+                id=self.job_id,
+                name=self.name,
+                attempt=0,
+                queue=self._queue,
+                priority=self._priority,
+                enqueued_at=self._enqueued_at,
+                due_at=self._call.options.due_at,
+                tenant_id=self.tenant_id,
+            )
+        return self._job
+
+    def _announce(self) -> None:
+        enqueuing = Enqueuing(job=self.job, headers={})
+        instrumentation.emit(enqueuing)
+        if enqueuing.headers:
+            self._snapshot = instrumentation.with_headers(self._snapshot, enqueuing.headers)
 
     def _run_after(self, hooks: tuple[after_enqueue, ...]) -> None:
         args, kwargs = self._given, self._call.kwargs
