@@ -96,7 +96,6 @@ class Quarantined(Event, frozen=True, kw_only=True):
 
 A = TypeVar("A", bound=Event)
 B = TypeVar("B", bound=Event)
-C = TypeVar("C", bound=Event)
 
 
 class Subscription:
@@ -131,17 +130,13 @@ class Subscription:
         self.unsubscribe()
 
 
-# Type checkers do not find a union by themselves: one line for each number of types, and any number for all events.
+# Type checkers do not put larger unions together: a listener of more than two types is one of Event.
 @overload
 def subscribe(listener: Callable[[Event], object], /, *kinds: type[Event]) -> Subscription: ...
 @overload
 def subscribe(listener: Callable[[A], object], kind: type[A], /) -> Subscription: ...
 @overload
 def subscribe(listener: Callable[[A | B], object], kind: type[A], other: type[B], /) -> Subscription: ...
-@overload
-def subscribe(
-    listener: Callable[[A | B | C], object], kind: type[A], other: type[B], third: type[C], /
-) -> Subscription: ...
 def subscribe(listener: Callable[[Any], object], /, *kinds: type[Event]) -> Subscription:
     """Call ``listener`` with every event of these types, of all types if none is named.
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from weakref import WeakKeyDictionary
 
 from opentelemetry import context, trace
-from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -19,7 +18,7 @@ Attributes = dict[str, str | int | float]
 
 # W3C's, whatever the process speaks elsewhere: what travels here is read by nobody but ourselves.
 _trace_context = TraceContextTextMapPropagator()
-_attempt: ContextVar[tuple[Span, Token[Context]] | None] = ContextVar("tenantjobs_otel_attempt", default=None)
+_attempt: ContextVar[Span | None] = ContextVar("tenantjobs_otel_attempt", default=None)
 
 
 class Spans:
@@ -78,16 +77,15 @@ class Spans:
                 names.WAIT: round(wait * 1e3, 3),
             },
         )
-        _attempt.set((span, context.attach(trace.set_span_in_context(span))))
+        # Neither is undone: an attempt has a context of its own, which ends with it.
+        _attempt.set(span)
+        context.attach(trace.set_span_in_context(span))
 
 
 def _end(event: Performed) -> None:
-    started = _attempt.get()
-    if started is None:  # installed in the middle of it
+    span = _attempt.get()
+    if span is None:  # installed in the middle of it
         return
-    span, token = started
-    _attempt.set(None)
-    context.detach(token)
     span.set_attribute(names.OUTCOME, event.outcome)
     if event.note is not None:
         span.set_attribute(names.NOTE, event.note)
