@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,12 +11,9 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
-from sqlalchemy import create_engine
-from sqlalchemy.orm import Session, sessionmaker
 
 import tenantjobs
 import tenantjobs_otel
-import tenantjobs_sqlalchemy
 from tenantjobs import Abort, Current, adapter, before_enqueue, discard_on, job, later, retry_on, testing, transaction
 from tenantjobs.carriage import Delivery, write
 from tenantjobs.envelope import Envelope
@@ -269,21 +267,15 @@ def test_a_job_that_was_refused_or_aborted_says_so(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_job_in_a_transaction_has_its_span_until_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    for port in ("_transactions", "_work"):  # put back at the end, whatever is installed below
-        monkeypatch.setattr(transaction, port, getattr(transaction, port))
-    factory: sessionmaker[Session] = sessionmaker(create_engine("sqlite://"))
-    tenantjobs_sqlalchemy.install(factory)
-    with factory.begin() as session:
-        session.connection()
+    held: list[Any] = []
+    monkeypatch.setattr(transaction, "hold", lambda jobs, queue: held.extend(jobs) or True)
+    for _ in range(3):
         works.perform_later()
-        assert spans() == []
-    assert len(spans(SpanKind.PRODUCER)) == 1
+    assert spans() == []
 
-    with suppress(RuntimeError), factory.begin() as session:
-        session.connection()
-        works.perform_later()
-        raise RuntimeError
-    assert attributes(spans(SpanKind.PRODUCER)[1])["tenantjobs.outcome"] == "dropped"
+    held.pop().sent()
+    held.pop().dropped("the transaction was rolled back")
+    assert [attributes(span).get("tenantjobs.outcome") for span in spans()] == [None, "dropped"]
 
 
 def test_a_signed_job_carries_its_trace() -> None:
@@ -292,6 +284,16 @@ def test_a_signed_job_carries_its_trace() -> None:
         testing.drain()
 
     assert [link.context.span_id for link in consumer().links] == [producer().context.span_id]
+
+
+def test_a_trace_goes_through_a_queue_that_stores_its_jobs_and_through_retries(tmp_path: Path) -> None:
+    with testing.override(adapter="db", db={"url": f"sqlite:///{tmp_path}/jobs.db"}):
+        flaky.perform_later()
+        testing.drain()
+
+    consumers = spans(SpanKind.CONSUMER)
+    assert [attributes(span)["tenantjobs.outcome"] for span in consumers] == ["retried", "retried", "failed"]
+    assert {link.context.span_id for span in consumers for link in span.links} == {producer().context.span_id}
 
 
 def test_the_trace_of_a_span_that_is_not_recorded_does_not_travel() -> None:
