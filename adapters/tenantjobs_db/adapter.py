@@ -21,6 +21,7 @@ from tenantjobs_db.completing import Completing
 from tenantjobs_db.database import Database
 from tenantjobs_db.inbox import DatabaseInbox
 from tenantjobs_db.ledger import DatabaseLedger
+from tenantjobs_db.locks import DatabaseLocks
 from tenantjobs_db.opening import answering, application_engine, beside_application, open_database
 from tenantjobs_db.outbox import DatabaseOutbox
 from tenantjobs_db.queue import Queue
@@ -43,6 +44,7 @@ class DatabaseAdapter:
         self._database: Database | None = None
         self._queue: Queue | None = None
         self._ledger: DatabaseLedger | None = None
+        self._locks: DatabaseLocks | None = None
         self._outbox: DatabaseOutbox | None = None
         self._inbox: DatabaseInbox | None = None
         self._workers: list[Worker] = []
@@ -76,6 +78,14 @@ class DatabaseAdapter:
             if self._ledger is None:
                 self._ledger = DatabaseLedger(self.database, self.joins)
             return self._ledger
+
+    @property
+    def locks(self) -> DatabaseLocks:
+        """The locks of unique jobs, in the same database."""
+        with self._opening:
+            if self._locks is None:
+                self._locks = DatabaseLocks(self.database, self.joins)
+            return self._locks
 
     @property
     def outbox(self) -> DatabaseOutbox:
@@ -124,7 +134,18 @@ class DatabaseAdapter:
         self.queue.enqueue_within(connection, envelopes)
 
     def cancel(self, job_id: str) -> bool:
-        return self.queue.cancel(job_id)
+        cancelled = self.queue.cancel(job_id)
+        if cancelled:
+            self.locks.forsake([job_id])
+        return cancelled
+
+    def cancel_within(self, connection: object, job_id: str) -> bool:
+        """The same by the application's transaction; False if that is not in the database of the queue."""
+        return (
+            isinstance(connection, Connection)
+            and self.joins(connection)
+            and self.queue.cancel_within(connection, job_id)
+        )
 
     def drain(self) -> int:
         """Perform everything that is due in this process; the number of attempts."""
