@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tenantjobs import strides
-from tenantjobs_celery.gate import WRAPPER
+from tenantjobs_celery.delivery import WRAPPER
 
 
 def wrapper(app: Any) -> Any:
