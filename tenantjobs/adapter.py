@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import msgspec
@@ -63,6 +64,17 @@ class JoinsTransaction(Joins, Protocol):
     def enqueue_within(self, connection: object, envelopes: Sequence[Envelope]) -> None:
         """Write the jobs by one statement on ``connection``; its owner commits."""
         ...
+
+
+@runtime_checkable
+class HasTransactions(Protocol):
+    """A queue with the locks of its jobs in one database, so that they can be written by one transaction."""
+
+    def transaction(self) -> AbstractContextManager[object]:
+        """The connection of a transaction of the queue's own, for ``enqueue_within``, ``cancel_within`` and locks."""
+        ...
+
+    def enqueue_within(self, connection: object, envelopes: Sequence[Envelope]) -> None: ...
 
 
 @runtime_checkable

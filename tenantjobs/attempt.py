@@ -111,6 +111,7 @@ class Attempt:
                 raise LeaseLost(f"job {job.name} id={self.envelope.id} belongs to another worker by now")
             if completion is not None:
                 completion.with_commit(session, finished)
+                self._locks.free_with_commit(session)
             faults.point("before_commit")
         faults.point("after_commit")
         if key is not None and not joined:

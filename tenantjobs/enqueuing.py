@@ -11,7 +11,7 @@ from tenantjobs import adapter, transaction
 from tenantjobs.adapter import Adapter
 from tenantjobs.errors import EnqueueError, PartlyEnqueued
 from tenantjobs.handle import Handle
-from tenantjobs.locks import admit, enqueue_admitted, withdraw
+from tenantjobs.locks import admit, enqueue_admitted, in_one_transaction
 from tenantjobs.message import Call, Message
 
 
@@ -66,17 +66,17 @@ def _enqueued(message: Message, target: Adapter) -> bool:
     """Hand it to the queue; False, or ``DuplicateJob``, if it is to be the only one of its key, and is not."""
     with _refused([message]):
         envelope = message.seal()
-        if not admit([message], target):
-            error, wish = message.handle.enqueue_error, message.wish
-            if error is not None and wish is not None and wish.on_conflict == "raise":
-                raise error
-            return False
-        try:
+        wish = message.wish
+        if wish is None:
             target.enqueue(envelope)
-        except BaseException:
-            withdraw([message])
-            raise
-    return True
+            return True
+        with in_one_transaction([message], target) as connection:
+            admitted = admit([message], target, connection)
+            errors = enqueue_admitted(admitted, target, connection)
+        error = errors.get(message.job_id) if admitted else message.handle.enqueue_error
+        if error is not None and (admitted or wish.on_conflict == "raise"):
+            raise error
+    return bool(admitted)
 
 
 def _enqueued_all(messages: Sequence[Message], target: Adapter) -> tuple[list[Message], Mapping[str, Exception]]:
@@ -84,9 +84,9 @@ def _enqueued_all(messages: Sequence[Message], target: Adapter) -> tuple[list[Me
     with _refused(messages):
         for message in messages:
             message.seal()
-        admitted = admit(messages, target)
-    with _refused(admitted):
-        return admitted, enqueue_admitted(admitted, target)
+        with in_one_transaction(messages, target) as connection:
+            admitted = admit(messages, target, connection)
+            return admitted, enqueue_admitted(admitted, target, connection)
 
 
 def _tell(messages: Sequence[Message], sent: Sequence[Message], errors: Mapping[str, Exception]) -> None:

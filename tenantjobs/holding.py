@@ -61,6 +61,18 @@ class Holding:
         await self._io.blocking(free, locks, self._waiting)
         self._waits = False
 
+    def free_with_commit(self, session: Any) -> None:
+        """Have the lock end with a job that its own commit finishes: after that, nobody might be there to free it."""
+        locks = self._locks
+        if locks is None or not self._waits:
+            return
+
+        def free_in(connection: object) -> None:
+            if locks.joins(connection):
+                locks.unlock([self._waiting], connection)
+
+        session.before_commit(free_in)
+
     async def _wait_again(self, envelope: Envelope) -> None:
         """Keep others out until the attempt to come, which takes place even if one of them is in by now."""
         if self._policy is None or self._locks is None:

@@ -7,13 +7,14 @@ owner is the job, by its id, so that a message that comes again finds its own lo
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from tenantjobs import outbox
-from tenantjobs.adapter import Adapter, CancelsWithin, enqueue_each
+from tenantjobs.adapter import Adapter, CancelsWithin, HasTransactions, enqueue_each
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import DuplicateJob
 
@@ -111,12 +112,31 @@ def admit(jobs: Sequence[J], target: Adapter, connection: object | None = None) 
     return [job for job in jobs if job.job_id not in holders]
 
 
-def enqueue_admitted(jobs: Sequence[Wishing], target: Adapter) -> Mapping[str, Exception]:
+@contextmanager
+def in_one_transaction(jobs: Sequence[Wishing], target: Adapter) -> Iterator[object | None]:
+    """The connection to take locks and to enqueue on, where both are in one database: a crash leaves both or neither.
+
+    None where they are not, and for jobs that want no lock.
+    """
+    if isinstance(target, HasTransactions) and any(job.wish is not None for job in jobs):
+        with target.transaction() as connection:
+            yield connection
+    else:
+        yield None
+
+
+def enqueue_admitted(
+    jobs: Sequence[Wishing], target: Adapter, connection: object | None = None
+) -> Mapping[str, Exception]:
     """Hand them to the queue as ``adapter.enqueue_each`` does. A job that does not get there frees its lock."""
     if not jobs:
         return {}
+    envelopes = [job.seal() for job in jobs]
+    if connection is not None and isinstance(target, HasTransactions):
+        target.enqueue_within(connection, envelopes)
+        return {}
     try:
-        errors = enqueue_each(target, [job.seal() for job in jobs])
+        errors = enqueue_each(target, envelopes)
     except BaseException:
         withdraw(jobs)
         raise

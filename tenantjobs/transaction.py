@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 from tenantjobs.adapter import Adapter, Joins
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError, EnqueueError
-from tenantjobs.locks import Wish, admit, enqueue_admitted
+from tenantjobs.locks import Wish, admit, enqueue_admitted, in_one_transaction
 
 T = TypeVar("T")
 
@@ -215,9 +215,11 @@ def send(held: Sequence[Held], adapter: Adapter) -> None:
             ready.append(job)
         except Exception as error:
             job.failed(error)
-    admitted = _admitted(ready, adapter)
+    admitted = ready
     try:
-        errors = enqueue_admitted(admitted, adapter)
+        with in_one_transaction(ready, adapter) as connection:
+            admitted = _admitted(ready, adapter, connection)
+            errors = enqueue_admitted(admitted, adapter, connection)
     except Exception as error:
         errors = {job.job_id: error for job in admitted}
     for job in admitted:
@@ -227,9 +229,9 @@ def send(held: Sequence[Held], adapter: Adapter) -> None:
             job.sent()
 
 
-def _admitted(held: Sequence[Held], adapter: Adapter) -> list[Held]:
+def _admitted(held: Sequence[Held], adapter: Adapter, connection: object | None) -> list[Held]:
     try:
-        return admit(held, adapter)
+        return admit(held, adapter, connection)
     except Exception as error:
         for job in held:
             if job.wish is not None:

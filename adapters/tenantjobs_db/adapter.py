@@ -25,6 +25,7 @@ from tenantjobs_db.locks import DatabaseLocks
 from tenantjobs_db.opening import answering, application_engine, beside_application, open_database
 from tenantjobs_db.outbox import DatabaseOutbox
 from tenantjobs_db.queue import Queue
+from tenantjobs_db.refusing import saying_what_is_missing, saying_who_is_in_the_way
 from tenantjobs_db.settings import DatabaseSettings
 from tenantjobs_db.settling import Settling
 from tenantjobs_db.worker import Worker
@@ -129,6 +130,13 @@ class DatabaseAdapter:
         # An engine with other execution options is another object over the same pool.
         return configured is not None and isinstance(engine, Engine) and engine.pool is configured.pool
 
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A transaction of our own, for jobs and their locks; durable at its end."""
+        with saying_what_is_missing(), saying_who_is_in_the_way(), self.database.begin() as connection:
+            yield connection
+        self._wake_workers()
+
     def enqueue_within(self, connection: object, envelopes: Sequence[Envelope]) -> None:
         assert isinstance(connection, Connection), "joins() has said yes to something else"
         self.queue.enqueue_within(connection, envelopes)
@@ -140,10 +148,10 @@ class DatabaseAdapter:
         return cancelled
 
     def cancel_within(self, connection: object, job_id: str) -> bool:
-        """The same by the application's transaction; False if that is not in the database of the queue."""
+        """The same by a transaction that is open; False if that is not in the database of the queue."""
         return (
             isinstance(connection, Connection)
-            and self.joins(connection)
+            and (self.database.began(connection) or self.joins(connection))
             and self.queue.cancel_within(connection, job_id)
         )
 

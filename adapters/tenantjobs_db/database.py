@@ -59,9 +59,13 @@ class Database:
 
     def joined(self, connection: object | None, joins: Callable[[object], bool]) -> AbstractContextManager[Connection]:
         """The transaction of ``connection`` if that ``joins``, whose owner commits; else one of our own."""
-        if isinstance(connection, Connection) and joins(connection):
+        if isinstance(connection, Connection) and (self.began(connection) or joins(connection)):
             return nullcontext(connection)
         return self.begin()
+
+    def began(self, connection: Connection) -> bool:
+        """True if it is one of ours."""
+        return connection.engine.pool is self.engine.pool
 
     def close(self) -> None:
         """Close our connections; those of the application stay."""
