@@ -296,12 +296,12 @@ def test_one_that_was_lost_to_another_worker_leaves_the_locks_to_that() -> None:
     def lose(_user: int) -> None:
         raise LeaseLost
 
-    send = sending(work=lose)
+    send = sending("until_executing", work=lose)
     send.perform_later(1)
     with suppress(LeaseLost):
         execute(taken())
 
-    assert send.perform_later(1).enqueued is False
+    assert send.perform_later(1).enqueued, "it runs elsewhere, and does not wait again here"
 
 
 @pytest.mark.parity("1c.16")
@@ -359,6 +359,17 @@ def test_the_ttl_is_counted_from_when_the_job_is_due() -> None:
         duplicate = send.perform_later(1)
 
     assert duplicate.enqueued is False
+
+
+def test_the_ttl_begins_again_when_the_job_starts() -> None:
+    handles = []
+    send = sending(ttl=60, work=lambda user: handles.append(send.perform_later(user)))
+    with movable_clock() as clock:
+        send.perform_later(1)
+        clock.move(61)
+        testing.drain()
+
+    assert answers(*handles) == [False]
 
 
 def test_a_job_whose_key_another_one_has_by_now_runs_all_the_same() -> None:
