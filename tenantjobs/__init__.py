@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from tenantjobs.running import JobContext, current_job
     from tenantjobs.snapshot import Snapshot
     from tenantjobs.transaction import on_commit
+    from tenantjobs.uniqueness import unique
 
 __version__ = "0.1.0"
 
@@ -113,6 +114,7 @@ _HOMES = {
         "idempotent",
     ),
     "instrumentation": ("subscribe",),
+    "uniqueness": ("unique",),
     "adapter": (
         "Adapter",
         "Capabilities",
@@ -191,6 +193,7 @@ __all__ = [
     "once",
     "rescue_from",
     "retry_on",
+    "unique",
     # for workers and adapters
     "Adapter",
     "Capabilities",
