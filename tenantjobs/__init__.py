@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     )
     from tenantjobs.idempotency import Ledger, idempotent
     from tenantjobs.identity import GlobalId, Locator
+    from tenantjobs.instrumentation import subscribe
     from tenantjobs.jobs import Job, JobFunction, aperform_all_later, job, perform_all_later
     from tenantjobs.message import Call
     from tenantjobs.reporting import ErrorReporter, report
@@ -113,6 +114,7 @@ _HOMES = {
         "idempotent",
     ),
     "uniqueness": ("unique",),
+    "instrumentation": ("subscribe",),
     "adapter": (
         "Adapter",
         "Capabilities",
@@ -155,7 +157,7 @@ _HOMES = {
     ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_MODULES = frozenset({"http", "sentinel", "testing"})
+_MODULES = frozenset({"http", "instrumentation", "logs", "sentinel", "testing"})
 
 __all__ = [
     # context
@@ -176,6 +178,7 @@ __all__ = [
     "on_commit",
     "perform_all_later",
     "report",
+    "subscribe",
     # declarations
     "after_discard",
     "after_enqueue",

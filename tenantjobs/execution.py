@@ -9,14 +9,15 @@ import logging
 from contextvars import copy_context
 from importlib import import_module
 
-from tenantjobs import adapter, definition, reporting, signing
+from tenantjobs import adapter, definition, instrumentation, reporting, signing
 from tenantjobs.attempt import Attempt, Delivery
 from tenantjobs.colours import Awaiting, Blocking, Colour, asyncio, drive
 from tenantjobs.definition import Definition
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import EnvelopeError, UnknownJob
 from tenantjobs.holding import forsake
-from tenantjobs.outcome import Discarded, Failed, Finished, Outcome, Quarantined, Retried
+from tenantjobs.outcome import Failed, Finished, Outcome, Quarantined, Retried
+from tenantjobs.recording import Recording
 
 logger = logging.getLogger("tenantjobs.execution")
 
@@ -74,8 +75,13 @@ async def aexecute(data: bytes | str, delivery: Delivery | None = None) -> Outco
 
 async def _attempt(envelope: Envelope, job: Definition, io: Colour, delivery: Delivery | None) -> Outcome:
     attempt = Attempt(envelope, job, io, delivery)
-    outcome = await attempt.outcome()
-    _log(attempt.envelope, outcome)
+    recording = Recording(attempt.context, envelope)
+    try:
+        outcome = await attempt.outcome()
+    except BaseException as error:
+        recording.interrupted(error)
+        raise
+    recording.ended(outcome)
     return outcome
 
 
@@ -97,7 +103,11 @@ def _known(data: bytes | str, delivery: Delivery | None) -> tuple[Envelope, Defi
 
 
 def _quarantined(error: EnvelopeError, delivery: Delivery | None) -> Quarantined:
-    logger.error("quarantined %s: %s", "a message" if delivery is None else delivery, error)
+    message = "a message" if delivery is None else str(delivery)
+    extra = {"outcome": "quarantined", "error": type(error).__qualname__}
+    logger.error("quarantined %s: %s", message, error, extra=extra)
+    if instrumentation.listeners:
+        instrumentation.emit(instrumentation.Quarantined(message=message, error=error))
     reporting.tell(error, handled=False)
     return Quarantined(error)
 
@@ -106,23 +116,3 @@ def _value(outcome: Outcome) -> object:
     if isinstance(outcome, Failed | Quarantined):
         raise outcome.error
     return outcome.value if isinstance(outcome, Finished) else None
-
-
-def _log(envelope: Envelope, outcome: Outcome) -> None:
-    job = (
-        f"{envelope.name} id={envelope.id} queue={envelope.queue} tenant={envelope.tenant_id} "
-        f"attempt={envelope.attempt}"
-    )
-    match outcome:
-        case Finished(note=None):
-            logger.info("performed %s", job)
-        case Finished(note=note):
-            logger.info("finished %s: %s", job, note)
-        case Retried(due_at=due_at, error=error, note=note):
-            logger.info("retried %s at %s: %s", job, due_at.isoformat(), note or repr(error))
-        case Discarded(reason=reason, error=error):
-            logger.warning("discarded %s: %s (%r)", job, reason, error)
-        case Failed(error=error):
-            logger.error("failed %s: %r", job, error)
-        case Quarantined():
-            pass

@@ -8,7 +8,20 @@ from typing import Any
 
 import msgspec
 
-from tenantjobs import adapter, clock, identity, inbox, keying, locks, reporting, runtime, signing, uniqueness
+from tenantjobs import (
+    adapter,
+    clock,
+    identity,
+    inbox,
+    instrumentation,
+    keying,
+    locks,
+    logs,
+    reporting,
+    runtime,
+    signing,
+    uniqueness,
+)
 from tenantjobs.adapter import Adapter
 from tenantjobs.arguments import Frozen, freeze, thaw
 from tenantjobs.current import Current, Snapshot
@@ -20,8 +33,10 @@ from tenantjobs.handlers import retry_on
 from tenantjobs.hooks import After, Around, EnqueueHook, after_enqueue, never_yielded
 from tenantjobs.idempotency import ledger_for
 from tenantjobs.identity import GlobalId
+from tenantjobs.instrumentation import Enqueued, EnqueueDropped, EnqueueRefused, Enqueuing
 from tenantjobs.locks import Wish
 from tenantjobs.options import NO_OPTIONS, Options, check_options, queue_name
+from tenantjobs.running import JobContext
 from tenantjobs.tenancy import refuse_foreign, require_scope, system_scope
 
 logger = logging.getLogger("tenantjobs.enqueuing")
@@ -42,8 +57,8 @@ class Message:
 
     # fmt: off
     __slots__ = (
-        "_call", "_enqueued_at", "_frozen", "_given", "_hooked", "_locked_apart", "_priority", "_queue", "_sealed",
-        "_snapshot", "handle",
+        "_call", "_enqueued_at", "_frozen", "_given", "_hooked", "_job", "_locked_apart", "_priority", "_queue",
+        "_sealed", "_snapshot", "handle",
     )
     # fmt: on
 
@@ -64,11 +79,14 @@ class Message:
         self.handle = Handle(new_id(), definition.name, target)
         self._hooked = False
         self._locked_apart = False
+        self._job: JobContext | None = None
         with nullcontext() if call.snapshot is None else Current.restored(call.snapshot):
             self._given = (*definition.leading(), *call.args)
             self._queue = self._chosen_queue()
             self._priority = self._chosen_priority()
             _refuse_undeclared(target, call, self._priority)
+            if instrumentation.listeners:
+                self._announce()
             # Values are fixed at the call. Only the key of a record that is still to be flushed comes later.
             self._sealed = None if self._frozen.pending else self._seal()
 
@@ -115,7 +133,6 @@ class Message:
                     hook.function(*args, **kwargs)
         except Abort as abort:
             self.refused(abort)
-            logger.info("aborted %s id=%s tenant=%s: %s", self.name, self.job_id, self.tenant_id, abort)
             return False
         return True
 
@@ -127,7 +144,10 @@ class Message:
 
     def sent(self) -> None:
         self.handle.enqueued = True
-        logger.debug("enqueued %s id=%s tenant=%s", self.name, self.job_id, self.tenant_id)
+        if logger.isEnabledFor(logging.INFO):
+            logs.line(logger, logging.INFO, "enqueued", self.job)
+        if instrumentation.listeners:
+            instrumentation.emit(Enqueued(job=self.job))
         hooks = self._call.definition.policies(after_enqueue) if self._hooked else ()
         if hooks:
             self._run_after(hooks)
@@ -140,15 +160,44 @@ class Message:
         self.handle.enqueued = False
         if self._locked_apart:
             locks.withdraw([self])
-        logger.debug("dropped %s id=%s: %s", self.name, self.job_id, reason)
+        logs.line(logger, logging.DEBUG, "dropped", self.job, reason)
+        if instrumentation.listeners:
+            instrumentation.emit(EnqueueDropped(job=self.job, reason=reason))
 
     def refused(self, error: Exception) -> None:
         self.handle.enqueued = False
         self.handle.enqueue_error = error
+        if isinstance(error, Abort):
+            logs.line(logger, logging.INFO, "aborted", self.job, error)
+        else:
+            logs.line(logger, logging.ERROR, "refused", self.job, repr(error), error=error)
+        if instrumentation.listeners:
+            instrumentation.emit(EnqueueRefused(job=self.job, error=error))
 
     def failed(self, error: Exception) -> None:
         self.refused(error)
-        logger.error("%s id=%s was not enqueued", self.name, self.job_id, exc_info=error)
+
+    @property
+    def job(self) -> JobContext:
+        """The job as it is told of, the same object each time."""
+        if self._job is None:
+            self._job = JobContext(
+                id=self.job_id,
+                name=self.name,
+                attempt=0,
+                queue=self._queue,
+                priority=self._priority,
+                enqueued_at=self._enqueued_at,
+                due_at=self._call.options.due_at,
+                tenant_id=self.tenant_id,
+            )
+        return self._job
+
+    def _announce(self) -> None:
+        enqueuing = Enqueuing(job=self.job, headers={})
+        instrumentation.emit(enqueuing)
+        if enqueuing.headers:
+            self._snapshot = instrumentation.with_headers(self._snapshot, enqueuing.headers)
 
     def _run_after(self, hooks: tuple[after_enqueue, ...]) -> None:
         args, kwargs = self._given, self._call.kwargs

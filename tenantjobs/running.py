@@ -22,7 +22,7 @@ class RetryAsked(Interruption):
         self.options = chosen
 
 
-class JobContext(msgspec.Struct, frozen=True, kw_only=True):
+class JobContext(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
     """What a running job may know of itself. ``attempt`` counts from 1."""
 
     id: str

@@ -57,6 +57,9 @@ OLDEST = Column(
         "dramatiq==1.17.0",
         "rq==2.0.0",
         "redis==5.0.1",
+        "opentelemetry-api==1.27.0",
+        "opentelemetry-sdk==1.27.0",
+        "prometheus-client==0.20.0",
     ),
 )
 NEWEST_PYTHONS = ("python3.14", "python3.13", "python3.12", "python3.11")

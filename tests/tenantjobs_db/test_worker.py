@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import sessionmaker
 
 import tenantjobs_sqlalchemy
-from tenantjobs import Current, current_job, discard_on, job, retry_on
+from tenantjobs import Current, current_job, discard_on, job, retry_on, subscribe
 from tenantjobs.adapter import WorkOptions
 from tenantjobs.errors import Interruption, LeaseLost
+from tenantjobs.instrumentation import Performed
 from tenantjobs_db import worker as worker_module
 from tenantjobs_db.adapter import DatabaseAdapter
 from tenantjobs_db.attempting import attempt
@@ -183,6 +184,26 @@ def test_a_retry_runs_again_and_its_history_is_kept(adapter: DatabaseAdapter) ->
     row = found(adapter, handle.job_id)
     assert (row.state, row.attempt) == ("finished", 3)
     assert [(failure.attempt, failure.retried) for failure in row.failures] == [(1, True), (2, True)]
+
+
+def test_a_retry_knows_when_it_was_due(adapter: DatabaseAdapter) -> None:
+    due: list[datetime | None] = []
+    retried: list[datetime | None] = []
+
+    @job(policies=[retry_on(ValueError, wait=0, attempts=3)])
+    def flaky() -> None:
+        context = current_job()
+        assert context is not None
+        due.append(context.due_at)
+        if len(due) == 1:
+            raise ValueError("once")
+
+    flaky.perform_later()
+    with subscribe(lambda event: retried.append(event.due_at), Performed):
+        assert drained(adapter) == 0
+
+    assert retried[0] is not None
+    assert (due, retried[1]) == ([None, retried[0]], None)
 
 
 def test_a_retry_for_later_is_left_by_a_worker_that_drains(adapter: DatabaseAdapter) -> None:
