@@ -113,8 +113,8 @@ _HOMES = {
         "Ledger",
         "idempotent",
     ),
-    "instrumentation": ("subscribe",),
     "uniqueness": ("unique",),
+    "instrumentation": ("subscribe",),
     "adapter": (
         "Adapter",
         "Capabilities",

@@ -78,8 +78,8 @@ class Message:
         self._enqueued_at = clock.now()
         self.handle = Handle(new_id(), definition.name, target)
         self._hooked = False
-        self._job: JobContext | None = None
         self._locked_apart = False
+        self._job: JobContext | None = None
         with nullcontext() if call.snapshot is None else Current.restored(call.snapshot):
             self._given = (*definition.leading(), *call.args)
             self._queue = self._chosen_queue()
