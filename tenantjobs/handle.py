@@ -5,6 +5,7 @@ from __future__ import annotations
 from tenantjobs import adapter, outbox
 from tenantjobs.adapter import Adapter, Cancels
 from tenantjobs.errors import UnsupportedCapability
+from tenantjobs.progress import Progress, ShowsProgress
 
 
 class Handle:
@@ -45,6 +46,15 @@ class Handle:
         self.cancelled = self._adapter.cancel(self.job_id)
         self.enqueued = not self.cancelled
         return self.cancelled
+
+    def progress(self) -> Progress | None:
+        """How far the job has come, as it has told by ``current_job().progress(...)``; None if it has told nothing.
+
+        ``UnsupportedCapability`` from a queue that keeps none.
+        """
+        if not isinstance(self._adapter, ShowsProgress):
+            raise UnsupportedCapability(f"{type(self._adapter).__name__} keeps no progress of its jobs")
+        return self._adapter.progress(self.job_id)
 
     def __repr__(self) -> str:
         state = {True: "enqueued", False: "not enqueued", None: "waits for the commit"}[self.enqueued]

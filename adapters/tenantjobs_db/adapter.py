@@ -16,6 +16,7 @@ from tenantjobs import runtime
 from tenantjobs.adapter import Capabilities, WorkOptions
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError
+from tenantjobs.progress import Progress
 from tenantjobs_db import draining, schema
 from tenantjobs_db.completing import Completing
 from tenantjobs_db.database import Database
@@ -26,6 +27,7 @@ from tenantjobs_db.outbox import DatabaseOutbox
 from tenantjobs_db.queue import Queue
 from tenantjobs_db.settings import DatabaseSettings
 from tenantjobs_db.settling import Settling
+from tenantjobs_db.telling import Telling
 from tenantjobs_db.worker import Worker
 
 CAPABILITIES = Capabilities(delay=True, priority=True, queues=True, bulk=True, cancel=True)
@@ -45,6 +47,7 @@ class DatabaseAdapter:
         self._ledger: DatabaseLedger | None = None
         self._outbox: DatabaseOutbox | None = None
         self._inbox: DatabaseInbox | None = None
+        self._telling: Telling | None = None
         self._workers: list[Worker] = []
 
     @property
@@ -125,6 +128,13 @@ class DatabaseAdapter:
 
     def cancel(self, job_id: str) -> bool:
         return self.queue.cancel(job_id)
+
+    def progress(self, job_id: str) -> Progress | None:
+        """How far the job has come, a second ago or less."""
+        with self._opening:
+            if self._telling is None:
+                self._telling = Telling(self.database)
+        return self._telling.read(job_id)
 
     def drain(self) -> int:
         """Perform everything that is due in this process; the number of attempts."""
