@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from sqlalchemy import ColumnElement, Select, inspect, tuple_
 from sqlalchemy.orm import Mapper, Session
@@ -17,9 +17,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+@overload  # SQLAlchemy 2.0 says what a statement selects as a tuple
 def in_batches(
     statement: Select[tuple[T]], *, size: int = 1000, after: Any = None, session: Session | None = None
-) -> Iterator[list[T]]:
+) -> Iterator[list[T]]: ...
+@overload
+def in_batches(
+    statement: Select[T], *, size: int = 1000, after: Any = None, session: Session | None = None
+) -> Iterator[list[T]]: ...
+def in_batches(
+    statement: Select[Any], *, size: int = 1000, after: Any = None, session: Session | None = None
+) -> Iterator[list[Any]]:
     """The records of ``select(Model)`` in lists of ``size``, in the order of their primary key.
 
     ``after`` is the key that the first one comes after, such as the value of a cursor; of a key of many columns, the
@@ -31,9 +39,17 @@ def in_batches(
     return keyset.batches(found, after)
 
 
+@overload  # SQLAlchemy 2.0 says what a statement selects as a tuple
 def ain_batches(
     statement: Select[tuple[T]], *, size: int = 1000, after: Any = None, session: AsyncSession | None = None
-) -> AsyncIterator[list[T]]:
+) -> AsyncIterator[list[T]]: ...
+@overload
+def ain_batches(
+    statement: Select[T], *, size: int = 1000, after: Any = None, session: AsyncSession | None = None
+) -> AsyncIterator[list[T]]: ...
+def ain_batches(
+    statement: Select[Any], *, size: int = 1000, after: Any = None, session: AsyncSession | None = None
+) -> AsyncIterator[list[Any]]:
     """The same for an async job."""
     keyset = _Keyset(statement, size)
     found = current_session() if session is None else session

@@ -32,6 +32,7 @@ ABILITIES = {
     "transactional": "`transactional=True` without an inbox",
     "survives_kill": "the job of a killed worker comes back within 30 seconds",
     "gives_back": "a job that is interrupted in a worker that goes on is performed again",
+    "interrupts": "a worker that stops interrupts jobs with steps at their next checkpoint",
 }
 
 # Where an ability is not the queue's own, or has a limit: (adapter, ability).
