@@ -48,6 +48,7 @@ NOTES = {
         "dramatiq on Redis",
         "survives_kill",
     ): "after `heartbeat_timeout` of the broker, a minute by default, 2 s in the kit",
+    ("celery", "interrupts"): "with `pool` threads, solo or gevent; a child of prefork is told nothing",
     ("rq", "delay"): "RQ's scheduler looks once a second",
     ("rq", "cancel"): "too late within ten seconds of its time, and between two attempts",
     ("rq", "survives_kill"): "comes back when RQ misses the heartbeat, after a minute or two",
