@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Literal
 
@@ -30,7 +32,13 @@ class Unreadable(ValueError):
 
 def write(snapshot: Snapshot) -> Header | None:
     """The header of a scope; None for an empty one, so that its message stays as it was."""
-    return {"v": VERSION, **msgspec.json.decode(snapshot.encode())} if snapshot else None
+    if not snapshot:
+        return None
+    elif snapshot.attributes:
+        return {"v": VERSION, **msgspec.json.decode(snapshot.encode())}
+    elif snapshot.system is None:
+        return {"v": VERSION, "tenant_id": snapshot.tenant_id}
+    return {"v": VERSION, "system": snapshot.system}
 
 
 def refusal(error: Exception) -> Header:
@@ -38,10 +46,34 @@ def refusal(error: Exception) -> Header:
     return {"v": VERSION, "error": f"{type(error).__name__}: {error}"}
 
 
+def text(header: Header) -> str:
+    """The header as JSON text, for queues to which an object is dearer."""
+    return _encode(header).decode()
+
+
 def read(header: object) -> Snapshot:
-    """The scope that the header carries, an empty one if there is no header; ``Unreadable``."""
+    """The scope that the header or its text carries, an empty one if there is no header; ``Unreadable``."""
     if header is None:
         return EMPTY
+    if isinstance(header, str) and len(header) < 200:
+        snapshot = _remembered(header)
+        if not snapshot.attributes:  # which hold what their readers may change
+            return snapshot
+    return _read(header)
+
+
+@lru_cache(maxsize=1024)
+def _remembered(header: str) -> Snapshot:
+    """The same tenants come again and again."""
+    return _read(header)
+
+
+def _read(header: object) -> Snapshot:
+    if isinstance(header, (str, bytes)):
+        try:
+            header = _decode(header)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise Unreadable(f"it is {header!r:.80}, not an object") from error
     if not isinstance(header, Mapping):
         raise Unreadable(f"it is {header!r:.80}, not an object")
     fields = dict(header)
@@ -59,39 +91,56 @@ def read(header: object) -> Snapshot:
 class Delivery:
     """A block in which the scope of a header counts, in place of all that is around it. ``job`` names it in messages.
 
-    What is entered inside and never left is left at its end, with a warning.
+    What is entered inside and never left is left at its end, with a warning. ``called``: the job is performed where it
+    is called, so that without a header it is part of its caller, and works for the same tenant.
     """
 
-    __slots__ = ("_before", "_job", "_scope", "_snapshot", "_watch", "problem")
+    __slots__ = ("_before", "_job", "_scope", "_snapshot", "_watch", "header", "problem")
 
-    def __init__(self, header: object, job: str) -> None:
+    def __init__(self, header: object, job: str, *, called: bool = False) -> None:
+        self.header = header
         self.problem: str | None = None
         self._job = job
+        self._snapshot: Snapshot | None
         try:
-            self._snapshot = read(header)
+            self._snapshot = None if called and header is None else read(header)
         except Unreadable as error:
             self.problem = str(error)
             self._snapshot = EMPTY
 
     def __enter__(self) -> Delivery:
-        self._watch = sentinel.performing(sentinel.Native(self._job, self._snapshot.tenant_id))
-        self._watch.__enter__()
+        self._watch = self._watched() if sentinel.is_on() else None
         self._before: tuple[Scope, ...] = in_force().scopes
-        self._scope = Current.restored(self._snapshot)
-        self._scope.__enter__()
+        self._scope = None if self._snapshot is None else Current.restored(self._snapshot)
+        if self._scope is not None:
+            self._scope.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        try:
+            if self._left_open():
+                self._tell()
+        finally:
+            if self._watch is not None:
+                self._watch.__exit__(kind, error, traceback)
+
+    def _watched(self) -> AbstractContextManager[None]:
+        tenant_id = Current.tenant_id if self._snapshot is None else self._snapshot.tenant_id
+        watch = sentinel.performing(sentinel.Native(self._job, tenant_id))
+        watch.__enter__()
+        return watch
+
+    def _left_open(self) -> bool:
+        """Leave what is open, and say whether there was more than is ours."""
+        if self._scope is not None and in_force().scopes == (*self._before, self._scope):
+            self._scope.__exit__(None, None, None)
+            return False
         inside = [scope for scope in in_force().scopes if scope.state == "open" and scope not in self._before]
         for scope in reversed(inside):
             scope.__exit__(None, None, None)
-        try:
-            if any(scope is not self._scope for scope in inside):
-                self._tell()
-        finally:
-            self._watch.__exit__(kind, error, traceback)
+        return any(scope is not self._scope for scope in inside)
 
     def _tell(self) -> None:
         logger.warning(
@@ -119,3 +168,7 @@ class Delivery:
             locate_tenant()
         elif scope == "unset" and tenancy != "optional":
             raise TenantMissing(f"{self._job} came without a tenant: {how}.")
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode

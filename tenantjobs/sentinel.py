@@ -118,6 +118,11 @@ def watch(on_leak: OnLeak = "warn") -> Sentinel:
     return Sentinel(on_leak)
 
 
+def is_on() -> bool:
+    """Whether any sentinel watches."""
+    return bool(_watching)
+
+
 def register(detector: Detector) -> None:
     """Let the sentinel look at one more system."""
     if detector not in _detectors:

@@ -171,8 +171,13 @@ def on_commit(callback: Callable[[], object]) -> None:
         )
     if iscoroutinefunction(callback) or iscoroutinefunction(getattr(callback, "__call__", None)):  # noqa: B004
         raise ConfigurationError(f"on_commit({callback!r:.120}): {NEVER_AWAITED}")
-    if _transactions is None or not _transactions.on_commit(callback):
+    if not defer(callback):
         call(callback)
+
+
+def defer(callback: Callable[[], object]) -> bool:
+    """True if ``callback`` waits for the open transaction of this context; False, and not called, if there is none."""
+    return _transactions is not None and _transactions.on_commit(callback)
 
 
 def call(callback: Callable[[], object]) -> None:

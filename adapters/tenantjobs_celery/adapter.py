@@ -15,6 +15,8 @@ from tenantjobs.adapter import Capabilities, WorkOptions
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError, PartlyEnqueued
 from tenantjobs.options import queue_name
+from tenantjobs_celery.annotations import installed
+from tenantjobs_celery.delivery import WRAPPER
 from tenantjobs_celery.performing import wrapper
 from tenantjobs_celery.queues import Queues
 from tenantjobs_celery.settings import CelerySettings
@@ -80,6 +82,17 @@ class CeleryAdapter:
         )
         worker.start()
         return int(worker.exitcode or 0)
+
+    def check(self) -> list[str]:
+        """What ``tenantjobs check`` reports of the app: tasks of the user's that would run without a tenant."""
+        native = sorted(name for name in self.app.tasks if not name.startswith("celery.") and name != WRAPPER)
+        if not native or installed(self.app) is not None:
+            return []
+        return [
+            f"[celery] app = {self.settings.app!r} has native tasks ({', '.join(native[:3])}), which run without any "
+            f"tenant: call tenantjobs_celery.install(app) where it is made. Workers that were started before, or with "
+            "another app, go on without; only the data layer can refuse there"
+        ]
 
     def close(self) -> None:
         """The app is the user's, and so are its connections."""

@@ -10,16 +10,19 @@ from typing import Any
 from celery.app.annotations import prepare, resolve_all
 from celery.app.trace import build_tracer
 
-from tenantjobs_celery.gate import Gate, Tenancy
+from tenantjobs_celery.deferral import Replacing
+from tenantjobs_celery.delivery import WRAPPER, Applied, Traced
+from tenantjobs_celery.gate import Gate
+from tenantjobs_celery.policy import Policy
 from tenantjobs_celery.request import CoveredRequest
 
 
 class Annotations:
     """Takes the place of the app's annotations. The user's are read when the first task is bound, as Celery does."""
 
-    def __init__(self, app: Any, tenancy: Tenancy) -> None:
+    def __init__(self, app: Any, policy: Policy) -> None:
         self.app = app
-        self.tenancy: Tenancy = tenancy
+        self.policy = policy
 
     def annotate(self, task: type) -> TaskAnnotation:
         return TaskAnnotation(task, self)
@@ -40,7 +43,7 @@ class TaskAnnotation:
         for found in resolve_all(self.annotations.of_user, self.task):
             yield from found.items()
         # Celery sets each pair before it asks for the next one, so that the user's are all there by now.
-        yield from _guards(self.task, self.annotations.tenancy)
+        yield from _guards(self.task, self.annotations.policy)
 
 
 def installed(app: Any) -> Annotations | None:
@@ -63,17 +66,24 @@ def guard(app: Any) -> None:
 
 
 def _guard(task: Any, annotations: Annotations) -> None:
-    pairs = list(_guards(type(task), annotations.tenancy))
+    pairs = list(_guards(type(task), annotations.policy))
     for name, value in pairs:
         setattr(type(task), name, value)
-    if pairs and task.__trace__ is not None:  # it remembers whether there is a before_start
+    if pairs and task.__trace__ is not None:  # made of what was there before
         task.__trace__ = build_tracer(task.name, task, annotations.app.loader, app=annotations.app)
 
 
-def _guards(task: type, tenancy: Tenancy) -> Iterator[tuple[str, object]]:
-    before_start = getattr_static(task, "before_start")
-    if not isinstance(before_start, Gate):
-        yield "before_start", Gate(before_start, tenancy)
-    request = getattr_static(task, "Request")
-    if not isinstance(request, CoveredRequest):
-        yield "Request", CoveredRequest(request)
+def _guards(task: type, policy: Policy) -> Iterator[tuple[str, object]]:
+    """What such a class lacks. Subclasses have what their bases have, unless they have it from the user."""
+    if task.name == WRAPPER:  # type: ignore[attr-defined]  # a task class, which has no types
+        return
+    for name, kind, make in (
+        ("__trace__", Traced, lambda _: Traced()),
+        ("apply", Applied, Applied),
+        ("before_start", Gate, lambda original: Gate(original, policy.tenancy)),
+        ("Request", CoveredRequest, CoveredRequest),
+        *([("on_replace", Replacing, Replacing)] if policy.after_commit else ()),
+    ):
+        found = getattr_static(task, name)
+        if not isinstance(found, kind):
+            yield name, make(found)

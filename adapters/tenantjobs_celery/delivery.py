@@ -1,71 +1,80 @@
-"""One delivery of a task: the scope that it was sent in comes into force before it, and goes once it is over."""
+"""One delivery of a task: the block in which Celery runs it, from before its first signal until after the last one."""
 
 from __future__ import annotations
 
 import logging
-from contextlib import AbstractContextManager
+from contextvars import ContextVar
+from types import TracebackType
 from typing import Any
 
-from tenantjobs.current import Current, Snapshot
-from tenantjobs.scopes import in_force
-from tenantjobs.snapshot import EMPTY
-from tenantjobs_celery.header import Unreadable, carried, read
+from tenantjobs import carriage
+from tenantjobs.sentinel import TenantLeak
+from tenantjobs_celery.around import Around
+from tenantjobs_celery.header import carried
 
 logger = logging.getLogger("tenantjobs.celery")
 
-_SLOT = "_tenantjobs"
+# The task that performs our own jobs, whose scope is sealed in what it is given, and decided about behind our door.
+WRAPPER = "tenantjobs.perform"
 
 
-class Delivery:
-    """What came with the message, and how to leave what it put in force."""
+class Delivery(carriage.Delivery):
+    """The one that runs here, while it lasts."""
 
-    __slots__ = ("_before", "_scope", "header", "problem")
+    __slots__ = ("_token",)
 
-    def __init__(self, header: object, *, eager: bool) -> None:
-        self.header = header
-        self.problem: str | None = None
-        self._before = in_force().scopes
-        self._scope: AbstractContextManager[None] | None = None
-        if header is not None or not eager:  # an eager task is a call, and works for whom its caller works
-            self._scope = Current.restored(self._snapshot())
-            self._scope.__enter__()
+    def __enter__(self) -> Delivery:
+        super().__enter__()
+        self._token = _running.set(self)
+        return self
 
-    def leave(self) -> bool:
-        """Whatever has been entered since is left. False if the task had left that to us."""
-        inside = [scope for scope in in_force().scopes if scope.state == "open" and scope not in self._before]
-        for scope in reversed(inside):
-            scope.__exit__(None, None, None)
-        return all(scope is self._scope for scope in inside)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        _running.reset(self._token)
+        super().__exit__(kind, error, traceback)
 
-    def _snapshot(self) -> Snapshot:
+
+def running() -> Delivery | None:
+    """The delivery that this code runs for."""
+    return _running.get()
+
+
+def named(task: str, task_id: str | None) -> str:
+    """What messages call it."""
+    return f"task {task}[{task_id}]"
+
+
+class Traced:
+    """``Task.__trace__``: the function that Celery makes for a task, and calls with each of its messages."""
+
+    def __get__(self, task: Any, owner: type | None = None) -> Any:
+        return self if task is None else vars(task).get("__trace__")
+
+    def __set__(self, task: Any, trace: Any) -> None:
+        vars(task)["__trace__"] = None if trace is None else _delivering(task.name, trace)
+
+
+def _delivering(name: str, trace: Any) -> Any:
+    def deliver(task_id: str, args: Any, kwargs: Any, request: Any = None) -> Any:
+        result = None
         try:
-            return read(self.header)
-        except Unreadable as error:
-            self.problem = str(error)
-            return EMPTY
+            with Delivery(carried(request or {}), named(name, task_id)):
+                result = trace(task_id, args, kwargs, request)
+        except TenantLeak as leak:  # of what was left behind: by now the task has ended, and has its result
+            logger.error("%s", leak)
+        return result
+
+    return deliver
 
 
-def begin(task: Any) -> Delivery:
-    """The delivery that ``task`` runs for, begun if it was not yet."""
-    request = task.request
-    found = of(task)
-    if found is None:
-        found = request.__dict__[_SLOT] = Delivery(carried(request.__dict__), eager=bool(request.is_eager))
-    return found
+class Applied(Around):
+    """``Task.apply``: an eager task is part of its caller, save where its headers say a scope."""
+
+    def __call__(self, task: Any, *args: Any, **kwargs: Any) -> Any:
+        header = carried({"headers": kwargs.get("headers")})
+        with Delivery(header, named(task.name, kwargs.get("task_id") or "eager"), called=True):
+            return self.of(task)(*args, **kwargs)
 
 
-def of(task: Any) -> Delivery | None:
-    """The delivery that ``task`` runs for, if there is a task, and it runs for one."""
-    found: Delivery | None = None if task is None else task.request.__dict__.get(_SLOT)
-    return found
-
-
-def end(task: Any) -> None:
-    """What was in force before the delivery is in force again. Nothing happens the second time."""
-    delivery = task.request.__dict__.pop(_SLOT, None)
-    if delivery is not None and not delivery.leave():
-        logger.warning(
-            "task %s[%s] left a scope of Current open, which has been left for it: write `with Current.set(...):`",
-            task.name,
-            task.request.id,
-        )
+_running: ContextVar[Delivery | None] = ContextVar("tenantjobs_celery_delivery", default=None)

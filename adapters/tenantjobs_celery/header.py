@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tenantjobs.carriage import KEY, Header, Unreadable, read, refusal, write
+from tenantjobs import carriage
+from tenantjobs.carriage import KEY
 from tenantjobs.current import Current, Snapshot
 
-__all__ = ["KEY", "Header", "Unreadable", "carried", "headers", "read", "refusal", "write"]
+__all__ = ["KEY", "carried", "headers", "refusal", "write"]
 
 
-def headers(snapshot: Snapshot | None = None) -> dict[str, Any]:
+def headers(snapshot: Snapshot | None = None) -> dict[str, str]:
     """The message headers of a scope, by default of the one in force, for senders that have none: entries of beat.
 
     with Current.system("nightly report"):
@@ -19,6 +20,17 @@ def headers(snapshot: Snapshot | None = None) -> dict[str, Any]:
     """
     header = write(Current.capture() if snapshot is None else snapshot)
     return {} if header is None else {KEY: header}
+
+
+def write(snapshot: Snapshot) -> str | None:
+    """Text, for in AMQP's headers a table inside the table costs as much as all that is around it."""
+    header = carriage.write(snapshot)
+    return None if header is None else carriage.text(header)
+
+
+def refusal(error: Exception) -> str:
+    """The header of a scope that cannot be written."""
+    return carriage.text(carriage.refusal(error))
 
 
 def carried(fields: Mapping[str, Any]) -> object:

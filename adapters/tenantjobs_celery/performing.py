@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from tenantjobs import strides
-from tenantjobs_celery.gate import WRAPPER
+from tenantjobs_celery.delivery import WRAPPER
 
 
 def wrapper(app: Any) -> Any:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from tenantjobs_celery.header import KEY, Header
+from tenantjobs_celery.header import KEY
 
 # The parts that Celery sends on their own. What is set on the whole is set on each part, and replaces what they have.
 _PARTS = {"chain": ("tasks",), "group": ("tasks",), "chord": ("header", "body")}
 _FOLLOWERS = ("link", "link_error", "chain", "chord")
 
 
-def stamped(signature: Any, header: Header) -> Any:
+def stamped(signature: Any, header: str) -> Any:
     """A copy of the signature that carries ``header``, and so do all that are inside it. Those that have one keep it.
 
     Takes a signature, the dict that it travels as, or several of them. The original is never changed: its owner may
@@ -33,7 +33,7 @@ def stamped(signature: Any, header: Header) -> Any:
     return copy
 
 
-def _each(signatures: Any, header: Header) -> Any:
+def _each(signatures: Any, header: str) -> Any:
     try:
         return [stamped(signature, header) for signature in signatures]
     except TypeError:

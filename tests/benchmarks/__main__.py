@@ -1,4 +1,7 @@
-"""``make bench``: what the layer costs in process, and what the database queue does. Writes ``build/bench.json``."""
+"""``make bench``: what the layer costs in process and on brokers, and what the database queue does.
+
+Writes ``build/bench.json``.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import msgspec
 from tenantjobs import Current, adapter, job, testing
 from tenantjobs.execution import execute
 from tenantjobs.message import Message
+from tests.benchmarks.carriage import carriage_cost
 from tests.benchmarks.measure import Row, per_call, process_cpu, rate
 from tests.benchmarks.scoping import scoping_cost
 
@@ -25,7 +29,7 @@ def nothing(number: int) -> None: ...
 
 
 def main() -> int:
-    rows = [*import_cost(), *context_cost(), *door_cost(), *scoping_cost(), *database_queue()]
+    rows = [*import_cost(), *context_cost(), *door_cost(), *scoping_cost(), *carriage_cost(), *database_queue()]
     print(f"Python {platform.python_version()}, {platform.machine()}, medians; spread is (max - min) / median\n")
     print(f"{'':58} {'':>12}      spread  goal")
     for row in rows:

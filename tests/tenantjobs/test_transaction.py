@@ -201,6 +201,21 @@ def test_a_callback_waits_for_the_commit(opened: OpenTransaction) -> None:
     assert seen == ["later"]
 
 
+def test_a_callback_is_deferred_only_if_there_is_something_to_wait_for(opened: OpenTransaction) -> None:
+    seen: list[str] = []
+
+    assert transaction.defer(lambda: seen.append("later"))
+    assert len(opened.callbacks) == 1
+    assert seen == []
+
+
+def test_without_a_transaction_nothing_is_deferred_or_called() -> None:
+    seen: list[str] = []
+
+    assert not transaction.defer(lambda: seen.append("now"))
+    assert seen == []
+
+
 def test_drain_performs_nothing_that_still_waits_for_a_commit(opened: OpenTransaction) -> None:
     note.perform_later(1)
 

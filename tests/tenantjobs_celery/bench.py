@@ -15,9 +15,12 @@ class Bench:
         self.app = Celery(f"bench-{uuid.uuid4().hex[:8]}", set_as_current=False)
         self.queue = uuid.uuid4().hex
         self.app.conf.update(
-            broker_url="memory://",
-            result_backend="cache+memory://",
-            **{"task_default_queue": self.queue, **settings},
+            {
+                "broker_url": "memory://",
+                "result_backend": "cache+memory://",
+                "task_default_queue": self.queue,
+                **settings,
+            }
         )
 
     def task(self, *args: Any, **options: Any) -> Any:

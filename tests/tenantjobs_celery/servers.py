@@ -33,11 +33,11 @@ def worker(broker: str, pool: str, log: Path) -> Iterator[Shop]:
             command, cwd=ROOT, env={**os.environ, **environment, "PYTHONPATH": paths}, stdout=output, stderr=output
         )
     try:
-        if shop.store.blpop([f"{name}:note:ready"], timeout=30) is None:
+        if shop.store.blpop([f"{name}:note:ready"], timeout=90) is None:
             pytest.fail(f"the worker has not started:\n{log.read_text()}")
         yield shop
     finally:
-        process.terminate()
+        process.terminate()  # a warm shutdown: it waits for what runs
         try:
             process.wait(timeout=15)
         except subprocess.TimeoutExpired:
@@ -49,6 +49,8 @@ def worker(broker: str, pool: str, log: Path) -> Iterator[Shop]:
 def _clean(shop: Shop) -> None:
     with shop.app.connection_for_write() as connection:
         connection.default_channel.queue_delete(shop.name)
+        for exchange in (f"{shop.name}.pidbox", f"reply.{shop.name}.pidbox"):
+            connection.default_channel.exchange_delete(exchange)
     for key in shop.store.scan_iter(f"{shop.name}:*"):
         shop.store.delete(key)
     shop.close()

@@ -10,8 +10,9 @@ from functools import partial
 from typing import Any
 
 import redis
-from celery import Celery, group, shared_task
-from celery.signals import task_received, worker_ready
+from celery import Celery, chord, group, shared_task
+from celery.exceptions import Ignore, Reject
+from celery.signals import task_received, task_revoked, worker_ready
 
 import tenantjobs_celery
 from tenantjobs.current import Current
@@ -35,6 +36,7 @@ class Shop:
         # Receivers and tasks that are there before ``install``, as in a project that grows into it.
         task_received.connect(self.look_for_residue, weak=False)
         worker_ready.connect(self.announce, weak=False)
+        task_revoked.connect(self.note_revoked, weak=False)
         tenantjobs_celery.install(self.app)
         self.app.conf.update(
             task_queues={name: {"exchange": "", "routing_key": name, "queue_arguments": {"x-expires": 600_000}}},
@@ -46,7 +48,8 @@ class Shop:
             result_backend_transport_options={"global_keyprefix": f"{name}:"},
             result_expires=600,
             broker_connection_retry_on_startup=True,
-            worker_enable_remote_control=False,
+            control_exchange=name,
+            control_queue_expires=60,
             worker_prefetch_multiplier=1,
             redis_max_connections=20,
         )
@@ -67,7 +70,7 @@ class Shop:
         """What was noted, as soon as there is that much of it."""
         found: list[str] = []
         while len(found) < count:
-            answer: Any = self.store.blpop([f"{self.name}:note:{key}"], timeout=15)
+            answer: Any = self.store.blpop([f"{self.name}:note:{key}"], timeout=45)
             if answer is None:
                 raise AssertionError(f"{key}: {found} and no more, where {count} are expected")
             found.append(answer[1])
@@ -83,6 +86,9 @@ class Shop:
         self.app.backend.client.connection_pool.disconnect()
         self.app.close()
         self.store.close()
+
+    def note_revoked(self, *, request: Any, **_: object) -> None:
+        self.note(f"{request.id}:revoked", whom())
 
     def announce(self, **_: object) -> None:
         self.note("ready", "ready")
@@ -121,11 +127,17 @@ def define_tasks(shop: Shop) -> None:
             raise ConnectionError
         return [self.request.retries, whom()]
 
+    @task(name="shop.backing_off", bind=True, autoretry_for=(ConnectionError,), retry_backoff=0.1, retry_jitter=False)
+    def backing_off(self: Any) -> list[Any]:
+        if self.request.retries == 0:
+            raise ConnectionError
+        return [self.request.retries, whom()]
+
     @task(name="shop.retried", bind=True, default_retry_delay=0)
     def retried(self: Any, **options: Any) -> list[Any]:
         if self.request.retries == 0:
             with Current.switch("to see that it does not stick", tenant_id="elsewhere"):
-                raise self.retry(**options)
+                raise self.retry(args=(), kwargs={}, **options)
         return [whom(), (self.request.headers or {}).get("color")]
 
     @task(name="shop.parent")
@@ -162,17 +174,35 @@ def define_tasks(shop: Shop) -> None:
     def replaced_by_group(self: Any) -> None:
         raise self.replace(group(who.s(), who.s()))
 
-    @task(name="shop.leaving_open")
-    def leaving_open(*, fail: bool = False) -> str:
+    @task(name="shop.replaced_by_chain", bind=True)
+    def replaced_by_chain(self: Any) -> None:
+        raise self.replace(who_all.s([]) | who_all.s())
+
+    @task(name="shop.replaced_by_chord", bind=True)
+    def replaced_by_chord(self: Any) -> None:
+        raise self.replace(chord([who.s(), who.s()], who_all.s()))
+
+    endings = {
+        "raises": RuntimeError("as asked for"),
+        "ignored": Ignore(),
+        "rejected": Reject("as asked for"),
+        "exits": SystemExit(0),
+    }
+
+    @task(name="shop.leaving_open", bind=True)
+    def leaving_open(self: Any, ending: str = "returns") -> str:
         Current.switch("never left", tenant_id="LEAK").__enter__()
-        if fail:
-            raise RuntimeError("as asked for")
+        if self.request.id is not None:
+            note(f"{self.request.id}:ran", "it ran")
+        if ending in endings:
+            raise endings[ending]
         return whom()
 
-    @task(name="shop.exiting")
-    def exiting() -> None:
+    @task(name="shop.waiting", bind=True)
+    def waiting(self: Any) -> None:
         Current.switch("never left", tenant_id="LEAK").__enter__()
-        raise SystemExit(0)
+        note(f"{self.request.id}:ran", "it ran")
+        time.sleep(60)
 
     @task(name="shop.soft", soft_time_limit=1)
     def soft() -> None:

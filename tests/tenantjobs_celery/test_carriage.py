@@ -14,7 +14,7 @@ from celery.schedules import schedule
 
 import tenantjobs
 import tenantjobs_celery
-from tenantjobs import runtime
+from tenantjobs import runtime, sentinel
 from tenantjobs.errors import SerializationError, TenantGone, TenantMissing, TenantUnavailable
 from tests.tenantjobs_celery.bench import Bench
 
@@ -91,7 +91,7 @@ def test_an_attribute_that_cannot_travel_is_refused_at_the_call(bench: Bench, ac
 
 def test_where_that_was_not_checked_the_task_fails(make_bench: Make, acme: Any) -> None:
     bench = make_bench()
-    other = make_bench(None, task_default_queue=bench.queue)
+    other = make_bench("observe", task_default_queue=bench.queue)
     _, seen = looking(bench)
     with acme, Current.set(celery_note=object()):
         sent = other.app.send_task("look")
@@ -130,7 +130,7 @@ def test_headers_passed_on_from_the_running_task_do_not_choose_its_tenant(bench:
     headers = bench.work()
 
     assert ["acme", "globex"] == seen
-    assert {"v": 1, "tenant_id": "globex"} == headers[-1]["tenantjobs"]
+    assert '{"v":1,"tenant_id":"globex"}' == headers[-1]["tenantjobs"]
 
 
 def test_headers_that_say_a_scope_choose_it(bench: Bench, acme: Any) -> None:
@@ -156,6 +156,60 @@ def test_entries_of_beat_carry_what_their_options_say(bench: Bench) -> None:
     bench.work()
 
     assert ["system", "system"] == seen
+
+
+def tick(bench: Bench) -> None:
+    """What beat does when every entry is due, twice, as after a day."""
+    scheduler = Scheduler(app=bench.app, lazy=True)
+    for _ in range(2):
+        for entry in scheduler.merge_inplace(bench.app.conf.beat_schedule) or scheduler.schedule.values():
+            scheduler.apply_async(entry, advance=False)
+
+
+@pytest.mark.parametrize("configured", [True, False])
+def test_entries_of_beat_carry_the_scope_that_they_were_added_in(bench: Bench, acme: Any, configured: bool) -> None:
+    look, seen = looking(bench)
+    if configured:
+        assert bench.app.conf.timezone is None
+    with acme:
+        bench.app.add_periodic_task(60, look.s(), name="a signature")
+        bench.app.add_periodic_task(60, look, (1,), {}, "a task", headers={"color": "blue"})
+        with Current.switch("for all", tenant_id="globex"):
+            chosen = tenantjobs_celery.headers()
+        bench.app.add_periodic_task(60, look.s().set(headers=chosen), name="its own scope")
+    tick(bench)
+    headers = bench.work()
+
+    assert sorted(["acme", "acme", "globex"] * 2) == sorted(seen)  # beat keeps its entries in a set
+    assert ["blue", "blue"] == [each["color"] for each in headers if "color" in each]
+
+
+def test_entries_of_beat_without_a_scope_follow_the_policy(make_bench: Make) -> None:
+    bench = make_bench()
+    look, seen = looking(bench)
+    bench.app.add_periodic_task(60, look.s(), name="bare")
+    bench.app.conf.beat_schedule["declared"] = {"task": "look", "schedule": 60}
+    tick(bench)
+    bench.work()
+
+    assert [] == seen
+
+
+def test_an_entry_of_beat_fans_out_to_each_tenant(bench: Bench) -> None:
+    look, seen = looking(bench)
+
+    @bench.task
+    def for_each_tenant() -> None:
+        for tenant_id in ("acme", "globex"):
+            with Current.set(tenant_id=tenant_id):
+                look.delay()
+
+    with Current.system("nightly report"):
+        bench.app.add_periodic_task(60, for_each_tenant.s())
+    tick(bench)
+    bench.work()
+
+    assert ["acme", "globex"] * 2 == seen
 
 
 @pytest.mark.parametrize("protocol", [1, 2])
@@ -191,6 +245,7 @@ def test_a_replacement_is_a_call_like_any_other(bench: Bench, acme: Any) -> None
     assert ["globex"] == seen
 
 
+@pytest.mark.tenantjobs_leaks
 def test_what_follows_a_task_keeps_its_scope_whatever_the_task_leaves_open(bench: Bench, acme: Any) -> None:
     look, seen = looking(bench)
 
@@ -249,7 +304,7 @@ def test_where_tenants_are_observed_it_runs_with_a_warning(make_bench: Make, cap
     bench.work()
 
     assert ["unset", "unset"] == seen
-    warnings = [record.getMessage() for record in caplog.records if record.name == "tenantjobs.celery"]
+    warnings = [record.getMessage() for record in caplog.records if record.name == "tenantjobs.carriage"]
     assert len(warnings) == 2
     assert "came without a tenant" in warnings[0]
     assert "cannot be read" in warnings[1]
@@ -331,7 +386,7 @@ def test_a_chord_is_unlocked_in_the_scope_of_its_call(bench: Bench, tmp_path: An
     assert ["acme"] == body_seen
     unlocking = [each for each in headers if each["task"] == "celery.chord_unlock"]
     assert unlocking
-    assert all(each["tenantjobs"] == {"v": 1, "tenant_id": "acme"} for each in unlocking)
+    assert all(each["tenantjobs"] == '{"v":1,"tenant_id":"acme"}' for each in unlocking)
 
 
 @pytest.mark.parametrize("way", ["map", "starmap"])
@@ -347,6 +402,7 @@ def test_built_in_tasks_that_run_the_bodies_of_others_need_a_tenant(bench: Bench
 # what does not stay
 
 
+@pytest.mark.tenantjobs_leaks
 @pytest.mark.parametrize(
     "error", [None, ValueError, Ignore, Reject, SoftTimeLimitExceeded, SystemExit, KeyboardInterrupt], ids=str
 )
@@ -366,6 +422,58 @@ def test_nothing_stays_however_the_task_ends(bench: Bench, acme: Any, error: Any
     assert "unset" == Current.scope
     assert Current.celery_note is None
     assert any("left a scope of Current open" in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.tenantjobs_leaks
+def test_a_sentinel_watches_native_tasks(bench: Bench, acme: Any) -> None:
+    @bench.task(name="leaving_open")
+    def leaving_open() -> None:
+        Current.switch("never left", tenant_id="LEAK").__enter__()
+
+    look, _ = looking(bench)
+    with acme:
+        sent = leaving_open.delay()
+        look.delay()
+    with sentinel.watch() as watching:
+        bench.work()
+
+    (leak,) = watching.leaks
+    assert ("context", f"task leaving_open[{sent.id}]", "acme") == (leak.kind, leak.job, leak.tenant_id)
+
+
+@pytest.mark.tenantjobs_leaks
+def test_a_sentinel_watches_eager_tasks_as_a_part_of_their_caller(bench: Bench, acme: Any) -> None:
+    watched = []
+
+    @bench.task(name="leaving_open")
+    def leaving_open() -> None:
+        watched.append(sentinel.watching())
+        Current.switch("never left", tenant_id="LEAK").__enter__()
+
+    with acme, sentinel.watch() as watching:
+        leaving_open.apply()
+
+    (leak,) = watching.leaks
+    assert ("context", "acme") == (leak.kind, leak.tenant_id)
+    assert [leak.job] == [each.name for each in watched if each is not None]
+
+
+@pytest.mark.tenantjobs_leaks
+def test_a_sentinel_that_raises_fails_the_task_and_leaves_nothing_open(bench: Bench, acme: Any) -> None:
+    @bench.task(name="reading")
+    def reading() -> None:
+        Current.switch("never left", tenant_id="LEAK").__enter__()
+        sentinel.found("foreign row", "read a row of globex")
+
+    with acme:
+        sent = reading.delay()
+    with sentinel.watch("raise"):
+        bench.work()
+
+    with pytest.raises(sentinel.TenantLeak, match="read a row of globex"):
+        sent.get()
+    assert "unset" == Current.scope
+    assert sentinel.watching() is None
 
 
 def test_the_scope_around_a_worker_is_hidden_from_its_tasks_and_stays(make_bench: Make) -> None:
@@ -444,6 +552,7 @@ def test_an_eager_task_has_the_scope_of_its_call_and_its_objects(make_bench: Mak
     assert [(account, "here")] * 4 == found
 
 
+@pytest.mark.tenantjobs_leaks
 def test_an_eager_task_leaves_the_scope_of_its_call_as_it_was(bench: Bench, acme: Any) -> None:
     @bench.task
     def leaving_open() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import celery
 import pytest
-from celery import chain, chord, group
+from celery import Celery, chain, chord, group
+from celery.beat import Scheduler
+from celery.exceptions import TaskRevokedError
 
 import tenantjobs_celery
 from tenantjobs.current import Current, Snapshot
@@ -17,11 +21,19 @@ from tests.tenantjobs_celery import servers
 
 pytestmark = pytest.mark.services
 
-WORKERS = {"prefork on RabbitMQ": ("RabbitMQ", "prefork"), "threads on Redis": ("Redis", "threads")}
-PATIENCE = 20
+WORKERS = {
+    "prefork on RabbitMQ": ("RabbitMQ", "prefork"),
+    "prefork on Redis": ("Redis", "prefork"),
+    "threads on Redis": ("Redis", "threads"),
+    "gevent on RabbitMQ": ("RabbitMQ", "gevent"),
+    "solo on Redis": ("Redis", "solo"),
+}
+PATIENCE = 45
 
-# Threads can be neither timed out nor killed, and SystemExit stops all of them.
-only_prefork = pytest.mark.parametrize("running", ["prefork on RabbitMQ"], indirect=True)
+# Threads can be neither timed out nor killed, and SystemExit stops all of them. Greenlets have no soft limit.
+prefork = [name for name, (_, pool) in WORKERS.items() if pool == "prefork"]
+only_prefork = pytest.mark.parametrize("running", prefork, indirect=True)
+can_terminate = pytest.mark.parametrize("running", [*prefork, "gevent on RabbitMQ"], indirect=True)
 
 
 @pytest.fixture(scope="module", params=WORKERS)
@@ -29,6 +41,8 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     broker, pool = WORKERS[request.param]
     for service in {broker, "Redis"}:
         require(service)
+    if pool == "gevent":
+        pytest.importorskip("gevent")
     with servers.worker(broker, pool, tmp_path_factory.mktemp("celery") / "worker.log") as shop:
         yield shop
 
@@ -95,6 +109,23 @@ def test_countdown(shop: Any, acme: Any) -> None:
     assert got(sent) == "acme"
 
 
+def test_eta(shop: Any, acme: Any) -> None:
+    with acme:
+        sent = shop.task("who").apply_async(eta=datetime.now(UTC) + timedelta(seconds=0.2))
+
+    assert got(sent) == "acme"
+
+
+def test_bulk_on_one_producer(shop: Any) -> None:
+    sent = []
+    with shop.app.producer_pool.acquire(block=True) as producer:
+        for tenant_id in ("t1", "t2", "t3"):
+            with Current.set(tenant_id=tenant_id):
+                sent.append(shop.task("who").apply_async(producer=producer))
+
+    assert [got(each) for each in sent] == ["t1", "t2", "t3"]
+
+
 def test_system_scope(shop: Any) -> None:
     with Current.system("nightly cleanup"):
         sent = shop.task("who").delay()
@@ -102,11 +133,45 @@ def test_system_scope(shop: Any) -> None:
     assert got(sent) == "system"
 
 
-def test_scope_of_an_entry_of_beat(shop: Any) -> None:
-    entry = {"options": {"headers": scope_of("acme")}}
-    sent = shop.app.send_task("shop.who", **entry["options"])
+def test_entries_of_beat(shop: Any, acme: Any) -> None:
+    with acme:
+        shop.app.add_periodic_task(60, noted(shop, "added"), name="added")
+    options = {"headers": scope_of("globex")}
+    shop.app.conf.beat_schedule["declared"] = {
+        "task": "shop.noted",
+        "schedule": 60,
+        "args": ("declared",),
+        "options": options,
+    }
+    beat = Scheduler(app=shop.app, lazy=True)
+    beat.merge_inplace(shop.app.conf.beat_schedule)
+    for entry in beat.schedule.values():
+        beat.apply_async(entry, producer=beat.producer)
+    shop.app.conf.beat_schedule.clear()
+    beat.close()
 
-    assert got(sent) == "acme"
+    assert [*shop.notes("added"), *shop.notes("declared")] == ["acme", "globex"]
+
+
+def test_an_eager_call(shop: Any, acme: Any) -> None:
+    with acme:
+        assert shop.task("who").apply().get() == "acme"
+        assert Current.tenant_id == "acme"
+
+
+def test_a_producer_without_tenantjobs(shop: Any) -> None:
+    bare = Celery(broker=shop.app.conf.broker_url, set_as_current=False)
+    for name in ("task_queues", "task_default_queue", "task_default_exchange", "task_default_routing_key"):
+        bare.conf[name] = shop.app.conf[name]
+    bare.conf.broker_transport_options = shop.app.conf.broker_transport_options
+    with Current.set(tenant_id="acme"):  # nobody looks there
+        forgotten = bare.send_task("shop.forbidden")
+        told = bare.send_task("shop.who", headers={"tenantjobs": {"v": 1, "tenant_id": "globex"}})
+    bare.close()
+
+    assert got(shop.app.AsyncResult(told.id)) == "globex"
+    with pytest.raises(TenantMissing):
+        got(shop.app.AsyncResult(forgotten.id))
 
 
 def test_children_sent_from_the_worker(shop: Any, acme: Any) -> None:
@@ -139,6 +204,20 @@ def test_retry(shop: Any, acme: Any) -> None:
         sent = shop.task("retried").delay()
 
     assert got(sent) == ["acme", None]
+
+
+def test_retry_with_a_delay_and_other_arguments(shop: Any, acme: Any) -> None:
+    with acme:
+        sent = shop.task("retried").delay(countdown=0.1)
+
+    assert got(sent) == ["acme", None]
+
+
+def test_retry_with_backoff(shop: Any, acme: Any) -> None:
+    with acme:
+        sent = shop.task("backing_off").delay()
+
+    assert got(sent) == [1, "acme"]
 
 
 def test_retry_with_headers(shop: Any, acme: Any) -> None:
@@ -198,6 +277,17 @@ def test_callback_of_a_chord_whose_header_is_of_another_tenant(shop: Any) -> Non
     assert shop.notes("body") == ["owner"]
 
 
+def test_chord_unlock(shop: Any, acme: Any) -> None:
+    """What a result backend that cannot count does for a chord: a task that polls, and sends the body."""
+    body = shop.task("who_all").s().set(task_id=uuid.uuid4().hex, link=[noted(shop, "unlocked")])
+    with acme:
+        header = group(shop.task("who").s() for _ in range(2))()
+        shop.app.backend.fallback_chord_unlock(header, body, countdown=0.1)
+
+    assert got(shop.app.AsyncResult(body.id)) == ["acme"] * 3
+    assert shop.notes("unlocked") == ["acme"]
+
+
 def test_group_as_the_body_of_a_chord(shop: Any) -> None:
     header = [shop.task("who").si().set(headers=scope_of("other")) for _ in range(2)]
     with Current.set(tenant_id="owner"):
@@ -232,9 +322,9 @@ def test_map_starmap_and_chunks(shop: Any, acme: Any) -> None:
 
 def test_replace(shop: Any, acme: Any) -> None:
     with acme:
-        sent = [shop.task("replaced").delay(), shop.task("replaced_by_group").delay()]
+        sent = [shop.task(f"replaced{by}").delay() for by in ("", "_by_group", "_by_chain", "_by_chord")]
 
-    assert [got(each) for each in sent] == ["acme", ["acme", "acme"]]
+    assert [got(each) for each in sent] == ["acme", ["acme"] * 2, ["acme"] * 2, ["acme"] * 3]
 
 
 def test_one_signature_sent_by_two_tenants(shop: Any) -> None:
@@ -323,12 +413,12 @@ def test_housekeeping_needs_no_tenant(shop: Any) -> None:
 # what must not stay
 
 
-@pytest.mark.parametrize("fail", [False, True], ids=["returns", "raises"])
-def test_a_scope_left_open_reaches_nobody(shop: Any, acme: Any, fail: bool) -> None:
+@pytest.mark.parametrize("ending", ["returns", "raises", "ignored", "rejected"])
+def test_a_scope_left_open_reaches_nobody(shop: Any, acme: Any, ending: str) -> None:
     with acme:
-        leaving = [shop.task("leaving_open").delay(fail=fail) for _ in range(6)]
+        leaving = [shop.task("leaving_open").delay(ending) for _ in range(4)]
     for each in leaving:
-        each.get(timeout=PATIENCE, propagate=False)
+        shop.notes(f"{each.id}:ran")
 
     probe(shop)
 
@@ -336,9 +426,35 @@ def test_a_scope_left_open_reaches_nobody(shop: Any, acme: Any, fail: bool) -> N
 @only_prefork
 def test_a_task_that_exits_leaves_nothing(shop: Any, acme: Any) -> None:
     with acme:
-        sent = shop.task("exiting").delay()
+        sent = shop.task("leaving_open").delay("exits")
     sent.get(timeout=PATIENCE, propagate=False)
 
+    probe(shop)
+
+
+# revocation
+
+
+def test_a_task_that_is_revoked_before_it_starts(shop: Any, acme: Any) -> None:
+    with acme:
+        sent = shop.task("forbidden").apply_async(countdown=1.5)
+        sent.revoke()
+
+    with pytest.raises(TaskRevokedError):
+        got(sent)
+    assert shop.notes(f"{sent.id}:revoked") == ["acme"]
+    assert shop.store.exists(f"{shop.name}:note:forbidden") == 0
+    probe(shop)
+
+
+@can_terminate
+def test_a_task_that_is_revoked_while_it_runs(shop: Any, acme: Any) -> None:
+    with acme:
+        sent = shop.task("waiting").delay()
+        shop.notes(f"{sent.id}:ran")
+        sent.revoke(terminate=True)
+
+    assert shop.notes(f"{sent.id}:revoked") == ["acme"]
     probe(shop)
 
 
@@ -354,7 +470,7 @@ def test_soft_time_limit(shop: Any, acme: Any) -> None:
     probe(shop)
 
 
-@only_prefork
+@can_terminate
 def test_hard_time_limit(shop: Any, acme: Any) -> None:
     errbacks = [shop.task("old_errback").s(), shop.task("new_errback").s()]
     with acme:

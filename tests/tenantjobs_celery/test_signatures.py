@@ -19,7 +19,7 @@ GLOBEX = {"v": 1, "tenant_id": "globex"}
 def s() -> Iterator[Any]:
     app = Celery("signatures", set_as_current=False, broker="memory://", backend="cache+memory://")
 
-    @app.task(name="s")
+    @app.task(name="s", shared=False)
     def task(*args: object) -> None: ...
 
     yield task.si

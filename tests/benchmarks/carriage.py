@@ -1,0 +1,136 @@
+"""What carriage costs: CPU of whole processes per message, publisher and worker, beside the bare library in one run."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from types import TracebackType
+
+import psutil
+import redis
+
+from tests.benchmarks.measure import Row
+from tests.benchmarks.natives import LIBRARIES
+from tests.services import REDIS
+
+MESSAGES = 1_000
+ROUNDS = 15
+PATIENCE = 120  # seconds
+GOALS = {"Celery": 3.0, "Dramatiq": 5.0, "RQ": 3.0}
+
+
+def carriage_cost(libraries: tuple[str, ...] = tuple(LIBRARIES)) -> Iterator[Row]:
+    for library in libraries:
+        for broker in LIBRARIES[library].brokers:
+            yield from _compared(library, broker)
+
+
+class Side:
+    """A publisher and a worker, in processes of their own, on a queue of their own."""
+
+    def __init__(self, library: str, broker: str, side: str) -> None:
+        self.name = f"tjbench{uuid.uuid4().hex[:8]}"
+        self._rest = (library, broker, self.name, side)
+        self._store = redis.Redis.from_url(REDIS, socket_timeout=None)
+
+    def __enter__(self) -> Side:
+        self._worker = self._start("worker")
+        self._publisher = self._start("publisher")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for process in (self._worker, self._publisher):  # which removes the queue, when nobody reads it any more
+            if process is self._worker:
+                process.terminate()
+            assert process.stdin is not None
+            process.stdin.close()
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        for key in self._store.scan_iter(f"*{self.name}*"):
+            self._store.delete(key)
+        self._store.close()
+
+    def cpu(self) -> float:
+        """Microseconds for each message of a round."""
+        before = self._used()
+        self._publish(MESSAGES)
+        return (self._used() - before) / MESSAGES * 1e6
+
+    def warm_up(self) -> None:
+        self._publish(MESSAGES // 4)
+
+    def _start(self, role: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "tests.benchmarks.natives", role, *self._rest]
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+
+    def _publish(self, count: int) -> None:
+        assert self._publisher.stdin is not None
+        self._publisher.stdin.write(f"{count}\n")
+        self._publisher.stdin.flush()
+        if self._store.blpop([f"{self.name}:mark"], timeout=PATIENCE) is None:
+            raise TimeoutError(f"{self._rest}: {count} messages were not performed within {PATIENCE} s")
+
+    def _used(self) -> float:
+        return sum(_seconds(process.pid) for process in (self._publisher, self._worker))
+
+
+def _compared(library: str, broker: str) -> Iterator[Row]:
+    with ExitStack() as stack:
+        bare, carried = (stack.enter_context(Side(library, broker, side)) for side in ("bare", "carried"))
+        for side in (bare, carried):
+            side.warm_up()
+        pairs = []
+        for number in range(ROUNDS):
+            if number % 2:  # so that what drifts favours neither
+                second = carried.cpu()
+                first = bare.cpu()
+            else:
+                first = bare.cpu()
+                second = carried.cpu()
+            pairs.append((first, second))
+    shares = [(second / first - 1) * 100 for first, second in pairs]
+    spread = statistics.quantiles(shares, n=4)
+    yield Row(
+        name=f"{library} on {broker}: carriage, of the CPU of a message",
+        value=statistics.median(shares),
+        unit="%",
+        spread=(spread[2] - spread[0]) / 100,
+        goal=GOALS[library],
+    )
+    base = [first for first, _ in pairs]
+    yield Row(
+        name=f"{library} on {broker}: bare, publish + run",
+        value=statistics.median(base),
+        unit="us",
+        spread=(max(base) - min(base)) / statistics.median(base),
+    )
+
+
+def _seconds(pid: int) -> float:
+    """CPU that a process and its children have used, to the nanosecond for those that live."""
+    process = psutil.Process(pid)
+    ended = process.cpu_times()
+    living = sum(_seconds(child.pid) for child in process.children())
+    return time.clock_gettime((~pid << 3) | 2) + ended.children_user + ended.children_system + living
+
+
+def main() -> None:
+    """``python -m tests.benchmarks.carriage Celery``: these rows alone."""
+    for row in carriage_cost(tuple(sys.argv[1:]) or tuple(LIBRARIES)):
+        print(f"{row.name:58} {row.value:>12,.2f} {row.unit:4} {row.spread:6.1%} {row.verdict}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
