@@ -44,10 +44,10 @@ class Watch(Middleware):
 
     stopping = False
 
-    def before_worker_boot(self, *_: Any) -> None:
+    def before_worker_boot(self, *_: Any, **__: Any) -> None:
         self.stopping = False
 
-    def before_worker_shutdown(self, *_: Any) -> None:
+    def before_worker_shutdown(self, *_: Any, **__: Any) -> None:
         self.stopping = True
 
 

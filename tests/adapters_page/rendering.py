@@ -9,6 +9,7 @@ from tenantjobs.testing.contract.carrying import Carrying
 from tenantjobs.testing.contract.deciding import Deciding
 from tenantjobs.testing.contract.hooking import Hooking
 from tenantjobs.testing.contract.ordering import Ordering
+from tenantjobs.testing.contract.resuming import Resuming
 from tenantjobs.testing.contract.surviving import Surviving
 from tests.adapters_page.results import Column, Environment, Kit
 
@@ -19,6 +20,7 @@ SIDES = {
     "What becomes of a job that does not succeed": Deciding,
     "What runs around a job": Hooking,
     "When and where": Ordering,
+    "Where a job with steps goes on": Resuming,
     "What holds when things end": Surviving,
 }
 
