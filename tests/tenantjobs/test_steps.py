@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from tenantjobs import AsyncCursor, Cursor, Interruption, Job, current_job, job, retry_on, step, testing
-from tenantjobs.errors import StepError
+from tenantjobs.envelope import Envelope
+from tenantjobs.errors import LeaseLost, SerializationError, StepError
+from tenantjobs.execution import execute
 from tenantjobs.testing import enqueued_jobs, failed_jobs, perform_enqueued_jobs, performed_jobs
+from tests.tenantjobs.enqueued import enqueued
 
 pytestmark = pytest.mark.usefixtures("memory", "acme")
 
@@ -719,3 +722,74 @@ def test_the_value_of_a_condition_may_be_awaited() -> None:
     testing.drain()
 
     assert (seen, outcomes()) == ([], ["finished"])
+
+
+def test_a_condition_is_not_asked_of_a_step_that_was_interrupted() -> None:
+    class Process(Job):
+        def perform(self) -> None:
+            self.run_steps()
+
+        @step(if_=lambda job: not seen, start=0)
+        def load(self, *, cursor: Cursor[int]) -> None:
+            while cursor.value < 2:
+                seen.append(cursor.value)
+                cursor.advance()
+
+    Process.perform_later()
+    with testing.stopping():
+        perform_enqueued_jobs()
+    testing.drain()
+
+    assert seen == [0, 1]
+
+
+def test_a_step_that_is_used_wrongly_is_not_for_the_handler_of_another() -> None:
+    class Process(Job):
+        def perform(self) -> None:
+            self.run_steps()
+
+        @step(on_error=lambda job, error: seen.append(error))
+        def load(self) -> None:
+            for _ in step("inside"):
+                pass
+
+    Process.perform_later()
+    testing.drain()
+
+    assert seen == []
+    assert "begins inside of step 'load'" in failure()
+
+
+def test_a_cursor_over_the_limit_of_an_envelope_is_refused() -> None:
+    @job
+    def load() -> None:
+        for cursor in step("load"):
+            cursor.set("x" * 5000)
+
+    with testing.override(size_limit=4096):
+        load.perform_later()
+        testing.drain()
+
+    assert [type(failed.error) for failed in failed_jobs()] == [SerializationError]
+
+
+class Lost:
+    """A delivery whose job another worker has by now."""
+
+    def verify(self, envelope: Envelope) -> None: ...
+
+    def lost(self) -> bool:
+        return True
+
+
+def test_a_job_that_is_another_workers_by_now_ends_at_its_checkpoint() -> None:
+    @job
+    def load() -> None:
+        for cursor in step("load"):
+            cursor.set(1)
+            seen.append("went on")
+
+    with pytest.raises(LeaseLost):
+        execute(enqueued(load.perform_later), Lost())
+
+    assert seen == []

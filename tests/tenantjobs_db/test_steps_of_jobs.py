@@ -10,6 +10,8 @@ from sqlalchemy import delete, func, select
 
 from tenantjobs import Progress, current_job, job, step
 from tenantjobs.adapter import WorkOptions
+from tenantjobs.bookmark import Bookmark
+from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.testing import drain
 from tenantjobs_db.adapter import DatabaseAdapter
@@ -54,6 +56,20 @@ def test_a_worker_that_stops_interrupts_a_job_at_its_checkpoint_and_another_one_
 
     assert seen == [(1, 0, 0), (1, 1, 1), (1, 1, 2)]
     assert (found(adapter, handle.job_id).state, found(adapter, handle.job_id).attempt) == ("finished", 1)
+
+
+def test_a_job_that_ends_without_a_verdict_keeps_its_steps(adapter: DatabaseAdapter) -> None:
+    @job
+    def leave() -> None:
+        for _ in step("first"):
+            pass
+        raise KeyboardInterrupt
+
+    handle = leave.perform_later()
+    drained(adapter)
+    row = found(adapter, handle.job_id)
+
+    assert (row.state, Envelope.decode(row.data).bookmark) == ("failed", Bookmark(("first",)))
 
 
 def test_the_progress_of_a_job_is_readable_from_outside_while_it_runs(adapter: DatabaseAdapter) -> None:
