@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from tenantjobs.snapshot import Snapshot
     from tenantjobs.steps import step
     from tenantjobs.transaction import on_commit
+    from tenantjobs.uniqueness import unique
 
 __version__ = "0.1.0"
 
@@ -120,6 +121,7 @@ _HOMES = {
         "Ledger",
         "idempotent",
     ),
+    "uniqueness": ("unique",),
     "adapter": (
         "Adapter",
         "Capabilities",
@@ -201,6 +203,7 @@ __all__ = [
     "once",
     "rescue_from",
     "retry_on",
+    "unique",
     # for workers and adapters
     "Adapter",
     "Capabilities",

@@ -27,6 +27,7 @@ from tenantjobs.current import Current, Snapshot
 from tenantjobs.definition import Definition
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import Interruption, KeyTaken, LeaseLost
+from tenantjobs.holding import Holding
 from tenantjobs.idempotency import ledger_for
 from tenantjobs.keyed import Key, behind_key
 from tenantjobs.outcome import Finished, Outcome, Retried
@@ -63,6 +64,7 @@ class Attempt:
         self.delivery = delivery
         self._envelope = msgspec.structs.replace(envelope, attempt=envelope.attempt + 1)
         self._course = Course(job, io, self._envelope, delivery)
+        self._locks = Holding(self._envelope, job, io)
         self.context = _context(self._envelope, self._course.resumptions)
 
     @property
@@ -76,18 +78,22 @@ class Attempt:
         delivery: object = self.delivery
         tell = delivery.tell if isinstance(delivery, TellsProgress) else None
         with sentinel.performing(self.context), Current.restored(self._snapshot), running(self.context, tell):
-            try:
-                return await self._decided()
-            except RetryAsked as asked:
-                return again(self.envelope, asked)
-            except Interruption as interruption:
-                # The queue still has the job as it came, and where it stands now is to travel.
-                if not (self._course.has_advanced or isinstance(interruption, Resumption)):
-                    raise
-                return self._uncharged(0, f"interrupted: {interruption}")
+            return await self._locks.around(self._answered)
+
+    async def _answered(self) -> Outcome:
+        try:
+            return await self._decided()
+        except RetryAsked as asked:
+            return again(self.envelope, asked)
+        except Interruption as interruption:
+            # The queue still has the job as it came, and where it stands now is to travel.
+            if not (self._course.has_advanced or isinstance(interruption, Resumption)):
+                raise
+            return self._uncharged(0, f"interrupted: {interruption}")
 
     async def _decided(self) -> Outcome:
         try:
+            await self._locks.enter()
             return await self._behind_its_key()
         except KeyTaken:
             return self._uncharged(KEY_RETRY, KEY_BUSY)
@@ -123,6 +129,7 @@ class Attempt:
                 raise LeaseLost(f"job {job.name} id={self.envelope.id} belongs to another worker by now")
             if completion is not None:
                 completion.with_commit(session, finished)
+                self._locks.free_with_commit(session)
             faults.point("before_commit")
         faults.point("after_commit")
         if key is not None and not joined:

@@ -207,6 +207,29 @@ CREATE TABLE IF NOT EXISTS tj_progress (
     told_at DATETIME NOT NULL
 )"""
 
+LOCKS_POSTGRESQL = """
+CREATE TABLE IF NOT EXISTS tj_locks (
+    tenant TEXT COLLATE "C" NOT NULL,
+    key TEXT COLLATE "C" NOT NULL,
+    owner TEXT COLLATE "C" NOT NULL,
+    expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    PRIMARY KEY (tenant, key)
+)"""
+
+LOCKS_SQLITE = """
+CREATE TABLE IF NOT EXISTS tj_locks (
+    tenant TEXT NOT NULL,
+    key TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    expires_at DATETIME NOT NULL,
+    PRIMARY KEY (tenant, key)
+)"""
+
+LOCKS_INDEXES = (
+    "CREATE INDEX IF NOT EXISTS tj_locks_owner ON tj_locks (owner)",
+    "CREATE INDEX IF NOT EXISTS tj_locks_expires ON tj_locks (expires_at)",
+)
+
 STEPS = (
     Step(
         version=1,
@@ -250,6 +273,14 @@ STEPS = (
     ),
     Step(
         version=4,
+        summary="the locks of unique jobs",
+        statements={
+            "postgresql": (LOCKS_POSTGRESQL, *LOCKS_INDEXES),
+            "sqlite": (LOCKS_SQLITE, *LOCKS_INDEXES),
+        },
+    ),
+    Step(
+        version=5,
         summary="the progress of jobs",
         statements={
             "postgresql": (PROGRESS_POSTGRESQL,),
