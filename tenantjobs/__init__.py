@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tenantjobs.config import configure
     from tenantjobs.conventions import later
     from tenantjobs.current import Current, attribute
+    from tenantjobs.cursor import AsyncCursor, Cursor
     from tenantjobs.effects import once
     from tenantjobs.envelope import Envelope
     from tenantjobs.errors import (
@@ -57,9 +58,11 @@ if TYPE_CHECKING:
     from tenantjobs.instrumentation import subscribe
     from tenantjobs.jobs import Job, JobFunction, aperform_all_later, job, perform_all_later
     from tenantjobs.message import Call
+    from tenantjobs.progress import Progress
     from tenantjobs.reporting import ErrorReporter, report
     from tenantjobs.running import JobContext, current_job
     from tenantjobs.snapshot import Snapshot
+    from tenantjobs.steps import step
     from tenantjobs.transaction import on_commit
     from tenantjobs.uniqueness import unique
 
@@ -89,6 +92,12 @@ _HOMES = {
         "current_job",
     ),
     "conventions": ("later",),
+    "cursor": (
+        "AsyncCursor",
+        "Cursor",
+    ),
+    "progress": ("Progress",),
+    "steps": ("step",),
     "transaction": ("on_commit",),
     "handlers": (
         "discard_on",
@@ -166,11 +175,14 @@ __all__ = [
     "attribute",
     "configure",
     # jobs
+    "AsyncCursor",
     "Call",
+    "Cursor",
     "Handle",
     "Job",
     "JobContext",
     "JobFunction",
+    "Progress",
     "aperform_all_later",
     "current_job",
     "job",
@@ -178,6 +190,7 @@ __all__ = [
     "on_commit",
     "perform_all_later",
     "report",
+    "step",
     "subscribe",
     # declarations
     "after_discard",

@@ -38,6 +38,7 @@ class JobOptions(TypedDict, total=False):
     choose_queue: Callable[..., str | None] | None
     choose_priority: Callable[..., int | None] | None
     timeout: float | timedelta | None
+    max_resumptions: int | None
     policies: Sequence[Policy]
 
 
@@ -69,6 +70,7 @@ class Definition:
         choose_queue: Callable[..., str | None] | None = None,
         choose_priority: Callable[..., int | None] | None = None,
         timeout: float | timedelta | None = None,
+        max_resumptions: int | None = None,
     ) -> None:
         self.aliases = (aliases,) if isinstance(aliases, str) else tuple(aliases)
         _check(name, self.aliases, queue, priority, tenancy, parameters)
@@ -90,6 +92,7 @@ class Definition:
         self.choose_queue = choose_queue
         self.choose_priority = choose_priority
         self.timeout = _checked_timeout(name, timeout)
+        self.max_resumptions = _checked_resumptions(name, max_resumptions)
         self._tenancy: Tenancy | None = tenancy
         self._parameters = parameters
         self._levels = levels
@@ -262,6 +265,12 @@ def _checked_timeout(name: str, timeout: object) -> float | None:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST:
         raise ConfigurationError(f"job {name}: timeout={timeout!r}: seconds over 0, or a timedelta, are wanted")
     return float(seconds)
+
+
+def _checked_resumptions(name: str, most: object) -> int | None:
+    if most is None or (type(most) is int and most >= 0):
+        return most
+    raise ConfigurationError(f"job {name}: max_resumptions={most!r}: a whole number from 0 on is wanted, or None")
 
 
 def _check(

@@ -6,6 +6,7 @@ Load and verify, else quarantine; then one attempt, on a thread or on an event l
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextvars import copy_context
 from importlib import import_module
 
@@ -22,21 +23,22 @@ from tenantjobs.recording import Recording
 logger = logging.getLogger("tenantjobs.execution")
 
 
-def perform(data: bytes | str) -> object:
+def perform(data: bytes | str, *, stopping: Callable[[], bool] | None = None) -> object:
     """Perform what was enqueued, for the native worker of any queue.
 
     Gives what the job returned. A retry is enqueued again, a discarded job gives None, a failure is raised, and
-    an envelope that may not be run is raised as an ``EnvelopeError``.
+    an envelope that may not be run is raised as an ``EnvelopeError``. ``stopping`` says whether the worker wants to
+    end: then a job with steps is interrupted at its next checkpoint, and enqueued again.
     """
-    outcome = execute(data)
+    outcome = execute(data, None if stopping is None else _Message(stopping))
     if isinstance(outcome, Retried):
         adapter.configured().enqueue(outcome.again())
     return _value(outcome)
 
 
-async def aperform(data: bytes | str) -> object:
+async def aperform(data: bytes | str, *, stopping: Callable[[], bool] | None = None) -> object:
     """The same on a running event loop; a synchronous job goes to a thread."""
-    outcome = await aexecute(data)
+    outcome = await aexecute(data, None if stopping is None else _Message(stopping))
     if isinstance(outcome, Retried):
         await asyncio().to_thread(adapter.configured().enqueue, outcome.again())
     return _value(outcome)
@@ -71,6 +73,22 @@ async def aexecute(data: bytes | str, delivery: Delivery | None = None) -> Outco
     else:
         outcome = await asyncio().to_thread(execute, data, delivery)
     return outcome
+
+
+class _Message:
+    """What the worker of a broker knows of a job: nothing but whether it is to stop."""
+
+    def __init__(self, stopping: Callable[[], bool]) -> None:
+        self.stopping = stopping
+
+    def verify(self, envelope: Envelope) -> None:
+        """A message says nothing beside its data."""
+
+    def lost(self) -> bool:
+        return False
+
+    def __str__(self) -> str:
+        return "a message"
 
 
 async def _attempt(envelope: Envelope, job: Definition, io: Colour, delivery: Delivery | None) -> Outcome:

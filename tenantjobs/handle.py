@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from tenantjobs import outbox
 from tenantjobs.adapter import Adapter
+from tenantjobs.errors import UnsupportedCapability
 from tenantjobs.locks import Wish, free
+from tenantjobs.progress import Progress, ShowsProgress
 
 
 class Handle:
@@ -41,6 +43,15 @@ class Handle:
         if self.cancelled and self.lock is not None:
             free(self.lock.locks, self.lock.lock)
         return self.cancelled
+
+    def progress(self) -> Progress | None:
+        """How far the job has come, as it has told by ``current_job().progress(...)``; None if it has told nothing.
+
+        ``UnsupportedCapability`` from a queue that keeps none.
+        """
+        if not isinstance(self._adapter, ShowsProgress):
+            raise UnsupportedCapability(f"{type(self._adapter).__name__} keeps no progress of its jobs")
+        return self._adapter.progress(self.job_id)
 
     def __repr__(self) -> str:
         state = {True: "enqueued", False: "not enqueued", None: "waits for the commit"}[self.enqueued]

@@ -12,6 +12,7 @@ from tenantjobs import clock
 from tenantjobs.arguments import freeze
 from tenantjobs.body import in_time, run
 from tenantjobs.colours import Awaiting, Blocking, Colour, asyncio, drive
+from tenantjobs.course import Course
 from tenantjobs.current import Current
 from tenantjobs.definition import Definition
 from tenantjobs.envelope import new_id
@@ -94,7 +95,11 @@ async def _behind_its_key(call: Call, leading: tuple[Any, ...], io: Colour) -> F
     job = call.definition
 
     async def body() -> Finished:
-        return await run(job, (*leading, *call.args), call.kwargs, io)
+        course = Course(job, io)
+        with course.under_way():
+            finished = await run(job, (*leading, *call.args), call.kwargs, io)
+        course.end()
+        return finished
 
     policy = job.idempotent
     if policy is None:

@@ -103,11 +103,21 @@ class WorkScope(Scope, Protocol):
         """Call ``function`` with the connection when all else is written; what it raises is raised by the commit."""
         ...
 
+    def checkpoint(self, function: Callable[[object], None]) -> None:
+        """Call ``function`` with the connection, commit what was done so far, and begin anew."""
+        ...
+
+    def roll_back(self) -> None:
+        """Undo what was done since the last commit, and begin anew."""
+        ...
+
 
 class AsyncWorkScope(AsyncScope, Protocol):
     """The transaction of an attempt of an async job."""
 
     def before_commit(self, function: Callable[[object], None]) -> None: ...
+    async def checkpoint(self, function: Callable[[object], None]) -> None: ...
+    async def roll_back(self) -> None: ...
 
 
 class Work(Protocol):

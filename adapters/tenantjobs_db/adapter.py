@@ -16,6 +16,7 @@ from tenantjobs import runtime
 from tenantjobs.adapter import Capabilities, WorkOptions
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError
+from tenantjobs.progress import Progress
 from tenantjobs_db import draining, schema
 from tenantjobs_db.completing import Completing
 from tenantjobs_db.database import Database
@@ -28,6 +29,7 @@ from tenantjobs_db.queue import Queue
 from tenantjobs_db.refusing import saying_what_is_missing, saying_who_is_in_the_way
 from tenantjobs_db.settings import DatabaseSettings
 from tenantjobs_db.settling import Settling
+from tenantjobs_db.telling import Telling
 from tenantjobs_db.worker import Worker
 
 CAPABILITIES = Capabilities(delay=True, priority=True, queues=True, bulk=True, cancel=True)
@@ -48,6 +50,7 @@ class DatabaseAdapter:
         self._locks: DatabaseLocks | None = None
         self._outbox: DatabaseOutbox | None = None
         self._inbox: DatabaseInbox | None = None
+        self._telling: Telling | None = None
         self._workers: list[Worker] = []
 
     @property
@@ -154,6 +157,13 @@ class DatabaseAdapter:
             and (self.database.began(connection) or self.joins(connection))
             and self.queue.cancel_within(connection, job_id)
         )
+
+    def progress(self, job_id: str) -> Progress | None:
+        """How far the job has come, a second ago or less."""
+        with self._opening:
+            if self._telling is None:
+                self._telling = Telling(self.database)
+        return self._telling.read(job_id)
 
     def drain(self) -> int:
         """Perform everything that is due in this process; the number of attempts."""

@@ -13,6 +13,7 @@ from tenantjobs_db.processes import BATCH as REAPED_AT_ONCE
 from tenantjobs_db.processes import Processes
 from tenantjobs_db.queue import BATCH, Queue
 from tenantjobs_db.settings import DatabaseSettings
+from tenantjobs_db.telling import Telling
 
 logger = logging.getLogger("tenantjobs.db")
 
@@ -35,6 +36,7 @@ class Keeping:
         self._lease = lease
         self._settings = settings
         self._inbox = inbox
+        self._telling = Telling(database)
 
     def promote(self) -> int:
         """Make the jobs ready whose time has come; how many there were."""
@@ -56,9 +58,10 @@ class Keeping:
                 return
 
     def prune(self) -> None:
-        """Forget finished jobs, used-up keys, locks that have ended and rows of the inbox that are old enough."""
+        """Forget finished jobs with their progress, used-up keys, ended locks and rows of the inbox that are old."""
         while (age := self._settings.forgotten_after) is not None and self._queue.prune(age) == BATCH:
             pass
+        self._telling.prune()
         while self._ledger.prune() == BATCH:
             pass
         while self._locks.prune() == BATCH:

@@ -189,6 +189,24 @@ CREATE TABLE IF NOT EXISTS tj_inbox (
 
 INBOX_INDEX = "CREATE INDEX IF NOT EXISTS tj_inbox_done ON tj_inbox (done_at)"
 
+PROGRESS_POSTGRESQL = """
+CREATE TABLE IF NOT EXISTS tj_progress (
+    job_id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    tenant TEXT COLLATE "C" NOT NULL,
+    done DOUBLE PRECISION NOT NULL,
+    total DOUBLE PRECISION,
+    told_at TIMESTAMP WITH TIME ZONE NOT NULL
+)"""
+
+PROGRESS_SQLITE = """
+CREATE TABLE IF NOT EXISTS tj_progress (
+    job_id TEXT NOT NULL PRIMARY KEY,
+    tenant TEXT NOT NULL,
+    done FLOAT NOT NULL,
+    total FLOAT,
+    told_at DATETIME NOT NULL
+)"""
+
 LOCKS_POSTGRESQL = """
 CREATE TABLE IF NOT EXISTS tj_locks (
     tenant TEXT COLLATE "C" NOT NULL,
@@ -259,6 +277,14 @@ STEPS = (
         statements={
             "postgresql": (LOCKS_POSTGRESQL, *LOCKS_INDEXES),
             "sqlite": (LOCKS_SQLITE, *LOCKS_INDEXES),
+        },
+    ),
+    Step(
+        version=5,
+        summary="the progress of jobs",
+        statements={
+            "postgresql": (PROGRESS_POSTGRESQL,),
+            "sqlite": (PROGRESS_SQLITE,),
         },
     ),
 )

@@ -144,6 +144,16 @@ inbox = Table(
     Index("tj_inbox_done", "done_at"),
 )
 
+progress = Table(
+    "tj_progress",
+    metadata,
+    Column("job_id", Name, primary_key=True),
+    Column("tenant", Name, nullable=False),
+    Column("done", Float, nullable=False),
+    Column("total", Float),  # NULL where it is not known
+    Column("told_at", Moment, nullable=False),
+)
+
 schema = Table(
     "tj_schema",
     metadata,

@@ -29,11 +29,13 @@ from tenantjobs_db.delivery import Delivery
 from tenantjobs_db.failure import Failure
 from tenantjobs_db.job_row import JobRow
 from tenantjobs_db.lease import Lease
+from tenantjobs_db.marking import Marking
 from tenantjobs_db.processes import Processes
 from tenantjobs_db.selection import Selection
 from tenantjobs_db.settings import DatabaseSettings
-from tenantjobs_db.settlement import Finish, GiveBack
+from tenantjobs_db.settlement import Claimed, Finish, GiveBack
 from tenantjobs_db.tables import jobs
+from tenantjobs_db.telling import Telling
 from tenantjobs_db.worker import Worker
 from tests.tenantjobs_db.making import envelope, let_expire
 
@@ -400,6 +402,11 @@ def test_what_a_job_does_after_it_was_given_back_is_rolled_back(
     assert effects() == 0
 
 
+def delivery(adapter: DatabaseAdapter, claim: Claimed, lease: Lease) -> Delivery:
+    database = adapter.database
+    return Delivery(claim, lease, lambda: False, marking=Marking(database), telling=Telling(database))
+
+
 def test_a_process_that_was_stopped_past_its_lease_asks_before_it_commits(
     adapter: DatabaseAdapter, effects: Callable[[], int]
 ) -> None:
@@ -416,7 +423,7 @@ def test_a_process_that_was_stopped_past_its_lease_asks_before_it_commits(
     lease = Lease(Processes(adapter.database, lease=60.0, max_deaths=3), 60.0)
     lease.begin()
     (claim,) = Consumer(adapter.database, Selection(["*"])).exchange(lease.process, (), 1).claimed
-    settlement = attempt(Delivery(claim, lease, lambda: False))
+    settlement = attempt(delivery(adapter, claim, lease))
 
     assert isinstance(settlement, GiveBack)
     assert effects() == 0
@@ -434,7 +441,7 @@ def test_a_process_that_was_only_slow_to_say_so_still_commits(
     lease = Lease(Processes(adapter.database, lease=60.0, max_deaths=3), 60.0)
     lease.begin()
     (claim,) = Consumer(adapter.database, Selection(["*"])).exchange(lease.process, (), 1).claimed
-    settlement = attempt(Delivery(claim, lease, lambda: False))
+    settlement = attempt(delivery(adapter, claim, lease))
 
     assert isinstance(settlement, Finish)
     assert effects() == 1
