@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from tenantjobs.running import JobContext, current_job
     from tenantjobs.snapshot import Snapshot
     from tenantjobs.transaction import on_commit
+    from tenantjobs.uniqueness import unique
 
 __version__ = "0.1.0"
 
@@ -111,6 +112,7 @@ _HOMES = {
         "Ledger",
         "idempotent",
     ),
+    "uniqueness": ("unique",),
     "adapter": (
         "Adapter",
         "Capabilities",
@@ -188,6 +190,7 @@ __all__ = [
     "once",
     "rescue_from",
     "retry_on",
+    "unique",
     # for workers and adapters
     "Adapter",
     "Capabilities",

@@ -26,6 +26,7 @@ from tenantjobs.current import Current, Snapshot
 from tenantjobs.definition import Definition
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import KeyTaken, LeaseLost
+from tenantjobs.holding import Holding
 from tenantjobs.idempotency import ledger_for
 from tenantjobs.keyed import Key, behind_key
 from tenantjobs.outcome import Finished, Outcome, Retried
@@ -60,17 +61,22 @@ class Attempt:
         self.io = io
         self.delivery = delivery
         self.context = _context(self.envelope)
+        self._locks = Holding(self.envelope, job, io)
 
     async def outcome(self) -> Outcome:
         """What came of it. ``Interruption`` and ``LeaseLost`` are raised as they are."""
         with sentinel.performing(self.context), Current.restored(self._snapshot), running(self.context):
-            try:
-                return await self._decided()
-            except RetryAsked as asked:
-                return again(self.envelope, asked)
+            return await self._locks.around(self._answered)
+
+    async def _answered(self) -> Outcome:
+        try:
+            return await self._decided()
+        except RetryAsked as asked:
+            return again(self.envelope, asked)
 
     async def _decided(self) -> Outcome:
         try:
+            await self._locks.enter()
             return await self._behind_its_key()
         except KeyTaken:
             return self._uncharged(KEY_RETRY)
@@ -105,6 +111,7 @@ class Attempt:
                 raise LeaseLost(f"job {job.name} id={self.envelope.id} belongs to another worker by now")
             if completion is not None:
                 completion.with_commit(session, finished)
+                self._locks.free_with_commit(session)
             faults.point("before_commit")
         faults.point("after_commit")
         if key is not None and not joined:

@@ -17,6 +17,7 @@ from tenantjobs.hooks import Hook
 from tenantjobs.idempotency import idempotent
 from tenantjobs.options import check_options
 from tenantjobs.policies import Policy, own
+from tenantjobs.uniqueness import unique
 from tenantjobs.waits import LONGEST
 
 Tenancy = Literal["required", "optional", "observe", "none"]
@@ -145,18 +146,26 @@ class Definition:
     @cached_property
     def idempotent(self) -> idempotent | None:
         """Its key guard: that of the subclass before that of the base."""
-        for level in self.levels:
-            found = [policy for policy in level if isinstance(policy, idempotent)]
-            if len(found) > 1:
-                raise ConfigurationError(f"job {self.name} is @idempotent twice: its effect has one key, so keep one")
-            if found:
-                return found[0]
-        return None
+        return self._one(idempotent)
+
+    @cached_property
+    def unique(self) -> unique | None:
+        """How it is kept from being enqueued twice: as the subclass says, before the base."""
+        return self._one(unique)
 
     @property
     def keeps_transaction(self) -> bool:
         """Whether something is to commit with its work, so that it may not end the transaction by itself."""
         return self.transactional or self.idempotent is not None
+
+    def _one(self, kind: type[P]) -> P | None:
+        for level in self.levels:
+            found = [policy for policy in level if isinstance(policy, kind)]
+            if len(found) > 1:
+                raise ConfigurationError(f"job {self.name} is @{kind.__name__} twice: it has one key, so keep one")
+            if found:
+                return found[0]
+        return None
 
     def __repr__(self) -> str:
         return f"<job {self.name}>"

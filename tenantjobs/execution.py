@@ -15,6 +15,7 @@ from tenantjobs.colours import Awaiting, Blocking, Colour, asyncio, drive
 from tenantjobs.definition import Definition
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import EnvelopeError, UnknownJob
+from tenantjobs.holding import forsake
 from tenantjobs.outcome import Discarded, Failed, Finished, Outcome, Quarantined, Retried
 
 logger = logging.getLogger("tenantjobs.execution")
@@ -85,6 +86,7 @@ def _known(data: bytes | str, delivery: Delivery | None) -> tuple[Envelope, Defi
         delivery.verify(envelope)
     job = definition.lookup(envelope.name)
     if job is None:
+        forsake(envelope)
         like = definition.nearest_name(envelope.name)
         hint = f" Did you mean {like}?" if like else ""
         raise UnknownJob(

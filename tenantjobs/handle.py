@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tenantjobs import adapter, outbox
-from tenantjobs.adapter import Adapter, Cancels
-from tenantjobs.errors import UnsupportedCapability
+from tenantjobs import outbox
+from tenantjobs.adapter import Adapter
+from tenantjobs.locks import Wish, free
 
 
 class Handle:
@@ -14,7 +14,7 @@ class Handle:
     why), and None while the transaction that it waits for is open.
     """
 
-    __slots__ = ("_adapter", "cancelled", "enqueue_error", "enqueued", "job_id", "name")
+    __slots__ = ("_adapter", "cancelled", "enqueue_error", "enqueued", "job_id", "lock", "name")
 
     def __init__(self, job_id: str, name: str, adapter: Adapter) -> None:
         self.job_id = job_id
@@ -22,6 +22,7 @@ class Handle:
         self.enqueued: bool | None = None
         self.enqueue_error: Exception | None = None
         self.cancelled = False
+        self.lock: Wish | None = None  # of a unique job that was enqueued
         self._adapter = adapter
 
     def cancel(self) -> bool:
@@ -35,15 +36,10 @@ class Handle:
             return True
         if not self.enqueued:
             return True
-        box = outbox.configured()
-        if box is not None and box.cancel(self.job_id):
-            self.cancelled, self.enqueued = True, False
-            return True
-        adapter.require(self._adapter, "cancel", f"cancelling job {self.job_id}")
-        if not isinstance(self._adapter, Cancels):
-            raise UnsupportedCapability(f"{type(self._adapter).__name__} declares 'cancel' but has no cancel()")
-        self.cancelled = self._adapter.cancel(self.job_id)
+        self.cancelled = outbox.take_back(self.job_id, self._adapter)
         self.enqueued = not self.cancelled
+        if self.cancelled and self.lock is not None:
+            free(self.lock.locks, self.lock.lock)
         return self.cancelled
 
     def __repr__(self) -> str:

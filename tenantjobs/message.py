@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from tenantjobs import adapter, clock, identity, inbox, keying, reporting, runtime, signing
+from tenantjobs import adapter, clock, identity, inbox, keying, locks, reporting, runtime, signing, uniqueness
 from tenantjobs.adapter import Adapter
 from tenantjobs.arguments import Frozen, freeze, thaw
 from tenantjobs.current import Current, Snapshot
@@ -20,6 +20,7 @@ from tenantjobs.handlers import retry_on
 from tenantjobs.hooks import After, Around, EnqueueHook, after_enqueue, never_yielded
 from tenantjobs.idempotency import ledger_for
 from tenantjobs.identity import GlobalId
+from tenantjobs.locks import Wish
 from tenantjobs.options import NO_OPTIONS, Options, check_options, queue_name
 from tenantjobs.tenancy import refuse_foreign, require_scope, system_scope
 
@@ -41,8 +42,8 @@ class Message:
 
     # fmt: off
     __slots__ = (
-        "_call", "_enqueued_at", "_frozen", "_given", "_hooked", "_priority", "_queue", "_sealed", "_snapshot",
-        "handle",
+        "_call", "_enqueued_at", "_frozen", "_given", "_hooked", "_locked_apart", "_priority", "_queue", "_sealed",
+        "_snapshot", "handle",
     )
     # fmt: on
 
@@ -55,11 +56,14 @@ class Message:
         _refuse_foreign(definition, self._frozen, self._snapshot)
         if definition.idempotent is not None:
             ledger_for(f"job {definition.name} is @idempotent")
+        if definition.unique is not None:
+            uniqueness.require(definition.unique, definition.name, target)
         if definition.transactional and not target.capabilities.transactional:
             inbox.require(definition.name)
         self._enqueued_at = clock.now()
         self.handle = Handle(new_id(), definition.name, target)
         self._hooked = False
+        self._locked_apart = False
         with nullcontext() if call.snapshot is None else Current.restored(call.snapshot):
             self._given = (*definition.leading(), *call.args)
             self._queue = self._chosen_queue()
@@ -87,6 +91,15 @@ class Message:
     @property
     def after_commit(self) -> bool:
         return self._call.definition.enqueue_after_commit
+
+    @property
+    def wish(self) -> Wish | None:
+        """The lock that it needs; None for a job that is not unique."""
+        policy = self._call.definition.unique
+        if policy is None:
+            return None
+        lock = uniqueness.waiting_lock(self.seal(), policy.ttl)
+        return Wish(uniqueness.locks_for(f"job {self.name} is @unique"), lock, policy.on_conflict)
 
     def begin(self, stack: ExitStack) -> bool:
         """Run the hooks before it, and enter those around it as blocks of ``stack``; False if it is not to go."""
@@ -119,8 +132,14 @@ class Message:
         if hooks:
             self._run_after(hooks)
 
+    def locked(self, *, apart: bool) -> None:
+        self.handle.lock = self.wish
+        self._locked_apart = apart
+
     def dropped(self, reason: str) -> None:
         self.handle.enqueued = False
+        if self._locked_apart:
+            locks.withdraw([self])
         logger.debug("dropped %s id=%s: %s", self.name, self.job_id, reason)
 
     def refused(self, error: Exception) -> None:
@@ -160,7 +179,7 @@ class Message:
 
     def _keys(self, arguments: bytes) -> dict[str, str]:
         definition = self._call.definition
-        if definition.idempotent is None:
+        if definition.idempotent is None and definition.unique is None:
             return {}
         if not self._frozen.pending:
             return keying.keys(definition, self._given, self._call.kwargs, arguments)

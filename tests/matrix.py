@@ -53,6 +53,7 @@ OLDEST = Column(
         "sqlalchemy==2.0.36",
         "psycopg[binary]==3.2.1",
         "celery==5.4.0",
+        "kombu==5.3.4",
         "dramatiq==1.17.0",
         "rq==2.0.0",
         "redis==5.0.1",

@@ -109,6 +109,17 @@ ledger = Table(
     Index("tj_ledger_expires", "expires_at"),
 )
 
+locks = Table(
+    "tj_locks",
+    metadata,
+    Column("tenant", Name, primary_key=True),
+    Column("key", Name, primary_key=True),
+    Column("owner", Name, nullable=False),  # the job that has it
+    Column("expires_at", Moment, nullable=False),
+    Index("tj_locks_owner", "owner"),
+    Index("tj_locks_expires", "expires_at"),
+)
+
 outbox = Table(
     "tj_outbox",
     metadata,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet, ref
+from weakref import WeakKeyDictionary, ref
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from tenantjobs_sqlalchemy import levels
+from tenantjobs_sqlalchemy.mixing import mix_in
 
 # What a statement begins with, behind comments and brackets.
 _VERB = re.compile(r"(?:\s|\(|/\*.*?\*/|--[^\n]*\n)*(\w+)", re.DOTALL)
@@ -20,12 +21,7 @@ _WRITES_WITHIN = re.compile(r"\b(?:INSERT|(?<!FOR )(?<!KEY )UPDATE|DELETE|MERGE)
 def watch(session: Session, connection: Connection) -> None:
     """Note from here on whether the session writes on this connection."""
     _sessions[connection] = ref(session)
-    engine = connection.engine
-    if engine not in _watched:
-        _watched.add(engine)
-        event.listen(engine, "after_cursor_execute", _executed)
-        event.listen(engine, "commit", _committing)
-        event.listen(engine, "commit_twophase", _committing)
+    mix_in(_Watched, connection)
 
 
 def session_of(connection: Connection) -> Session | None:
@@ -48,21 +44,31 @@ def writes(statement: str) -> bool:
     return verb not in _READS
 
 
-def _executed(connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
-    session = session_of(connection)
-    if session is None or session.get_transaction() is None:
-        return
-    level, root = levels.pair(session)
-    if not (level.wrote and root.locked) and writes(statement):
-        level.wrote = root.locked = True
+class _Watched(Connection):
+    """Mixed into the connection of a session. Its events would cost more, as those of ``scoping.guard`` would."""
 
+    def _execute_context(self, dialect: Any, constructor: Any, statement: Any, *details: Any, **more: Any) -> Any:
+        result = super()._execute_context(dialect, constructor, statement, *details, **more)
+        session = session_of(self)
+        if session is not None and session.get_transaction() is not None:
+            level, root = levels.pair(session)
+            if not (level.wrote and root.locked) and writes(str(statement)):
+                level.wrote = root.locked = True
+        return result
 
-def _committing(connection: Connection, *_: object) -> None:
-    session = session_of(connection)
-    root = None if session is None else levels.root(session)
-    if root is not None:
-        root.commit_asked = True
+    def _commit_impl(self) -> None:
+        self._will_commit()
+        super()._commit_impl()
+
+    def _commit_twophase_impl(self, xid: Any, is_prepared: bool) -> None:
+        self._will_commit()
+        super()._commit_twophase_impl(xid, is_prepared)
+
+    def _will_commit(self) -> None:
+        session = session_of(self)
+        root = None if session is None else levels.root(session)
+        if root is not None:
+            root.commit_asked = True
 
 
 _sessions: WeakKeyDictionary[Connection, ref[Session]] = WeakKeyDictionary()
-_watched: WeakSet[Engine] = WeakSet()

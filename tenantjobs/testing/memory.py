@@ -16,9 +16,11 @@ from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ArgumentError, ConfigurationError
 from tenantjobs.execution import execute
 from tenantjobs.idempotency import Ledger
+from tenantjobs.locks import Locks
 from tenantjobs.outcome import Failed, Quarantined, Retried
 from tenantjobs.testing.choice import Choice, Jobs
 from tenantjobs.testing.ledger import MemoryLedger
+from tenantjobs.testing.locks import MemoryLocks
 
 
 class EnqueuedJob(msgspec.Struct, frozen=True):
@@ -63,6 +65,7 @@ class MemoryAdapter:
         self.performed: list[PerformedJob] = []
         self.failed: list[FailedJob] = []
         self.ledger: Ledger = MemoryLedger()
+        self.locks: Locks = MemoryLocks()
 
     def enqueue(self, envelope: Envelope) -> None:
         self.enqueue_all([envelope])

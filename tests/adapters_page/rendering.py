@@ -27,7 +27,7 @@ ABILITIES = {
     "delay": "`wait`, `wait_until`, retries that wait",
     "priority": "`priority`: lower runs sooner",
     "queues": "a worker serves the queues that it is given",
-    "bulk": "many jobs in one round trip",
+    "bulk": "many jobs leave together",
     "cancel": "`handle.cancel()`",
     "transactional": "`transactional=True` without an inbox",
     "survives_kill": "the job of a killed worker comes back within 30 seconds",

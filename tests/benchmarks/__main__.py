@@ -1,6 +1,6 @@
 """``make bench``: what the layer costs in process and on brokers, and what the database queue does.
 
-Writes ``build/bench.json``.
+Writes ``build/bench.json``. ``python -m tests.benchmarks scoping`` measures one group alone.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import platform
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -28,13 +28,19 @@ OUTPUT = Path("build/bench.json")
 def nothing(number: int) -> None: ...
 
 
-def main() -> int:
-    rows = [*import_cost(), *context_cost(), *door_cost(), *scoping_cost(), *carriage_cost(), *database_queue()]
-    print(f"Python {platform.python_version()}, {platform.machine()}, medians; spread is (max - min) / median\n")
+def main(*names: str) -> int:
+    """Measure the groups that are named, or all of them."""
+    if unknown := set(names) - set(GROUPS):
+        sys.exit(f"there is no group {', '.join(sorted(unknown))}: name some of {', '.join(GROUPS)}, or none for all")
+    print(
+        f"Python {platform.python_version()}, {platform.machine()}, medians; spread: the middle half of the figures\n"
+    )
     print(f"{'':58} {'':>12}      spread  goal")
-    for row in rows:
+    rows = []
+    for row in (row for name, group in GROUPS.items() if not names or name in names for row in group()):
         goal = "" if row.goal is None else f"{'>=' if row.more_is_better else '<='} {row.goal:g} {row.verdict}"
-        print(f"{row.name:58} {row.value:>12,.2f} {row.unit:4} {row.spread:6.0%}  {goal}")
+        print(f"{row.name:58} {row.value:>12,.2f} {row.unit:4} {row.spread:6,.2f}  {goal}", flush=True)
+        rows.append(row)
     OUTPUT.parent.mkdir(exist_ok=True)
     OUTPUT.write_bytes(msgspec.json.format(msgspec.json.encode({row.name: row for row in rows})))
     return int(any(row.verdict == "MISSED" for row in rows))
@@ -106,5 +112,14 @@ def database_queue() -> Iterator[Row]:
             yield Row(name=f"SQLite: drain {3 * JOBS:,} in this process", value=value, unit="/s", spread=spread)
 
 
+GROUPS: dict[str, Callable[[], Iterator[Row]]] = {
+    "import": import_cost,
+    "context": context_cost,
+    "door": door_cost,
+    "scoping": scoping_cost,
+    "carriage": carriage_cost,
+    "queue": database_queue,
+}
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ from types import TracebackType
 import psutil
 import redis
 
-from tests.benchmarks.measure import Row
+from tests.benchmarks.measure import Row, median
 from tests.benchmarks.natives import LIBRARIES
 from tests.services import REDIS
 
@@ -100,22 +99,11 @@ def _compared(library: str, broker: str) -> Iterator[Row]:
                 first = bare.cpu()
                 second = carried.cpu()
             pairs.append((first, second))
-    shares = [(second / first - 1) * 100 for first, second in pairs]
-    spread = statistics.quantiles(shares, n=4)
-    yield Row(
-        name=f"{library} on {broker}: carriage, of the CPU of a message",
-        value=statistics.median(shares),
-        unit="%",
-        spread=(spread[2] - spread[0]) / 100,
-        goal=GOALS[library],
-    )
-    base = [first for first, _ in pairs]
-    yield Row(
-        name=f"{library} on {broker}: bare, publish + run",
-        value=statistics.median(base),
-        unit="us",
-        spread=(max(base) - min(base)) / statistics.median(base),
-    )
+    share, spread = median([(second / first - 1) * 100 for first, second in pairs])
+    name = f"{library} on {broker}: carriage, of the CPU of a message"
+    yield Row(name=name, value=share, unit="%", spread=spread, goal=GOALS[library])
+    base, spread = median([first for first, _ in pairs])
+    yield Row(name=f"{library} on {broker}: bare, publish + run", value=base, unit="us", spread=spread)
 
 
 def _seconds(pid: int) -> float:
@@ -129,7 +117,7 @@ def _seconds(pid: int) -> float:
 def main() -> None:
     """``python -m tests.benchmarks.carriage Celery``: these rows alone."""
     for row in carriage_cost(tuple(sys.argv[1:]) or tuple(LIBRARIES)):
-        print(f"{row.name:58} {row.value:>12,.2f} {row.unit:4} {row.spread:6.1%} {row.verdict}", flush=True)
+        print(f"{row.name:58} {row.value:>12,.2f} {row.unit:4} {row.spread:6,.2f} {row.verdict}", flush=True)
 
 
 if __name__ == "__main__":

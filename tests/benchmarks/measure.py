@@ -15,7 +15,10 @@ import msgspec
 
 
 class Row(msgspec.Struct, kw_only=True):
-    """One line of the table. ``goal`` is a bound from above unless ``more_is_better``."""
+    """One line of the table. ``goal`` is a bound from above unless ``more_is_better``.
+
+    ``spread`` is how wide the middle half of the figures is, in their unit.
+    """
 
     name: str
     value: float
@@ -32,15 +35,23 @@ class Row(msgspec.Struct, kw_only=True):
         return "ok" if good else "MISSED"
 
 
+def median(figures: list[float]) -> tuple[float, float]:
+    """The median, and the spread."""
+    if len(figures) == 1:
+        return figures[0], 0.0
+    low, middle, high = statistics.quantiles(figures, n=4, method="inclusive")
+    return middle, high - low
+
+
 def per_call(function: Callable[[], object], *, calls: int = 20_000, runs: int = 7) -> tuple[float, float]:
-    """Median microseconds of one call, and the spread of the runs as a share of it."""
+    """Median microseconds of one call, and the spread of the runs."""
     figures = []
     for _ in range(runs):
         start = time.perf_counter()
         for _ in range(calls):
             function()
         figures.append((time.perf_counter() - start) / calls * 1e6)
-    return _median(figures)
+    return median(figures)
 
 
 def rate(function: Callable[[], int], *, runs: int = 5) -> tuple[float, float]:
@@ -50,7 +61,7 @@ def rate(function: Callable[[], int], *, runs: int = 5) -> tuple[float, float]:
         start = time.perf_counter()
         done = function()
         figures.append(done / (time.perf_counter() - start))
-    return _median(figures)
+    return median(figures)
 
 
 def process_cpu(code: str, *, runs: int = 15) -> tuple[float, float]:
@@ -62,14 +73,9 @@ def process_cpu(code: str, *, runs: int = 15) -> tuple[float, float]:
         before = _children_cpu()
         subprocess.run([sys.executable, "-c", code], check=True, env=environment)
         figures.append((_children_cpu() - before) * 1e3)
-    return _median(figures[1:])  # the first run compiles
+    return median(figures[1:])  # the first run compiles
 
 
 def _children_cpu() -> float:
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
-
-
-def _median(figures: list[float]) -> tuple[float, float]:
-    median = statistics.median(figures)
-    return median, (max(figures) - min(figures)) / median

@@ -10,7 +10,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
 import tenantjobs_sqlalchemy
-from tenantjobs import Current, idempotent, job, once
+from tenantjobs import Current, idempotent, job, once, unique
 
 engine = create_engine(os.environ["TENANTJOBS_CRASH_URL"])
 async_engine = create_async_engine(os.environ["TENANTJOBS_CRASH_URL"].replace("sqlite:", "sqlite+aiosqlite:"))
@@ -64,6 +64,12 @@ def transactional_effect(number: int) -> None:
 @job(transactional=True)
 async def async_effect(number: int) -> None:
     """The same on an event loop."""
+    tenantjobs_sqlalchemy.current_session().add(Effect(number=number, tenant=Current.tenant_id))
+
+
+@job(transactional=True, policies=[unique("until_executed", key=lambda number: number)])
+def unique_effect(number: int) -> None:
+    """The same, and one job for each number in the queue at a time."""
     tenantjobs_sqlalchemy.current_session().add(Effect(number=number, tenant=Current.tenant_id))
 
 

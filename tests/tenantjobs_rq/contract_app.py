@@ -1,18 +1,6 @@
-"""What the workers of the kit import for RQ: its jobs, and one that only an alarm can stop."""
+"""What the workers of the kit import for RQ: its jobs, who is a tenant, and the job that only an alarm can stop."""
 
 from __future__ import annotations
 
-import time
-
-from tenantjobs import current_job, job, retry_on
 from tenantjobs.testing.contract import app as app
-from tenantjobs.testing.contract.effects import record
-
-
-@job(name="rq.blocked", timeout=0.5, policies=[retry_on(TimeoutError, wait=0)])
-def blocked() -> None:
-    record("blocked")
-    running = current_job()
-    assert running is not None
-    if running.attempt == 1:
-        time.sleep(3600)
+from tests.tenantjobs_rq import blocking as blocking

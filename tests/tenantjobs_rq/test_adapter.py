@@ -235,16 +235,11 @@ def test_a_priority_is_refused_at_the_call(here: Here, acme: Any) -> None:
     assert here.queue().count == 0
 
 
-def test_a_key_without_a_ledger_is_refused(here: Here, acme: Any) -> None:
-    with acme:
+def test_a_key_without_a_ledger_is_refused_at_the_call(here: Here, acme: Any) -> None:
+    with acme, pytest.raises(ConfigurationError, match="RqAdapter has no ledger"):
         app.once.perform_later(here.key)
 
-    testing.drain()
-    (failed,) = here.failed()
-    result = failed.latest_result()
-    assert result is not None
-    assert "RqAdapter has no ledger" in str(result.exc_string)
-    assert here.noted() == []
+    assert testing.drain() == 0
 
 
 def test_a_key_is_kept_in_the_database_that_is_configured(here: Here, acme: Any, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tenantjobs.testing import AdapterContract
 from tenantjobs_db import schema
 from tenantjobs_db.database import own
 from tests.services import require
-from tests.tenantjobs_rq import contract_app, servers
+from tests.tenantjobs_rq import blocking, servers
 
 pytestmark = pytest.mark.services
 
@@ -50,7 +50,7 @@ class TestRq(AdapterContract):
 
     def test_a_job_that_waits_in_a_call_is_stopped_at_the_end_of_its_time(self) -> None:
         with Current.set(tenant_id="acme"):
-            contract_app.blocked.set(queue=self.queue).perform_later()
+            blocking.blocked.set(queue=self.queue).perform_later()
 
         self.start()
 

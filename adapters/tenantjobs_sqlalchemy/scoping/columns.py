@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
-from sqlalchemy import BinaryExpression, Column, ColumnElement, FromClause, Table, bindparam
+from sqlalchemy import BinaryExpression, BindParameter, Column, ColumnElement, FromClause, Table
 from sqlalchemy.orm import Mapper
 from sqlalchemy.sql import visitors
 
@@ -26,12 +26,12 @@ class TenantValue:
         self.column = column
         self.name = name
         self.stands_for = stands_for  # the table that the criterion is about, if not that of the column
-        self._last: tuple[str | None, Any] = (None, None)
+        self.last: tuple[str, Any] = ("", None)  # no tenant has this id
 
     def __call__(self) -> Any:
         """``TenantMissing``, or ``ConfigurationError`` for an id that does not fit the column."""
         tenant_id = in_force().reach.tenant_id
-        known, value = self._last
+        known, value = self.last
         if tenant_id is None or tenant_id != known:
             if tenant_id is None:
                 tenant_of(self.name.rpartition(".")[0])
@@ -40,7 +40,7 @@ class TenantValue:
                 value = keys.value_of(tenant_id, self.column)
             except ValueError as error:
                 raise MisfitTenant(f"tenant {tenant_id} cannot be a {self.name}: {error}") from error
-            self._last = (tenant_id, value)
+            self.last = (tenant_id, value)
         return value
 
     def default(self, _context: object) -> Any:
@@ -94,9 +94,22 @@ def is_of_tenant(source: FromClause, column: Column[Any]) -> ColumnElement[bool]
     return criterion
 
 
-def bind(value: TenantValue) -> ColumnElement[Any]:
+class TenantParameter(BindParameter[Any]):
     """The parameter that is the tenant in force, in each execution anew."""
-    return bindparam("tenant", callable_=value, type_=value.column.type, unique=True)
+
+    inherit_cache = True
+    callable: TenantValue
+
+    @property
+    def effective_value(self) -> Any:
+        # It is asked for each row that a flush changes or deletes: no call where the tenant is that of the row before.
+        known, value = self.callable.last
+        return value if in_force().reach.tenant_id == known else self.callable()
+
+
+def bind(value: TenantValue) -> TenantParameter:
+    """A parameter with the value, of a name of its own."""
+    return TenantParameter("tenant", callable_=value, type_=value.column.type, unique=True)
 
 
 def part_of(table: FromClause) -> Mapper[Any] | None:

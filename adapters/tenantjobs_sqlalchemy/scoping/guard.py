@@ -6,14 +6,15 @@ Connections that are not a session's are left alone, and so is textual SQL, whic
 from __future__ import annotations
 
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, event
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.dml import Insert
 
 from tenantjobs.scopes import in_force
+from tenantjobs_sqlalchemy.mixing import mix_in, mixed
 from tenantjobs_sqlalchemy.scoping import narrowing, reads, references, refusals, shortfall, values, witness, writes
 from tenantjobs_sqlalchemy.scoping.refusals import PinnedSession, Unproved
 
@@ -63,14 +64,10 @@ def _began(session: Session, _transaction: SessionTransaction, connection: Conne
         return
     pin.connections.append(connection)
     _pins.setdefault(connection, Pins()).append(pin)
-    engine = connection.engine
-    if engine not in _guarded:
-        _guarded.add(engine)
-        event.listen(engine, "before_execute", _will_compile, retval=True)
-        kind = engine.dialect.execution_ctx_cls
-        if not issubclass(kind, _Looked):  # engines with other options share their dialect
-            engine.dialect.execution_ctx_cls = type("Looked", (_Looked, kind), {})
-        event.listen(engine, "after_execute", _sent)
+    mix_in(_Guarded, connection)
+    dialect = connection.engine.dialect
+    if not issubclass(dialect.execution_ctx_cls, _Looked):  # engines with other options share their dialect
+        dialect.execution_ctx_cls = mixed(_Looked, dialect.execution_ctx_cls)
 
 
 def _ended(_session: Session, transaction: SessionTransaction) -> None:
@@ -84,19 +81,35 @@ def _ended(_session: Session, transaction: SessionTransaction) -> None:
                     del _pins[connection]
 
 
-def _will_compile(connection: Connection, statement: Any, many: Any, one: Any, options: Any) -> tuple[Any, Any, Any]:
-    if reads.TRUSTED in options or (getattr(statement, "is_select", False) and reads.passes(statement)):
-        return statement, many, one
+class _Guarded(Connection):
+    """Mixed into the connection of a session, which executes all that is no bare text by this method.
+
+    Not the events ``before_execute`` and ``after_execute``: where an engine has any listener, SQLAlchemy looks for
+    those of a cursor too, before and after each row of an INSERT that makes keys on SQLite.
+    """
+
+    def _execute_clauseelement(self, elem: Any, distilled_parameters: Any, execution_options: Any) -> Any:
+        statement = _prepared(self, elem, execution_options)
+        result = super()._execute_clauseelement(statement, distilled_parameters, execution_options)
+        dml = writes.dml_of(statement)
+        if dml is not None and in_force().reach.tenant_id is not None and self in _pins:
+            given = distilled_parameters if any(distilled_parameters) else []  # without parameters it may be [{}]
+            shortfall.check(self, dml, given, result)
+        return result
+
+
+def _prepared(connection: Connection, statement: Any, options: Any) -> Any:
+    """The statement, for rows of the tenant in force."""
+    is_select = getattr(statement, "is_select", False)
+    if reads.TRUSTED in options or (is_select and reads.passes(statement)):
+        return statement
     dml = writes.dml_of(statement)
-    if (
-        (dml is not None or getattr(statement, "is_select", False))
-        and in_force().reach.tenant_id is not None
-        and connection in _pins
-    ):
+    if (is_select or dml is not None) and in_force().reach.tenant_id is not None and connection in _pins:
         if isinstance(dml, Insert):
             narrowing.require_provable(dml)
-        statement = narrowing.narrowed(statement)
-    return statement, many, one
+        return narrowing.narrowed(statement)
+    else:
+        return statement
 
 
 class _Looked:
@@ -132,12 +145,6 @@ def _look_at(pins: Pins, connection: Connection, context: Any) -> None:
             references.check(pins[-1].session, connection, found.references, context)
 
 
-def _sent(connection: Connection, statement: Any, many: Any, one: Any, _options: Any, result: Any) -> None:
-    dml = writes.dml_of(statement)
-    if dml is not None and in_force().reach.tenant_id is not None and connection in _pins:
-        shortfall.check(connection, dml, many or ([one] if one else []), result)
-
-
 def _not_kept(tables: frozenset[str], tenant_id: str) -> str:
     return (
         f"a statement in the scope of tenant {tenant_id} would reach rows of {', '.join(sorted(tables))} that may be "
@@ -148,4 +155,3 @@ def _not_kept(tables: frozenset[str], tenant_id: str) -> str:
 
 _pins: WeakKeyDictionary[Connection, Pins] = WeakKeyDictionary()
 _pins_of_transactions: WeakKeyDictionary[SessionTransaction, Pin] = WeakKeyDictionary()
-_guarded: WeakSet[Engine] = WeakSet()

@@ -11,6 +11,7 @@ from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.orm.exc import ObjectDeletedError
 
 from tenantjobs.scopes import in_force
+from tenantjobs_sqlalchemy.mixing import mix_in
 from tenantjobs_sqlalchemy.scoping import ownership
 from tenantjobs_sqlalchemy.scoping.columns import mapper_of
 from tenantjobs_sqlalchemy.scoping.ownership import UNKNOWN
@@ -98,11 +99,8 @@ def will_fill(session: Session) -> None:
 
 def guard(session: Session, _transaction: SessionTransaction | None = None) -> None:
     """Guard the identity map of the session, before anything gets into it; ``expunge_all`` makes another one."""
-    known: Any = session.identity_map
-    kind = type(known)
-    if not issubclass(kind, Guarded):
-        # The class and not the object is exchanged: records refer to the map by a weak reference of their own.
-        known.__class__ = _kinds.get(kind) or _kinds.setdefault(kind, type("Guarded", (Guarded, kind), {}))
+    # The class and not the object is exchanged: records refer to the map by a weak reference of their own.
+    mix_in(Guarded, session.identity_map)
 
 
 def _loaded(state: InstanceState[Any], name: str) -> Any:
@@ -111,6 +109,3 @@ def _loaded(state: InstanceState[Any], name: str) -> Any:
         return getattr(state.obj(), name)
     except ObjectDeletedError as error:  # by the filter
         raise Unproved(f"nothing says whose the {state.class_.__name__} is that the session holds") from error
-
-
-_kinds: dict[type, type] = {}

@@ -58,12 +58,28 @@ def _with_element(statement: Any, element: Any) -> Any:
 
 
 def _narrowed_once(statement: UpdateBase) -> Executable:
+    if _is_plain(statement):
+        return statement
     # A flush has a few statements for each model, which it executes over and over.
     if statement not in _known:
         narrow = _narrowed_write(statement)
         _known[statement] = None if narrow is statement else narrow  # itself would keep itself alive
     known = _known[statement]
     return statement if known is None else known
+
+
+def _is_plain(statement: Any) -> bool:
+    """Whether this is an INSERT of values and nothing else. A flush makes it anew where the database makes the keys."""
+    return isinstance(statement, Insert) and not (
+        statement._values
+        or statement._multi_values
+        or statement.select is not None
+        or statement._post_values_clause is not None
+        or statement._returning
+        or statement._supplemental_returning
+        or statement._independent_ctes
+        or statement._with_options
+    )
 
 
 def _narrowed_write(statement: UpdateBase) -> Any:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Column, Connection, Table, select, tuple_
+from sqlalchemy import BindParameter, Column, Connection, Select, Table, bindparam, select, tuple_
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from tenantjobs.scopes import in_force
-from tenantjobs_sqlalchemy.scoping import columns, identities, writes
+from tenantjobs_sqlalchemy.scoping import columns, identities, reads, writes
 from tenantjobs_sqlalchemy.scoping.refusals import ForeignRow
 
 _AT_ONCE = 500
@@ -24,7 +24,17 @@ class Reference:
         self.names: list[tuple[str | None, ...]] = []  # of the values in a statement's parameters
         self.targets = [there for _, there in pairs]
         self.table: Table = self.targets[0].table
+        self.own_rows = self._own_rows()  # made once: it is asked in many a flush
         self.deferrable = deferrable
+
+    def _own_rows(self) -> Select[Any]:
+        """Which of the ``wanted`` keys are there, in rows of the tenant."""
+        wanted: BindParameter[Any] = bindparam("wanted", expanding=True)
+        key = self.targets[0] if len(self.targets) == 1 else tuple_(*self.targets)
+        owner = columns.tenant_column(self.table)
+        found = select(*self.targets).where(key.in_(wanted))
+        # Without a column of its own, the table is narrowed on the way, by the one that it continues.
+        return found if owner is None else found.where(columns.is_of_tenant(self.table, owner))
 
 
 def of_table(table: Table) -> tuple[Reference, ...]:
@@ -95,12 +105,13 @@ def _look_up(connection: Connection, reference: Reference, wanted: set[tuple[Any
 
 
 def _own_rows(connection: Connection, reference: Reference, wanted: list[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-    # It is narrowed to the tenant on its way, as all statements are.
-    targets = reference.targets
+    single = len(reference.targets) == 1
+    is_narrow = columns.tenant_column(reference.table) is not None
     for start in range(0, len(wanted), _AT_ONCE):
         some = wanted[start : start + _AT_ONCE]
-        is_wanted = targets[0].in_([key[0] for key in some]) if len(targets) == 1 else tuple_(*targets).in_(some)
-        yield from (tuple(row) for row in connection.execute(select(*targets).where(is_wanted)))
+        keys = [key[0] for key in some] if single else some
+        options = {reads.TRUSTED: True} if is_narrow else {}
+        yield from map(tuple, connection.execute(reference.own_rows, {"wanted": keys}, execution_options=options))
 
 
 def _text(key: tuple[Any, ...]) -> tuple[str, ...]:

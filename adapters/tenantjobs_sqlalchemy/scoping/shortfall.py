@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import BindParameter, Column, Connection, FromClause, Index, Table, select, tuple_
+from sqlalchemy import Column, Connection, FromClause, Index, Table, select, tuple_
 from sqlalchemy.sql.dml import Insert, UpdateBase
 from sqlalchemy.sql.schema import ColumnCollectionConstraint
 
 from tenantjobs.current import Current
 from tenantjobs.scopes import in_force
 from tenantjobs_sqlalchemy.scoping import columns, conditions, narrowing, refusals, writes
-from tenantjobs_sqlalchemy.scoping.columns import TenantValue
+from tenantjobs_sqlalchemy.scoping.columns import TenantParameter
 from tenantjobs_sqlalchemy.scoping.refusals import ForeignRow, Unproved
 
 _AT_ONCE = 500
@@ -36,8 +36,7 @@ def check(connection: Connection, statement: UpdateBase, many: Any, result: Any)
 def _is_upsert_of_own(statement: Any) -> bool:
     # With a condition of its own it may leave out any row.
     bound = getattr(getattr(statement._post_values_clause, "update_whereclause", None), "right", None)
-    is_own = isinstance(bound, BindParameter) and isinstance(bound.callable, TenantValue)
-    return is_own and statement.select is None
+    return isinstance(bound, TenantParameter) and statement.select is None
 
 
 def _check_upsert(connection: Connection, statement: Any, many: Any, result: Any, *, is_counted: bool) -> None:

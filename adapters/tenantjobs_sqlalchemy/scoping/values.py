@@ -25,7 +25,7 @@ def check(table: Table, names: tuple[str | None, ...], context: Any) -> None:
         if context.isupdate and key not in all_parameters[0]:  # they all have the same names
             return
         own = columns.tenant_value(column)()
-        if all(parameters.get(key) == own for parameters in all_parameters):
+        if [parameters.get(key) for parameters in all_parameters].count(own) == len(all_parameters):
             return
     given = [value for (value,) in writes.rows([(key, names)], context)]
     if context.isinsert and len(given) < len(names) * len(all_parameters):

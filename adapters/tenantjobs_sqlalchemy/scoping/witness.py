@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import BindParameter, Join, Table
+from sqlalchemy import Join, Table
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ColumnClause
 from sqlalchemy.sql.selectable import FromGrouping
 
 from tenantjobs_sqlalchemy.scoping import columns, conditions, references, writes
-from tenantjobs_sqlalchemy.scoping.columns import TenantValue
+from tenantjobs_sqlalchemy.scoping.columns import TenantParameter
 
 
 class Findings:
@@ -138,7 +138,7 @@ class _Witness:
     def visit_binary(self, binary: Any, *args: Any, **kwargs: Any) -> Any:
         frame, right = self.frames[-1], binary.right
         names = frame.bound.get(id(binary))
-        if isinstance(right, BindParameter) and isinstance(right.callable, TenantValue):
+        if isinstance(right, TenantParameter):
             name = _name(binary.left.table)
             if names is None or name in names:
                 frame.proved.add(name)

@@ -24,6 +24,7 @@ from tenantjobs_db.tables import jobs
 WORKERS = ("worker-1", "worker-2")
 THREADS = "8"
 LEASE = "2"  # seconds, after which the jobs of a killed worker are taken over
+MAX_DEATHS = "100"  # the workers are killed by us, and a slow delivery may be in their hands each time
 OPENING_HOURS = 42.0  # seconds; on a machine too slow for the whole stream the customers go home before its end
 PATIENCE = 120.0  # seconds; what is not done by then counts as lost
 TICK = 0.2
@@ -68,6 +69,7 @@ class Run:
             "SHOP_DATABASE_URL": self._database.shop.render_as_string(hide_password=False),
             "TENANTJOBS_CONFIG": str(ROOT / "examples" / "shop" / "tenantjobs.toml"),
             "TENANTJOBS_DB_LEASE": LEASE,
+            "TENANTJOBS_DB_MAX_DEATHS": MAX_DEATHS,
         }
         if self._fault is not None:
             told |= {"TENANTJOBS_APP": "examples.shop.demo.faulty_worker", VARIABLE: self._fault}

@@ -21,6 +21,7 @@ from tenantjobs.idempotency import idempotent
 from tenantjobs.jobs import Job, job
 from tenantjobs.running import JobContext, current_job
 from tenantjobs.testing.contract.effects import folder, record, wait_for_file
+from tenantjobs.uniqueness import unique
 
 
 class ContractCurrent(tenantjobs.Current):
@@ -146,6 +147,18 @@ def nesting(queue: str) -> None:
 @job(name="contract.once", policies=[idempotent(key=lambda number: f"contract:{number}")])
 def once_only(number: int) -> None:
     record("once_only", number)
+
+
+@job(name="contract.unique", policies=[unique("until_executed", key=lambda number: number)])
+def only_one(number: int) -> None:
+    record("only_one", number)
+
+
+@job(name="contract.held_alone", policies=[unique("until_and_while_executing", ttl=3)])
+def held_alone() -> None:
+    record("started")
+    wait_for_file("release")
+    record("finished")
 
 
 @job(name="contract.held")
