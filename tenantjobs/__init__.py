@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tenantjobs.config import configure
     from tenantjobs.conventions import later
     from tenantjobs.current import Current, attribute
+    from tenantjobs.cursor import AsyncCursor, Cursor
     from tenantjobs.effects import once
     from tenantjobs.envelope import Envelope
     from tenantjobs.errors import (
@@ -54,12 +55,16 @@ if TYPE_CHECKING:
     )
     from tenantjobs.idempotency import Ledger, idempotent
     from tenantjobs.identity import GlobalId, Locator
+    from tenantjobs.instrumentation import subscribe
     from tenantjobs.jobs import Job, JobFunction, aperform_all_later, job, perform_all_later
     from tenantjobs.message import Call
+    from tenantjobs.progress import Progress
     from tenantjobs.reporting import ErrorReporter, report
     from tenantjobs.running import JobContext, current_job
     from tenantjobs.snapshot import Snapshot
+    from tenantjobs.steps import step
     from tenantjobs.transaction import on_commit
+    from tenantjobs.uniqueness import unique
 
 __version__ = "0.1.0"
 
@@ -87,6 +92,12 @@ _HOMES = {
         "current_job",
     ),
     "conventions": ("later",),
+    "cursor": (
+        "AsyncCursor",
+        "Cursor",
+    ),
+    "progress": ("Progress",),
+    "steps": ("step",),
     "transaction": ("on_commit",),
     "handlers": (
         "discard_on",
@@ -111,6 +122,8 @@ _HOMES = {
         "Ledger",
         "idempotent",
     ),
+    "uniqueness": ("unique",),
+    "instrumentation": ("subscribe",),
     "adapter": (
         "Adapter",
         "Capabilities",
@@ -153,7 +166,7 @@ _HOMES = {
     ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_MODULES = frozenset({"http", "sentinel", "testing"})
+_MODULES = frozenset({"http", "instrumentation", "logs", "sentinel", "testing"})
 
 __all__ = [
     # context
@@ -162,11 +175,14 @@ __all__ = [
     "attribute",
     "configure",
     # jobs
+    "AsyncCursor",
     "Call",
+    "Cursor",
     "Handle",
     "Job",
     "JobContext",
     "JobFunction",
+    "Progress",
     "aperform_all_later",
     "current_job",
     "job",
@@ -174,6 +190,8 @@ __all__ = [
     "on_commit",
     "perform_all_later",
     "report",
+    "step",
+    "subscribe",
     # declarations
     "after_discard",
     "after_enqueue",
@@ -188,6 +206,7 @@ __all__ = [
     "once",
     "rescue_from",
     "retry_on",
+    "unique",
     # for workers and adapters
     "Adapter",
     "Capabilities",

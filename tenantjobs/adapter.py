@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import msgspec
@@ -18,6 +19,7 @@ from tenantjobs.errors import ConfigurationError, EnqueueError, PartlyEnqueued, 
 
 if TYPE_CHECKING:
     from tenantjobs.idempotency import Ledger
+    from tenantjobs.locks import Locks
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,13 +49,17 @@ class Adapter(Protocol):
     def close(self) -> None: ...
 
 
-@runtime_checkable
-class JoinsTransaction(Protocol):
-    """A queue that lives in the application's database: its jobs commit with the application's rows."""
+class Joins(Protocol):
+    """What may live in the application's database."""
 
     def joins(self, engine: object) -> bool:
-        """True if ``engine`` is the very engine that this queue was configured with."""
+        """True if ``engine`` is the very engine that it was configured with."""
         ...
+
+
+@runtime_checkable
+class JoinsTransaction(Joins, Protocol):
+    """A queue that lives in the application's database: its jobs commit with the application's rows."""
 
     def enqueue_within(self, connection: object, envelopes: Sequence[Envelope]) -> None:
         """Write the jobs by one statement on ``connection``; its owner commits."""
@@ -61,10 +67,28 @@ class JoinsTransaction(Protocol):
 
 
 @runtime_checkable
+class HasTransactions(Protocol):
+    """A queue with the locks of its jobs in one database, so that they can be written by one transaction."""
+
+    def transaction(self) -> AbstractContextManager[object]:
+        """The connection of a transaction of the queue's own, for ``enqueue_within``, ``cancel_within`` and locks."""
+        ...
+
+    def enqueue_within(self, connection: object, envelopes: Sequence[Envelope]) -> None: ...
+
+
+@runtime_checkable
 class Cancels(Protocol):
     """A queue that can take a job back before it runs."""
 
     def cancel(self, job_id: str) -> bool: ...
+
+
+@runtime_checkable
+class CancelsWithin(Protocol):
+    """A queue in the application's database that can take a job back by the application's own transaction."""
+
+    def cancel_within(self, connection: object, job_id: str) -> bool: ...
 
 
 @runtime_checkable
@@ -101,6 +125,14 @@ class HasLedger(Protocol):
     def ledger(self) -> Ledger: ...
 
 
+@runtime_checkable
+class HasLocks(Protocol):
+    """A queue that brings a place for the locks of unique jobs along."""
+
+    @property
+    def locks(self) -> Locks: ...
+
+
 class AdapterClass(Protocol):
     """What an entry point of the group ``tenantjobs.adapters`` names."""
 
@@ -130,6 +162,14 @@ def built(name: str) -> Adapter:
             section = config.section(runtime.settings(), name, adapter_class.Settings)
             adapter = _built[name] = adapter_class(section)
         return adapter
+
+
+def keeper(kind: type) -> Adapter:
+    """The configured adapter; or the adapter ``db`` beside it, if that is configured and the first is no ``kind``."""
+    found = configured()
+    if not isinstance(found, kind) and runtime.settings().sections.get("db"):
+        return built("db")  # the queue is elsewhere, and what is asked for in the database
+    return found
 
 
 def load(name: str) -> AdapterClass:

@@ -22,13 +22,16 @@ from tenantjobs.arguments import thaw
 from tenantjobs.body import in_time, run
 from tenantjobs.colours import Colour
 from tenantjobs.completing import AlreadyDone, Completion
+from tenantjobs.course import Course, Resumption
 from tenantjobs.current import Current, Snapshot
 from tenantjobs.definition import Definition
 from tenantjobs.envelope import Envelope
-from tenantjobs.errors import KeyTaken, LeaseLost
+from tenantjobs.errors import Interruption, KeyTaken, LeaseLost
+from tenantjobs.holding import Holding
 from tenantjobs.idempotency import ledger_for
 from tenantjobs.keyed import Key, behind_key
 from tenantjobs.outcome import Finished, Outcome, Retried
+from tenantjobs.progress import TellsProgress
 from tenantjobs.running import JobContext, RetryAsked, running
 from tenantjobs.tenancy import refuse_foreign, require_scope, system_scope
 from tenantjobs.verdict import again, verdict
@@ -36,6 +39,7 @@ from tenantjobs.verdict import again, verdict
 logger = logging.getLogger("tenantjobs.attempt")
 
 REPLAYED = "it was delivered again, and its effect is there already"
+KEY_BUSY = "another one is at work on its key"
 KEY_RETRY = 5.0  # seconds until a job asks again for a key that another one holds
 
 
@@ -55,25 +59,44 @@ class Attempt:
     """One run of ``job``, which is charged to ``envelope`` unless it is interrupted."""
 
     def __init__(self, envelope: Envelope, job: Definition, io: Colour, delivery: Delivery | None) -> None:
-        self.envelope = msgspec.structs.replace(envelope, attempt=envelope.attempt + 1)
         self.job = job
         self.io = io
         self.delivery = delivery
-        self.context = _context(self.envelope)
+        self._envelope = msgspec.structs.replace(envelope, attempt=envelope.attempt + 1)
+        self._course = Course(job, io, self._envelope, delivery)
+        self._locks = Holding(self._envelope, job, io)
+        self.context = _context(self._envelope, self._course.resumptions)
+
+    @property
+    def envelope(self) -> Envelope:
+        """The job as it stands: with the steps that are done by now."""
+        bookmark = self._course.bookmark
+        return self._envelope if bookmark is None else msgspec.structs.replace(self._envelope, bookmark=bookmark)
 
     async def outcome(self) -> Outcome:
-        """What came of it. ``Interruption`` and ``LeaseLost`` are raised as they are."""
-        with sentinel.performing(self.context), Current.restored(self._snapshot), running(self.context):
-            try:
-                return await self._decided()
-            except RetryAsked as asked:
-                return again(self.envelope, asked)
+        """What came of it. ``LeaseLost`` is raised as it is, and so is an ``Interruption`` before any checkpoint."""
+        delivery: object = self.delivery
+        tell = delivery.tell if isinstance(delivery, TellsProgress) else None
+        with sentinel.performing(self.context), Current.restored(self._snapshot), running(self.context, tell):
+            return await self._locks.around(self._answered)
+
+    async def _answered(self) -> Outcome:
+        try:
+            return await self._decided()
+        except RetryAsked as asked:
+            return again(self.envelope, asked)
+        except Interruption as interruption:
+            # The queue still has the job as it came, and where it stands now is to travel.
+            if not (self._course.has_advanced or isinstance(interruption, Resumption)):
+                raise
+            return self._uncharged(0, f"interrupted: {interruption}")
 
     async def _decided(self) -> Outcome:
         try:
+            await self._locks.enter()
             return await self._behind_its_key()
         except KeyTaken:
-            return self._uncharged(KEY_RETRY)
+            return self._uncharged(KEY_RETRY, KEY_BUSY)
         except AlreadyDone:
             return Finished(note=REPLAYED)
         except BaseException as error:
@@ -88,13 +111,14 @@ class Attempt:
         ledger = ledger_for(f"job {self.job.name} is @idempotent")
         key = Key(ledger, self.envelope.tenant_id or "", self._key)
         finished = await behind_key(policy, self.io, key=key, owner=self.envelope.id, work=lambda: self._work(key))
-        return self._uncharged(min(policy.lease, KEY_RETRY)) if finished == "running" else finished
+        return self._uncharged(min(policy.lease, KEY_RETRY), KEY_BUSY) if finished == "running" else finished
 
     async def _work(self, key: Key | None) -> Finished:
         """One transaction: locate, load, run, complete key and job. The exit of the session is the commit."""
         job, io = self.job, self.io
         completion = Completion(self.envelope, job, io, self.delivery) if job.transactional else None
         async with io.session(job) as session:
+            self._course.session = session
             if completion is not None and await completion.is_known(session):
                 finished = Finished(note=REPLAYED)
                 completion = None
@@ -105,6 +129,7 @@ class Attempt:
                 raise LeaseLost(f"job {job.name} id={self.envelope.id} belongs to another worker by now")
             if completion is not None:
                 completion.with_commit(session, finished)
+                self._locks.free_with_commit(session)
             faults.point("before_commit")
         faults.point("after_commit")
         if key is not None and not joined:
@@ -115,7 +140,11 @@ class Attempt:
         await self._locate_tenant()
         args, kwargs = await self._load()
         faults.point("after_load")
-        return await run(self.job, (*self._leading, *args), kwargs, self.io)
+        self._course.begin()
+        with self._course.under_way():
+            finished = await run(self.job, (*self._leading, *args), kwargs, self.io)
+        self._course.end()
+        return finished
 
     async def _locate_tenant(self) -> None:
         if self.envelope.snapshot.scope == "unset":
@@ -159,13 +188,13 @@ class Attempt:
         )
         return f"{self.job.name}:{self.envelope.id}"
 
-    def _uncharged(self, seconds: float) -> Retried:
-        """Nothing has been attempted: the job comes back, and its attempt is not charged."""
+    def _uncharged(self, seconds: float, note: str) -> Retried:
+        """Nothing has failed: the job comes back, and its attempt is not charged."""
         envelope = msgspec.structs.replace(self.envelope, attempt=self.envelope.attempt - 1)
-        return Retried(envelope, clock.now() + timedelta(seconds=seconds), note="another one is at work on its key")
+        return Retried(envelope, clock.now() + timedelta(seconds=seconds), note=note)
 
 
-def _context(envelope: Envelope) -> JobContext:
+def _context(envelope: Envelope, resumptions: int) -> JobContext:
     return JobContext(
         id=envelope.id,
         name=envelope.name,
@@ -175,4 +204,5 @@ def _context(envelope: Envelope) -> JobContext:
         enqueued_at=envelope.enqueued_at,
         due_at=envelope.due_at,
         tenant_id=envelope.tenant_id,
+        resumptions=resumptions,
     )

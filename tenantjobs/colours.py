@@ -13,7 +13,7 @@ from inspect import isasyncgen, isawaitable, iscoroutine
 from typing import Any, TypeVar
 
 from tenantjobs import current, identity, timeouts, transaction
-from tenantjobs.adapter import JoinsTransaction
+from tenantjobs.adapter import Joins
 from tenantjobs.definition import Definition
 from tenantjobs.errors import ArgumentError, ConfigurationError, TenancyError
 from tenantjobs.hooks import Hook, never_yielded
@@ -74,7 +74,7 @@ class Blocking:
         with suppress(TenancyError, ArgumentError):
             current.locate_tenant()
 
-    def open_transaction(self, queue: JoinsTransaction) -> Any:
+    def open_transaction(self, queue: Joins) -> Any:
         return transaction.scope(queue)
 
     def around(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[Any]:
@@ -153,7 +153,7 @@ class Awaiting:
             await current.alocate_tenant()
         await current.aload_attributes()
 
-    def open_transaction(self, queue: JoinsTransaction) -> Any:
+    def open_transaction(self, queue: Joins) -> Any:
         return transaction.ascope(queue)
 
     def around(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[Any]:

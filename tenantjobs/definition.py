@@ -17,6 +17,7 @@ from tenantjobs.hooks import Hook
 from tenantjobs.idempotency import idempotent
 from tenantjobs.options import check_options
 from tenantjobs.policies import Policy, own
+from tenantjobs.uniqueness import unique
 from tenantjobs.waits import LONGEST
 
 Tenancy = Literal["required", "optional", "observe", "none"]
@@ -37,6 +38,7 @@ class JobOptions(TypedDict, total=False):
     choose_queue: Callable[..., str | None] | None
     choose_priority: Callable[..., int | None] | None
     timeout: float | timedelta | None
+    max_resumptions: int | None
     policies: Sequence[Policy]
 
 
@@ -68,6 +70,7 @@ class Definition:
         choose_queue: Callable[..., str | None] | None = None,
         choose_priority: Callable[..., int | None] | None = None,
         timeout: float | timedelta | None = None,
+        max_resumptions: int | None = None,
     ) -> None:
         self.aliases = (aliases,) if isinstance(aliases, str) else tuple(aliases)
         _check(name, self.aliases, queue, priority, tenancy, parameters)
@@ -89,6 +92,7 @@ class Definition:
         self.choose_queue = choose_queue
         self.choose_priority = choose_priority
         self.timeout = _checked_timeout(name, timeout)
+        self.max_resumptions = _checked_resumptions(name, max_resumptions)
         self._tenancy: Tenancy | None = tenancy
         self._parameters = parameters
         self._levels = levels
@@ -145,18 +149,26 @@ class Definition:
     @cached_property
     def idempotent(self) -> idempotent | None:
         """Its key guard: that of the subclass before that of the base."""
-        for level in self.levels:
-            found = [policy for policy in level if isinstance(policy, idempotent)]
-            if len(found) > 1:
-                raise ConfigurationError(f"job {self.name} is @idempotent twice: its effect has one key, so keep one")
-            if found:
-                return found[0]
-        return None
+        return self._one(idempotent)
+
+    @cached_property
+    def unique(self) -> unique | None:
+        """How it is kept from being enqueued twice: as the subclass says, before the base."""
+        return self._one(unique)
 
     @property
     def keeps_transaction(self) -> bool:
         """Whether something is to commit with its work, so that it may not end the transaction by itself."""
         return self.transactional or self.idempotent is not None
+
+    def _one(self, kind: type[P]) -> P | None:
+        for level in self.levels:
+            found = [policy for policy in level if isinstance(policy, kind)]
+            if len(found) > 1:
+                raise ConfigurationError(f"job {self.name} is @{kind.__name__} twice: it has one key, so keep one")
+            if found:
+                return found[0]
+        return None
 
     def __repr__(self) -> str:
         return f"<job {self.name}>"
@@ -253,6 +265,12 @@ def _checked_timeout(name: str, timeout: object) -> float | None:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST:
         raise ConfigurationError(f"job {name}: timeout={timeout!r}: seconds over 0, or a timedelta, are wanted")
     return float(seconds)
+
+
+def _checked_resumptions(name: str, most: object) -> int | None:
+    if most is None or (type(most) is int and most >= 0):
+        return most
+    raise ConfigurationError(f"job {name}: max_resumptions={most!r}: a whole number from 0 on is wanted, or None")
 
 
 def _check(

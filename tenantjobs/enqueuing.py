@@ -11,6 +11,7 @@ from tenantjobs import adapter, transaction
 from tenantjobs.adapter import Adapter
 from tenantjobs.errors import EnqueueError, PartlyEnqueued
 from tenantjobs.handle import Handle
+from tenantjobs.locks import admit, enqueue_admitted, in_one_transaction
 from tenantjobs.message import Call, Message
 
 
@@ -19,9 +20,7 @@ def enqueue(call: Call) -> Handle:
     target = adapter.configured()
     message = Message(call, target)
     with ExitStack() as hooks:
-        if message.begin(hooks) and _not_held([message], target):
-            with _refused([message]):
-                target.enqueue(message.seal())
+        if message.begin(hooks) and _not_held([message], target) and _enqueued(message, target):
             message.sent()
     return message.handle
 
@@ -41,9 +40,7 @@ def enqueue_all(calls: Sequence[Call]) -> list[Handle]:
     messages = [Message(call, target) for call in calls]
     leaving = _not_held(messages, target)
     if leaving:
-        with _refused(leaving):
-            errors = adapter.enqueue_each(target, [message.seal() for message in leaving])
-        _tell(messages, leaving, errors)
+        _tell(messages, *_enqueued_all(leaving, target))
     return _handles(messages)
 
 
@@ -63,6 +60,33 @@ def _not_held(messages: Sequence[Message], target: Adapter) -> list[Message]:
     if waiting and transaction.hold(waiting, target):
         return leaving
     return list(messages)
+
+
+def _enqueued(message: Message, target: Adapter) -> bool:
+    """Hand it to the queue; False, or ``DuplicateJob``, if it is to be the only one of its key, and is not."""
+    with _refused([message]):
+        envelope = message.seal()
+        wish = message.wish
+        if wish is None:
+            target.enqueue(envelope)
+            return True
+        with in_one_transaction([message], target) as connection:
+            admitted = admit([message], target, connection)
+            errors = enqueue_admitted(admitted, target, connection)
+        error = errors.get(message.job_id) if admitted else message.handle.enqueue_error
+        if error is not None and (admitted or wish.on_conflict == "raise"):
+            raise error
+    return bool(admitted)
+
+
+def _enqueued_all(messages: Sequence[Message], target: Adapter) -> tuple[list[Message], Mapping[str, Exception]]:
+    """Those that were handed to the queue, and why some of them did not get there; duplicates have been told."""
+    with _refused(messages):
+        for message in messages:
+            message.seal()
+        with in_one_transaction(messages, target) as connection:
+            admitted = admit(messages, target, connection)
+            return admitted, enqueue_admitted(admitted, target, connection)
 
 
 def _tell(messages: Sequence[Message], sent: Sequence[Message], errors: Mapping[str, Exception]) -> None:
@@ -95,18 +119,14 @@ def _handles(messages: Sequence[Message]) -> list[Handle]:
 async def _arrived(message: Message, target: Adapter, hooks: ExitStack | None) -> Handle:
     if hooks is not None:
         with hooks:
-            with _refused([message]):
-                await _in_thread(target.enqueue, message.seal())
-            message.sent()
+            if await _in_thread(_enqueued, message, target):
+                message.sent()
     return message.handle
 
 
 async def _all_arrived(messages: Sequence[Message], leaving: Sequence[Message], target: Adapter) -> list[Handle]:
     if leaving:
-        with _refused(leaving):
-            envelopes = [message.seal() for message in leaving]
-            errors = await _in_thread(adapter.enqueue_each, target, envelopes)
-        _tell(messages, leaving, errors)
+        _tell(messages, *await _in_thread(_enqueued_all, leaving, target))
     return _handles(messages)
 
 

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import msgspec
 
+from tenantjobs.bookmark import Bookmark
 from tenantjobs.errors import EnvelopeError, UnknownVersion
 from tenantjobs.snapshot import Snapshot
 
@@ -37,6 +38,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     attempt: Count = 0
     counters: dict[str, Count] = {}
     keys: dict[str, str] = {}
+    bookmark: Bookmark | None = None
     signature: str | None = msgspec.field(name="sig", default=None)
 
     @cached_property

@@ -6,35 +6,39 @@ Load and verify, else quarantine; then one attempt, on a thread or on an event l
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextvars import copy_context
 from importlib import import_module
 
-from tenantjobs import adapter, definition, reporting, signing
+from tenantjobs import adapter, definition, instrumentation, reporting, signing
 from tenantjobs.attempt import Attempt, Delivery
 from tenantjobs.colours import Awaiting, Blocking, Colour, asyncio, drive
 from tenantjobs.definition import Definition
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import EnvelopeError, UnknownJob
-from tenantjobs.outcome import Discarded, Failed, Finished, Outcome, Quarantined, Retried
+from tenantjobs.holding import forsake
+from tenantjobs.outcome import Failed, Finished, Outcome, Quarantined, Retried
+from tenantjobs.recording import Recording
 
 logger = logging.getLogger("tenantjobs.execution")
 
 
-def perform(data: bytes | str) -> object:
+def perform(data: bytes | str, *, stopping: Callable[[], bool] | None = None) -> object:
     """Perform what was enqueued, for the native worker of any queue.
 
     Gives what the job returned. A retry is enqueued again, a discarded job gives None, a failure is raised, and
-    an envelope that may not be run is raised as an ``EnvelopeError``.
+    an envelope that may not be run is raised as an ``EnvelopeError``. ``stopping`` says whether the worker wants to
+    end: then a job with steps is interrupted at its next checkpoint, and enqueued again.
     """
-    outcome = execute(data)
+    outcome = execute(data, None if stopping is None else _Message(stopping))
     if isinstance(outcome, Retried):
         adapter.configured().enqueue(outcome.again())
     return _value(outcome)
 
 
-async def aperform(data: bytes | str) -> object:
+async def aperform(data: bytes | str, *, stopping: Callable[[], bool] | None = None) -> object:
     """The same on a running event loop; a synchronous job goes to a thread."""
-    outcome = await aexecute(data)
+    outcome = await aexecute(data, None if stopping is None else _Message(stopping))
     if isinstance(outcome, Retried):
         await asyncio().to_thread(adapter.configured().enqueue, outcome.again())
     return _value(outcome)
@@ -71,10 +75,31 @@ async def aexecute(data: bytes | str, delivery: Delivery | None = None) -> Outco
     return outcome
 
 
+class _Message:
+    """What the worker of a broker knows of a job: nothing but whether it is to stop."""
+
+    def __init__(self, stopping: Callable[[], bool]) -> None:
+        self.stopping = stopping
+
+    def verify(self, envelope: Envelope) -> None:
+        """A message says nothing beside its data."""
+
+    def lost(self) -> bool:
+        return False
+
+    def __str__(self) -> str:
+        return "a message"
+
+
 async def _attempt(envelope: Envelope, job: Definition, io: Colour, delivery: Delivery | None) -> Outcome:
     attempt = Attempt(envelope, job, io, delivery)
-    outcome = await attempt.outcome()
-    _log(attempt.envelope, outcome)
+    recording = Recording(attempt.context, envelope)
+    try:
+        outcome = await attempt.outcome()
+    except BaseException as error:
+        recording.interrupted(error)
+        raise
+    recording.ended(outcome)
     return outcome
 
 
@@ -85,6 +110,7 @@ def _known(data: bytes | str, delivery: Delivery | None) -> tuple[Envelope, Defi
         delivery.verify(envelope)
     job = definition.lookup(envelope.name)
     if job is None:
+        forsake(envelope)
         like = definition.nearest_name(envelope.name)
         hint = f" Did you mean {like}?" if like else ""
         raise UnknownJob(
@@ -95,7 +121,11 @@ def _known(data: bytes | str, delivery: Delivery | None) -> tuple[Envelope, Defi
 
 
 def _quarantined(error: EnvelopeError, delivery: Delivery | None) -> Quarantined:
-    logger.error("quarantined %s: %s", "a message" if delivery is None else delivery, error)
+    message = "a message" if delivery is None else str(delivery)
+    extra = {"outcome": "quarantined", "error": type(error).__qualname__}
+    logger.error("quarantined %s: %s", message, error, extra=extra)
+    if instrumentation.listeners:
+        instrumentation.emit(instrumentation.Quarantined(message=message, error=error))
     reporting.tell(error, handled=False)
     return Quarantined(error)
 
@@ -104,23 +134,3 @@ def _value(outcome: Outcome) -> object:
     if isinstance(outcome, Failed | Quarantined):
         raise outcome.error
     return outcome.value if isinstance(outcome, Finished) else None
-
-
-def _log(envelope: Envelope, outcome: Outcome) -> None:
-    job = (
-        f"{envelope.name} id={envelope.id} queue={envelope.queue} tenant={envelope.tenant_id} "
-        f"attempt={envelope.attempt}"
-    )
-    match outcome:
-        case Finished(note=None):
-            logger.info("performed %s", job)
-        case Finished(note=note):
-            logger.info("finished %s: %s", job, note)
-        case Retried(due_at=due_at, error=error, note=note):
-            logger.info("retried %s at %s: %s", job, due_at.isoformat(), note or repr(error))
-        case Discarded(reason=reason, error=error):
-            logger.warning("discarded %s: %s (%r)", job, reason, error)
-        case Failed(error=error):
-            logger.error("failed %s: %r", job, error)
-        case Quarantined():
-            pass

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from tenantjobs import adapter, outbox
-from tenantjobs.adapter import Adapter, Cancels
+from tenantjobs import outbox
+from tenantjobs.adapter import Adapter
 from tenantjobs.errors import UnsupportedCapability
+from tenantjobs.locks import Wish, free
+from tenantjobs.progress import Progress, ShowsProgress
 
 
 class Handle:
@@ -14,7 +16,7 @@ class Handle:
     why), and None while the transaction that it waits for is open.
     """
 
-    __slots__ = ("_adapter", "cancelled", "enqueue_error", "enqueued", "job_id", "name")
+    __slots__ = ("_adapter", "cancelled", "enqueue_error", "enqueued", "job_id", "lock", "name")
 
     def __init__(self, job_id: str, name: str, adapter: Adapter) -> None:
         self.job_id = job_id
@@ -22,6 +24,7 @@ class Handle:
         self.enqueued: bool | None = None
         self.enqueue_error: Exception | None = None
         self.cancelled = False
+        self.lock: Wish | None = None  # of a unique job that was enqueued
         self._adapter = adapter
 
     def cancel(self) -> bool:
@@ -35,16 +38,20 @@ class Handle:
             return True
         if not self.enqueued:
             return True
-        box = outbox.configured()
-        if box is not None and box.cancel(self.job_id):
-            self.cancelled, self.enqueued = True, False
-            return True
-        adapter.require(self._adapter, "cancel", f"cancelling job {self.job_id}")
-        if not isinstance(self._adapter, Cancels):
-            raise UnsupportedCapability(f"{type(self._adapter).__name__} declares 'cancel' but has no cancel()")
-        self.cancelled = self._adapter.cancel(self.job_id)
+        self.cancelled = outbox.take_back(self.job_id, self._adapter)
         self.enqueued = not self.cancelled
+        if self.cancelled and self.lock is not None:
+            free(self.lock.locks, self.lock.lock)
         return self.cancelled
+
+    def progress(self) -> Progress | None:
+        """How far the job has come, as it has told by ``current_job().progress(...)``; None if it has told nothing.
+
+        ``UnsupportedCapability`` from a queue that keeps none.
+        """
+        if not isinstance(self._adapter, ShowsProgress):
+            raise UnsupportedCapability(f"{type(self._adapter).__name__} keeps no progress of its jobs")
+        return self._adapter.progress(self.job_id)
 
     def __repr__(self) -> str:
         state = {True: "enqueued", False: "not enqueued", None: "waits for the commit"}[self.enqueued]

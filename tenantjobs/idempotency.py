@@ -9,8 +9,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from tenantjobs import adapter, runtime
-from tenantjobs.adapter import HasLedger
+from tenantjobs.adapter import HasLedger, keeper
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.policies import Policy
 
@@ -63,13 +62,11 @@ class Ledger(Protocol):
 
 def ledger_for(what: str) -> Ledger:
     """The ledger of the configured adapter; ``ConfigurationError`` naming ``what`` wants it, if there is none."""
-    configured = adapter.configured()
-    if not isinstance(configured, HasLedger) and runtime.settings().sections.get("db"):
-        configured = adapter.built("db")  # the queue is elsewhere, and the ledger in the database
-    if isinstance(configured, HasLedger):
-        return configured.ledger
+    found = keeper(HasLedger)
+    if isinstance(found, HasLedger):
+        return found.ledger
     raise ConfigurationError(
-        f"{what}, and the adapter {type(configured).__name__} has no ledger to keep its key in: configure "
+        f"{what}, and the adapter {type(found).__name__} has no ledger to keep its key in: configure "
         f"adapter = 'db', or a database for the ledger in [db], or do without the key"
     )
 

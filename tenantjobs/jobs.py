@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from inspect import isfunction
 from typing import Any, ClassVar, Generic, NoReturn, ParamSpec, Protocol, TypeVar, Unpack, overload
 
-from tenantjobs import enqueuing, performing, spelling
+from tenantjobs import enqueuing, performing, spelling, steps
 from tenantjobs.current import Current
 from tenantjobs.definition import (
     Definition,
@@ -44,9 +44,10 @@ class Job:
     """Base of jobs written as classes: declare options as attributes and write ``perform``.
 
     Each attempt gets an instance of its own. ``queue``, ``priority`` (lower runs sooner), ``tenancy``, ``session``,
-    ``transactional`` (its completion commits with its work), ``enqueue_after_commit`` and ``timeout`` (seconds or a
-    timedelta, for one attempt) are inherited; ``name`` and ``aliases`` belong to the class that declares them. Methods
-    ``choose_queue`` and ``choose_priority`` take the arguments; None leaves it to the attribute.
+    ``transactional`` (its completion commits with its work), ``enqueue_after_commit``, ``timeout`` (seconds or a
+    timedelta, for one attempt) and ``max_resumptions`` (of a job with steps) are inherited; ``name`` and ``aliases``
+    belong to the class that declares them. Methods ``choose_queue`` and ``choose_priority`` take the arguments; None
+    leaves it to the attribute.
     """
 
     queue: ClassVar[str] = "default"
@@ -56,6 +57,7 @@ class Job:
     transactional: ClassVar[bool] = False
     enqueue_after_commit: ClassVar[bool] = True
     timeout: ClassVar[float | timedelta | None] = None
+    max_resumptions: ClassVar[int | None] = None
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
     policies: ClassVar[Sequence[Policy]] = ()
@@ -68,11 +70,19 @@ class Job:
         attach(cls, cls.__dict__.get("policies", ()))
         if cls.perform is not Job.perform:
             cls.name = cls.__dict__.get("name") or default_name(cls)
+            steps.check(cls)
             cls.__definition__ = register(_definition_of_class(cls))
 
     def perform(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002  # any signature may override this one
         """The work itself."""
         raise ConfigurationError(f"{type(self).__qualname__} has no perform(): write what the job does there")
+
+    def run_steps(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Run the methods that are declared as ``@step`` in their order, each with these arguments, from ``perform``.
+
+        What an earlier execution has completed is left out. In an async job it gives a coroutine to await.
+        """
+        return steps.run(self, args, kwargs)
 
     @classmethod
     def call(cls: type[Performs[P, Any]], /, *args: P.args, **kwargs: P.kwargs) -> Call:
@@ -322,4 +332,5 @@ def _definition_of_class(cls: type[Job]) -> Definition:
         choose_queue=getattr(cls, "choose_queue", None),
         choose_priority=getattr(cls, "choose_priority", None),
         timeout=cls.timeout,
+        max_resumptions=cls.max_resumptions,
     )

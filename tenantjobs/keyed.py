@@ -103,6 +103,7 @@ class _Mark:
     """A key that waits for the commit of an open transaction, as a job does."""
 
     cancelled = False
+    wish = None
 
     def __init__(self, ledger: Ledger, claim: Claim) -> None:
         self._ledger = ledger
@@ -115,6 +116,8 @@ class _Mark:
         return self._claim
 
     def sent(self) -> None: ...
+    def locked(self, *, apart: bool) -> None: ...
+    def refused(self, error: Exception) -> None: ...
 
     def dropped(self, reason: str) -> None:
         logger.debug("%s is free again: %s", self.name, reason)

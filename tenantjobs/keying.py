@@ -2,34 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
+
+import msgspec
 
 from tenantjobs import identity
 from tenantjobs.definition import Definition
 from tenantjobs.errors import SerializationError
+from tenantjobs.idempotency import idempotent
+from tenantjobs.uniqueness import unique
 
 
 def keys(job: Definition, given: tuple[Any, ...], kwargs: dict[str, Any], arguments: bytes) -> dict[str, str]:
     """What is sealed in the envelope. ``given`` is the job object, if there is one, and then the arguments."""
-    policy = job.idempotent
-    if policy is None:
-        return {}
+    found = {}
+    if job.idempotent is not None:
+        found["idempotent"] = idempotency_key(job, job.idempotent, given, kwargs, arguments)
+    if job.unique is not None:
+        found["unique"] = unique_key(job, job.unique, given, kwargs, arguments)
+    return found
+
+
+def idempotency_key(
+    job: Definition, policy: idempotent, given: tuple[Any, ...], kwargs: dict[str, Any], arguments: bytes
+) -> str:
+    """The key of the effect, which other jobs may share if its callable says so."""
     if policy.key is None:
-        return {"idempotent": f"{job.name}:{_digest(arguments)}"}
+        return f"{job.name}:{_digest(arguments)}"
+    return _computed(job, "idempotency key", policy.key, given, kwargs)
+
+
+def unique_key(
+    job: Definition, policy: unique, given: tuple[Any, ...], kwargs: dict[str, Any], arguments: bytes
+) -> str:
+    """The key of the lock: the job's own, in an encoding that no other name and key come out as."""
+    own = _digest(arguments) if policy.key is None else _computed(job, "unique key", policy.key, given, kwargs)
+    return msgspec.json.encode([job.name, own]).decode()
+
+
+def _computed(
+    job: Definition, what: str, key: Callable[..., object], given: tuple[Any, ...], kwargs: dict[str, Any]
+) -> str:
     try:
-        key = policy.key(*given, **kwargs)
+        return _key_text(job, what, key(*given, **kwargs))
+    except SerializationError:
+        raise
     except Exception as error:
         # As that of a record whose session is closed, and that has nothing left to read.
         raise SerializationError(
-            f"job {job.name}: its idempotency key could not be computed from the arguments of the call: "
+            f"job {job.name}: its {what} could not be computed from the arguments of the call: "
             f"{type(error).__name__}: {error}"
         ) from error
-    return {"idempotent": _key_text(job, key)}
 
 
-def _key_text(job: Definition, key: object) -> str:
-    wanted = f"job {job.name}: the idempotency key must be a text, a number or a saved record, and came out as"
+def _key_text(job: Definition, what: str, key: object) -> str:
+    wanted = f"job {job.name}: the {what} must be a text, a number or a saved record, and came out as"
     if isinstance(key, str):
         text = key
     elif isinstance(key, int) and not isinstance(key, bool):

@@ -8,19 +8,35 @@ from typing import Any
 
 import msgspec
 
-from tenantjobs import adapter, clock, identity, inbox, keying, reporting, runtime, signing
+from tenantjobs import (
+    adapter,
+    clock,
+    identity,
+    inbox,
+    instrumentation,
+    keying,
+    locks,
+    logs,
+    reporting,
+    runtime,
+    signing,
+    uniqueness,
+)
 from tenantjobs.adapter import Adapter
 from tenantjobs.arguments import Frozen, freeze, thaw
 from tenantjobs.current import Current, Snapshot
 from tenantjobs.definition import Definition, require_registered
 from tenantjobs.envelope import Envelope, new_id
-from tenantjobs.errors import Abort, CrossTenantSwitch, SerializationError
+from tenantjobs.errors import Abort, CrossTenantSwitch, DuplicateJob, SerializationError
 from tenantjobs.handle import Handle
 from tenantjobs.handlers import retry_on
 from tenantjobs.hooks import After, Around, EnqueueHook, after_enqueue, never_yielded
 from tenantjobs.idempotency import ledger_for
 from tenantjobs.identity import GlobalId
+from tenantjobs.instrumentation import Enqueued, EnqueueDropped, EnqueueRefused, Enqueuing
+from tenantjobs.locks import Wish
 from tenantjobs.options import NO_OPTIONS, Options, check_options, queue_name
+from tenantjobs.running import JobContext
 from tenantjobs.tenancy import refuse_foreign, require_scope, system_scope
 
 logger = logging.getLogger("tenantjobs.enqueuing")
@@ -41,8 +57,8 @@ class Message:
 
     # fmt: off
     __slots__ = (
-        "_call", "_enqueued_at", "_frozen", "_given", "_hooked", "_priority", "_queue", "_sealed", "_snapshot",
-        "handle",
+        "_call", "_enqueued_at", "_frozen", "_given", "_hooked", "_job", "_locked_apart", "_priority", "_queue",
+        "_sealed", "_snapshot", "handle",
     )
     # fmt: on
 
@@ -55,16 +71,22 @@ class Message:
         _refuse_foreign(definition, self._frozen, self._snapshot)
         if definition.idempotent is not None:
             ledger_for(f"job {definition.name} is @idempotent")
+        if definition.unique is not None:
+            uniqueness.require(definition.unique, definition.name, target)
         if definition.transactional and not target.capabilities.transactional:
             inbox.require(definition.name)
         self._enqueued_at = clock.now()
         self.handle = Handle(new_id(), definition.name, target)
         self._hooked = False
+        self._locked_apart = False
+        self._job: JobContext | None = None
         with nullcontext() if call.snapshot is None else Current.restored(call.snapshot):
             self._given = (*definition.leading(), *call.args)
             self._queue = self._chosen_queue()
             self._priority = self._chosen_priority()
             _refuse_undeclared(target, call, self._priority)
+            if instrumentation.listeners:
+                self._announce()
             # Values are fixed at the call. Only the key of a record that is still to be flushed comes later.
             self._sealed = None if self._frozen.pending else self._seal()
 
@@ -88,6 +110,15 @@ class Message:
     def after_commit(self) -> bool:
         return self._call.definition.enqueue_after_commit
 
+    @property
+    def wish(self) -> Wish | None:
+        """The lock that it needs; None for a job that is not unique."""
+        policy = self._call.definition.unique
+        if policy is None:
+            return None
+        lock = uniqueness.waiting_lock(self.seal(), policy.ttl)
+        return Wish(uniqueness.locks_for(f"job {self.name} is @unique"), lock, policy.on_conflict)
+
     def begin(self, stack: ExitStack) -> bool:
         """Run the hooks before it, and enter those around it as blocks of ``stack``; False if it is not to go."""
         self._hooked = True
@@ -102,7 +133,6 @@ class Message:
                     hook.function(*args, **kwargs)
         except Abort as abort:
             self.refused(abort)
-            logger.info("aborted %s id=%s tenant=%s: %s", self.name, self.job_id, self.tenant_id, abort)
             return False
         return True
 
@@ -114,22 +144,62 @@ class Message:
 
     def sent(self) -> None:
         self.handle.enqueued = True
-        logger.debug("enqueued %s id=%s tenant=%s", self.name, self.job_id, self.tenant_id)
+        if logger.isEnabledFor(logging.INFO):
+            logs.line(logger, logging.INFO, "enqueued", self.job)
+        if instrumentation.listeners:
+            instrumentation.emit(Enqueued(job=self.job))
         hooks = self._call.definition.policies(after_enqueue) if self._hooked else ()
         if hooks:
             self._run_after(hooks)
 
+    def locked(self, *, apart: bool) -> None:
+        self.handle.lock = self.wish
+        self._locked_apart = apart
+
     def dropped(self, reason: str) -> None:
         self.handle.enqueued = False
-        logger.debug("dropped %s id=%s: %s", self.name, self.job_id, reason)
+        if self._locked_apart:
+            locks.withdraw([self])
+        logs.line(logger, logging.DEBUG, "dropped", self.job, reason)
+        if instrumentation.listeners:
+            instrumentation.emit(EnqueueDropped(job=self.job, reason=reason))
 
     def refused(self, error: Exception) -> None:
         self.handle.enqueued = False
         self.handle.enqueue_error = error
+        if isinstance(error, Abort):
+            logs.line(logger, logging.INFO, "aborted", self.job, error)
+        else:
+            # Another one of its key is no mistake: the job declares what is to become of it then.
+            level = logging.INFO if isinstance(error, DuplicateJob) else logging.ERROR
+            logs.line(logger, level, "refused", self.job, repr(error), error=error)
+        if instrumentation.listeners:
+            instrumentation.emit(EnqueueRefused(job=self.job, error=error))
 
     def failed(self, error: Exception) -> None:
         self.refused(error)
-        logger.error("%s id=%s was not enqueued", self.name, self.job_id, exc_info=error)
+
+    @property
+    def job(self) -> JobContext:
+        """The job as it is told of, the same object each time."""
+        if self._job is None:
+            self._job = JobContext(
+                id=self.job_id,
+                name=self.name,
+                attempt=0,
+                queue=self._queue,
+                priority=self._priority,
+                enqueued_at=self._enqueued_at,
+                due_at=self._call.options.due_at,
+                tenant_id=self.tenant_id,
+            )
+        return self._job
+
+    def _announce(self) -> None:
+        enqueuing = Enqueuing(job=self.job, headers={})
+        instrumentation.emit(enqueuing)
+        if enqueuing.headers:
+            self._snapshot = instrumentation.with_headers(self._snapshot, enqueuing.headers)
 
     def _run_after(self, hooks: tuple[after_enqueue, ...]) -> None:
         args, kwargs = self._given, self._call.kwargs
@@ -160,7 +230,7 @@ class Message:
 
     def _keys(self, arguments: bytes) -> dict[str, str]:
         definition = self._call.definition
-        if definition.idempotent is None:
+        if definition.idempotent is None and definition.unique is None:
             return {}
         if not self._frozen.pending:
             return keying.keys(definition, self._given, self._call.kwargs, arguments)

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from tenantjobs import adapter, runtime
-from tenantjobs.adapter import Adapter
+from tenantjobs.adapter import Adapter, Cancels
 from tenantjobs.envelope import Envelope
-from tenantjobs.errors import ConfigurationError
+from tenantjobs.errors import ConfigurationError, UnsupportedCapability
 
 KEEPER = "db"  # the adapter whose tables may lie in the application's database
 
@@ -44,6 +44,17 @@ class HasOutbox(Protocol):
 
     @property
     def outbox(self) -> Outbox: ...
+
+
+def take_back(job_id: str, target: Adapter) -> bool:
+    """Take a job back from the outbox, or from the queue: True if it will not run."""
+    box = configured()
+    if box is not None and box.cancel(job_id):
+        return True
+    adapter.require(target, "cancel", f"cancelling job {job_id}")
+    if not isinstance(target, Cancels):
+        raise UnsupportedCapability(f"{type(target).__name__} declares 'cancel' but has no cancel()")
+    return target.cancel(job_id)
 
 
 def configured() -> Outbox | None:

@@ -12,18 +12,21 @@ from tenantjobs import clock
 from tenantjobs.arguments import freeze
 from tenantjobs.body import in_time, run
 from tenantjobs.colours import Awaiting, Blocking, Colour, asyncio, drive
+from tenantjobs.course import Course
 from tenantjobs.current import Current
 from tenantjobs.definition import Definition
 from tenantjobs.envelope import new_id
 from tenantjobs.errors import DuplicateJob
 from tenantjobs.handlers import discard_on
-from tenantjobs.idempotency import idempotent, ledger_for
+from tenantjobs.holding import running_alone
+from tenantjobs.idempotency import ledger_for
 from tenantjobs.keyed import Key, behind_key
-from tenantjobs.keying import keys
+from tenantjobs.keying import idempotency_key, unique_key
 from tenantjobs.message import Call
 from tenantjobs.outcome import Finished
 from tenantjobs.running import JobContext, running
 from tenantjobs.tenancy import refuse_foreign, require_scope
+from tenantjobs.uniqueness import locks_for, running_lock
 from tenantjobs.verdict import give_up
 
 
@@ -57,7 +60,7 @@ async def _perform(call: Call, io: Colour) -> Any:
             refuse_foreign(job, record, Current.tenant_id)
         leading = job.leading()
         try:
-            return (await _behind_its_key(call, leading, io)).value
+            return (await _alone(call, leading, io)).value
         except BaseException as error:
             policy = job.handler(error) if io.is_failure(error) else None
             if not isinstance(policy, discard_on):
@@ -77,17 +80,32 @@ def _values(value: object) -> Iterator[object]:
         yield value
 
 
+async def _alone(call: Call, leading: tuple[Any, ...], io: Colour) -> Finished:
+    """Not beside one that is running, if the job says so; what waits in the queue is left there."""
+    job, policy = call.definition, call.definition.unique
+    if policy is None or policy.until != "until_and_while_executing":
+        return await _behind_its_key(call, leading, io)
+    key = unique_key(job, policy, (*leading, *call.args), call.kwargs, _arguments(call, policy.key))
+    lock = running_lock(Current.tenant_id, key, new_id(), policy.ttl)
+    async with running_alone(lock, locks_for(f"job {job.name} is @unique"), io, f"job {job.name}"):
+        return await _behind_its_key(call, leading, io)
+
+
 async def _behind_its_key(call: Call, leading: tuple[Any, ...], io: Colour) -> Finished:
     job = call.definition
 
     async def body() -> Finished:
-        return await run(job, (*leading, *call.args), call.kwargs, io)
+        course = Course(job, io)
+        with course.under_way():
+            finished = await run(job, (*leading, *call.args), call.kwargs, io)
+        course.end()
+        return finished
 
     policy = job.idempotent
     if policy is None:
         return await in_time(job, io, body)
 
-    name = _key(call, (*leading, *call.args), policy)
+    name = idempotency_key(job, policy, (*leading, *call.args), call.kwargs, _arguments(call, policy.key))
     key = Key(ledger_for(f"job {job.name} is @idempotent"), Current.tenant_id or "", name, joining=True)
 
     async def work() -> Finished:
@@ -102,12 +120,10 @@ async def _behind_its_key(call: Call, leading: tuple[Any, ...], io: Colour) -> F
     return finished
 
 
-def _key(call: Call, given: tuple[Any, ...], policy: idempotent) -> str:
+def _arguments(call: Call, key: object) -> bytes:
+    """The arguments as they would travel, where no callable makes a key of them."""
     job = call.definition
-    arguments = (
-        b"" if policy.key else freeze(job.signature, call.args, call.kwargs, job=job.name, types=job.types).seal()
-    )
-    return keys(job, given, call.kwargs, arguments)["idempotent"]
+    return b"" if key else freeze(job.signature, call.args, call.kwargs, job=job.name, types=job.types).seal()
 
 
 def _context(job: Definition) -> JobContext:

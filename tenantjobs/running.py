@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime, timedelta
@@ -12,6 +12,7 @@ import msgspec
 
 from tenantjobs.errors import ConfigurationError, Interruption
 from tenantjobs.options import Options, options
+from tenantjobs.progress import Progress, checked
 
 
 class RetryAsked(Interruption):
@@ -22,7 +23,7 @@ class RetryAsked(Interruption):
         self.options = chosen
 
 
-class JobContext(msgspec.Struct, frozen=True, kw_only=True):
+class JobContext(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
     """What a running job may know of itself. ``attempt`` counts from 1."""
 
     id: str
@@ -33,6 +34,18 @@ class JobContext(msgspec.Struct, frozen=True, kw_only=True):
     enqueued_at: datetime
     due_at: datetime | None
     tenant_id: str | None
+    resumptions: int = 0
+
+    def progress(self, done: float, total: float | None = None) -> None:
+        """Tell how far the job has come, for ``handle.progress()``. It waits for nothing, and only the last one counts.
+
+        Where the queue keeps none, it is told to nobody.
+        """
+        told = checked(done, total)
+        self._require_here("tells its progress")
+        tell = _tell.get()
+        if tell is not None:
+            tell(told)
 
     def retry(
         self,
@@ -48,15 +61,19 @@ class JobContext(msgspec.Struct, frozen=True, kw_only=True):
         job; what the handler has written is committed.
         """
         chosen = options(wait=wait, wait_until=wait_until, queue=queue, priority=priority)
+        self._require_here("asks for another attempt")
+        raise RetryAsked(chosen)
+
+    def _require_here(self, what: str) -> None:
         if current_job() is not self:
             raise ConfigurationError(
-                f"job {self.name} id={self.id} asks for another attempt where it is not performed: only a job that a "
-                f"worker performs has one, from its own code and its handlers"
+                f"job {self.name} id={self.id} {what} where it is not performed: only a job that a worker performs "
+                f"does so, from its own code and its handlers"
             )
-        raise RetryAsked(chosen)
 
 
 _running: ContextVar[JobContext | None] = ContextVar("tenantjobs_job", default=None)
+_tell: ContextVar[Callable[[Progress], None] | None] = ContextVar("tenantjobs_progress", default=None)
 
 
 def current_job() -> JobContext | None:
@@ -65,10 +82,11 @@ def current_job() -> JobContext | None:
 
 
 @contextmanager
-def running(context: JobContext | None) -> Iterator[None]:
-    """Make ``context`` the current job."""
-    token = _running.set(context)
+def running(context: JobContext | None, tell: Callable[[Progress], None] | None = None) -> Iterator[None]:
+    """Make ``context`` the current job, and ``tell`` where its progress goes."""
+    token, told = _running.set(context), _tell.set(tell)
     try:
         yield
     finally:
+        _tell.reset(told)
         _running.reset(token)

@@ -6,6 +6,7 @@ after an hour.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from tenantjobs import adapter, execution, runtime
@@ -23,12 +24,12 @@ def stride(envelope: Envelope) -> timedelta | None:
     return min(envelope.due_at - now, LONGEST)
 
 
-def perform(data: str) -> None:
+def perform(data: str, *, stopping: Callable[[], bool]) -> None:
     """For the native job of such a broker: perform what was enqueued, or send it on if its time has not come."""
     runtime.load_app()
     early = _early(data)
     if early is None:
-        execution.perform(data)
+        execution.perform(data, stopping=stopping)
     else:
         adapter.configured().enqueue(early)
 

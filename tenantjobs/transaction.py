@@ -12,9 +12,10 @@ from inspect import iscoroutine, iscoroutinefunction, isfunction
 from types import FunctionType
 from typing import Any, Protocol, TypeVar
 
-from tenantjobs.adapter import Adapter, JoinsTransaction, enqueue_each
+from tenantjobs.adapter import Adapter, Joins
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError, EnqueueError
+from tenantjobs.locks import Wish, admit, enqueue_admitted, in_one_transaction
 
 T = TypeVar("T")
 
@@ -38,12 +39,22 @@ class Held(Protocol):
         """True once its handle has taken it back: it must not be written."""
         ...
 
+    @property
+    def wish(self) -> Wish | None:
+        """The lock without which it may not be written; known when it is sealed."""
+        ...
+
     def seal(self) -> Envelope:
         """The envelope; to be called after the last flush, when the keys of pending records are known."""
         ...
 
     def sent(self) -> None: ...
+    def locked(self, *, apart: bool) -> None:
+        """It has that lock; ``apart``: a rollback of the transaction does not free it."""
+        ...
+
     def dropped(self, reason: str) -> None: ...
+    def refused(self, error: Exception) -> None: ...
     def failed(self, error: Exception) -> None: ...
 
 
@@ -58,11 +69,11 @@ class Transactions(Protocol):
         """True if the callback waits for a commit; False if there is no open transaction."""
         ...
 
-    def scope(self, queue: JoinsTransaction) -> Scope | None:
+    def scope(self, queue: Joins) -> Scope | None:
         """The open transaction that ``queue`` joins; None without one, and where it can only be awaited."""
         ...
 
-    def ascope(self, queue: JoinsTransaction) -> AsyncScope | None:
+    def ascope(self, queue: Joins) -> AsyncScope | None:
         """The same for code that awaits."""
         ...
 
@@ -92,11 +103,21 @@ class WorkScope(Scope, Protocol):
         """Call ``function`` with the connection when all else is written; what it raises is raised by the commit."""
         ...
 
+    def checkpoint(self, function: Callable[[object], None]) -> None:
+        """Call ``function`` with the connection, commit what was done so far, and begin anew."""
+        ...
+
+    def roll_back(self) -> None:
+        """Undo what was done since the last commit, and begin anew."""
+        ...
+
 
 class AsyncWorkScope(AsyncScope, Protocol):
     """The transaction of an attempt of an async job."""
 
     def before_commit(self, function: Callable[[object], None]) -> None: ...
+    async def checkpoint(self, function: Callable[[object], None]) -> None: ...
+    async def roll_back(self) -> None: ...
 
 
 class Work(Protocol):
@@ -137,12 +158,12 @@ def hold(held: Sequence[Held], adapter: Adapter) -> bool:
     return _transactions is not None and _transactions.hold(held, adapter)
 
 
-def scope(queue: JoinsTransaction) -> Scope | None:
+def scope(queue: Joins) -> Scope | None:
     """The open transaction of this context that ``queue`` joins, to do something in it."""
     return None if _transactions is None else _transactions.scope(queue)
 
 
-def ascope(queue: JoinsTransaction) -> AsyncScope | None:
+def ascope(queue: Joins) -> AsyncScope | None:
     """The same for code that awaits."""
     return None if _transactions is None else _transactions.ascope(queue)
 
@@ -195,23 +216,34 @@ def refuse_obstacle(name: str, adapter: Adapter) -> None:
 
 def send(held: Sequence[Held], adapter: Adapter) -> None:
     """Hand the jobs to the adapter, and tell each of them how it went. Never raises for the adapter's sake."""
-    ready: list[tuple[Held, Envelope]] = []
+    ready: list[Held] = []
     for job in held:
         if job.cancelled:
             continue
         try:
-            ready.append((job, job.seal()))
+            job.seal()
+            ready.append(job)
         except Exception as error:
             job.failed(error)
-    if not ready:
-        return
-    envelopes = [envelope for _, envelope in ready]
+    admitted = ready
     try:
-        errors = enqueue_each(adapter, envelopes)
+        with in_one_transaction(ready, adapter) as connection:
+            admitted = _admitted(ready, adapter, connection)
+            errors = enqueue_admitted(admitted, adapter, connection)
     except Exception as error:
-        errors = {envelope.id: error for envelope in envelopes}
-    for job, envelope in ready:
-        if envelope.id in errors:
-            job.failed(errors[envelope.id])
+        errors = {job.job_id: error for job in admitted}
+    for job in admitted:
+        if job.job_id in errors:
+            job.failed(errors[job.job_id])
         else:
             job.sent()
+
+
+def _admitted(held: Sequence[Held], adapter: Adapter, connection: object | None) -> list[Held]:
+    try:
+        return admit(held, adapter, connection)
+    except Exception as error:
+        for job in held:
+            if job.wish is not None:
+                job.failed(error)
+        return [job for job in held if job.wish is None]

@@ -53,9 +53,13 @@ OLDEST = Column(
         "sqlalchemy==2.0.36",
         "psycopg[binary]==3.2.1",
         "celery==5.4.0",
+        "kombu==5.3.4",
         "dramatiq==1.17.0",
         "rq==2.0.0",
         "redis==5.0.1",
+        "opentelemetry-api==1.27.0",
+        "opentelemetry-sdk==1.27.0",
+        "prometheus-client==0.20.0",
     ),
 )
 NEWEST_PYTHONS = ("python3.14", "python3.13", "python3.12", "python3.11")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from tenantjobs import strides
@@ -17,7 +18,7 @@ def wrapper(app: Any) -> Any:
     found = app._tasks.get(WRAPPER)
     if found is None:
         found = app.task(
-            strides.perform,
+            perform,
             name=WRAPPER,
             shared=False,
             acks_late=True,
@@ -28,3 +29,14 @@ def wrapper(app: Any) -> Any:
             serializer="json",
         )
     return found
+
+
+def perform(data: str) -> None:
+    """What becomes of the job is decided inside."""
+    strides.perform(data, stopping=_stopping)
+
+
+def _stopping() -> bool:
+    """Whether the worker shuts down, where a job can know: in its own process, so never in a child of prefork."""
+    state = import_module("celery.worker.state")  # which producers have no need of
+    return any(asked is not None and asked is not False for asked in (state.should_stop, state.should_terminate))

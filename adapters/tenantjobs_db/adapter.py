@@ -16,16 +16,20 @@ from tenantjobs import runtime
 from tenantjobs.adapter import Capabilities, WorkOptions
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError
+from tenantjobs.progress import Progress
 from tenantjobs_db import draining, schema
 from tenantjobs_db.completing import Completing
 from tenantjobs_db.database import Database
 from tenantjobs_db.inbox import DatabaseInbox
 from tenantjobs_db.ledger import DatabaseLedger
+from tenantjobs_db.locks import DatabaseLocks
 from tenantjobs_db.opening import answering, application_engine, beside_application, open_database
 from tenantjobs_db.outbox import DatabaseOutbox
 from tenantjobs_db.queue import Queue
+from tenantjobs_db.refusing import saying_what_is_missing, saying_who_is_in_the_way
 from tenantjobs_db.settings import DatabaseSettings
 from tenantjobs_db.settling import Settling
+from tenantjobs_db.telling import Telling
 from tenantjobs_db.worker import Worker
 
 CAPABILITIES = Capabilities(delay=True, priority=True, queues=True, bulk=True, cancel=True)
@@ -43,8 +47,10 @@ class DatabaseAdapter:
         self._database: Database | None = None
         self._queue: Queue | None = None
         self._ledger: DatabaseLedger | None = None
+        self._locks: DatabaseLocks | None = None
         self._outbox: DatabaseOutbox | None = None
         self._inbox: DatabaseInbox | None = None
+        self._telling: Telling | None = None
         self._workers: list[Worker] = []
 
     @property
@@ -76,6 +82,14 @@ class DatabaseAdapter:
             if self._ledger is None:
                 self._ledger = DatabaseLedger(self.database, self.joins)
             return self._ledger
+
+    @property
+    def locks(self) -> DatabaseLocks:
+        """The locks of unique jobs, in the same database."""
+        with self._opening:
+            if self._locks is None:
+                self._locks = DatabaseLocks(self.database, self.joins)
+            return self._locks
 
     @property
     def outbox(self) -> DatabaseOutbox:
@@ -119,12 +133,37 @@ class DatabaseAdapter:
         # An engine with other execution options is another object over the same pool.
         return configured is not None and isinstance(engine, Engine) and engine.pool is configured.pool
 
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A transaction of our own, for jobs and their locks; durable at its end."""
+        with saying_what_is_missing(), saying_who_is_in_the_way(), self.database.begin() as connection:
+            yield connection
+        self._wake_workers()
+
     def enqueue_within(self, connection: object, envelopes: Sequence[Envelope]) -> None:
         assert isinstance(connection, Connection), "joins() has said yes to something else"
         self.queue.enqueue_within(connection, envelopes)
 
     def cancel(self, job_id: str) -> bool:
-        return self.queue.cancel(job_id)
+        cancelled = self.queue.cancel(job_id)
+        if cancelled:
+            self.locks.forsake([job_id])
+        return cancelled
+
+    def cancel_within(self, connection: object, job_id: str) -> bool:
+        """The same by a transaction that is open; False if that is not in the database of the queue."""
+        return (
+            isinstance(connection, Connection)
+            and (self.database.began(connection) or self.joins(connection))
+            and self.queue.cancel_within(connection, job_id)
+        )
+
+    def progress(self, job_id: str) -> Progress | None:
+        """How far the job has come, a second ago or less."""
+        with self._opening:
+            if self._telling is None:
+                self._telling = Telling(self.database)
+        return self._telling.read(job_id)
 
     def drain(self) -> int:
         """Perform everything that is due in this process; the number of attempts."""

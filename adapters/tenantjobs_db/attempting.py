@@ -59,8 +59,8 @@ def _settlement(claim: Claimed, outcome: Outcome) -> Settlement:
             return Settled(claim)
         case Finished(note=note):
             return Finish(claim, note)
-        case Retried(envelope=envelope, due_at=due_at, error=error, note=note):
-            return Retry(claim, envelope, due_at, _failure(error), note)
+        case Retried(due_at=due_at, error=error, note=note):
+            return Retry(claim, outcome.again(), due_at, _failure(error), note)
         case Discarded(reason=reason, error=error):
             return Discard(claim, reason, _failure(error))
         case Failed(error=error, envelope=envelope):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -56,6 +56,16 @@ class Database:
         with self._turn, self._autocommit.connect() as connection:
             yield connection
             connection.commit()
+
+    def joined(self, connection: object | None, joins: Callable[[object], bool]) -> AbstractContextManager[Connection]:
+        """The transaction of ``connection`` if that ``joins``, whose owner commits; else one of our own."""
+        if isinstance(connection, Connection) and (self.began(connection) or joins(connection)):
+            return nullcontext(connection)
+        return self.begin()
+
+    def began(self, connection: Connection) -> bool:
+        """True if it is one of ours."""
+        return connection.engine.pool is self.engine.pool
 
     def close(self) -> None:
         """Close our connections; those of the application stay."""

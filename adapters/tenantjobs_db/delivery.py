@@ -6,18 +6,30 @@ from collections.abc import Callable
 
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import EnvelopeError
+from tenantjobs.progress import Progress
 from tenantjobs_db.completing import Completing
 from tenantjobs_db.lease import Lease
+from tenantjobs_db.marking import Marking
 from tenantjobs_db.settlement import Claimed
+from tenantjobs_db.telling import Telling
 
 
 class Delivery:
     """One claim, and whether it still counts."""
 
     def __init__(
-        self, claim: Claimed, lease: Lease, stopping: Callable[[], bool], completing: Completing | None = None
+        self,
+        claim: Claimed,
+        lease: Lease,
+        stopping: Callable[[], bool],
+        *,
+        marking: Marking,
+        telling: Telling,
+        completing: Completing | None = None,
     ) -> None:
         self.claim = claim
+        self._marking = marking
+        self._telling = telling
         self._completing = completing
         self._lease = lease
         self._stopping = stopping
@@ -46,13 +58,25 @@ class Delivery:
         self._abandoned = True
 
     def joins(self, connection: object) -> bool:
-        """True if the job can be finished in the transaction of ``connection``."""
+        """True if the row of the job can be written in the transaction of ``connection``."""
         return self._completing is not None and self._completing.joins(connection)
 
     def complete_within(self, connection: object, note: str | None) -> None:
         """Finish the job with the transaction of ``connection``; LeaseLost if it is another worker's by now."""
         assert self._completing is not None, "joins() has said no"
         self._completing.complete(connection, self.claim, note)
+
+    def mark_within(self, connection: object, envelope: Envelope) -> None:
+        """Keep the bookmark with the transaction of ``connection``; LeaseLost if the job is another worker's by now."""
+        self._marking.mark_within(connection, self.claim, envelope)
+
+    def mark(self, envelope: Envelope) -> None:
+        """The same in a transaction of its own."""
+        self._marking.mark(self.claim, envelope)
+
+    def tell(self, progress: Progress) -> None:
+        """Have it written soon."""
+        self._telling.tell(self.claim, progress)
 
     def __str__(self) -> str:
         return str(self.claim)

@@ -8,11 +8,13 @@ from tenantjobs_db.consumer import Consumer
 from tenantjobs_db.database import Database
 from tenantjobs_db.delivery import Delivery
 from tenantjobs_db.lease import Lease
+from tenantjobs_db.marking import Marking
 from tenantjobs_db.processes import Processes
 from tenantjobs_db.queue import Queue
 from tenantjobs_db.selection import Selection
 from tenantjobs_db.settings import DatabaseSettings
 from tenantjobs_db.settlement import Claimed, GiveBack, Quarantine, Settlement
+from tenantjobs_db.telling import Telling
 
 
 def drain(database: Database, settings: DatabaseSettings, completing: Completing | None = None) -> int:
@@ -25,6 +27,7 @@ def drain(database: Database, settings: DatabaseSettings, completing: Completing
     consumer = Consumer(database, Selection(["*"]), keep_finished=settings.keeps_finished)
     lease = Lease(Processes(database, lease=settings.lease, max_deaths=settings.max_deaths), settings.lease, "drain")
     lease.begin()
+    marking, telling = Marking(database), Telling(database)
     performed = 0
     to_settle: list[Settlement] = []
     interrupted: list[Settlement] = []
@@ -32,7 +35,9 @@ def drain(database: Database, settings: DatabaseSettings, completing: Completing
         while (claim := _next(queue, consumer, lease, to_settle, settings)) is not None:
             # Given back unless there is a verdict in the end, whatever comes through here.
             to_settle = [GiveBack(claim)]
-            settlement = perform(Delivery(claim, lease, lambda: False, completing))
+            delivery = Delivery(claim, lease, lambda: False, marking=marking, telling=telling, completing=completing)
+            settlement = perform(delivery)
+            telling.write()
             to_settle = [settlement]
             if isinstance(settlement, GiveBack):
                 interrupted.append(to_settle.pop())

@@ -8,10 +8,12 @@ from tenantjobs_db.database import Database
 from tenantjobs_db.inbox import DatabaseInbox
 from tenantjobs_db.lease import Lease
 from tenantjobs_db.ledger import DatabaseLedger
+from tenantjobs_db.locks import DatabaseLocks
 from tenantjobs_db.processes import BATCH as REAPED_AT_ONCE
 from tenantjobs_db.processes import Processes
 from tenantjobs_db.queue import BATCH, Queue
 from tenantjobs_db.settings import DatabaseSettings
+from tenantjobs_db.telling import Telling
 
 logger = logging.getLogger("tenantjobs.db")
 
@@ -29,10 +31,12 @@ class Keeping:
     ) -> None:
         self._queue = Queue(database)
         self._ledger = DatabaseLedger(database)
+        self._locks = DatabaseLocks(database)
         self._processes = processes
         self._lease = lease
         self._settings = settings
         self._inbox = inbox
+        self._telling = Telling(database)
 
     def promote(self) -> int:
         """Make the jobs ready whose time has come; how many there were."""
@@ -47,16 +51,20 @@ class Keeping:
             reaped = self._processes.reap(self._lease.process)
             for job_id in reaped.given_back:
                 logger.warning("job id=%s was given back: the process that had claimed it is dead", job_id)
+            self._locks.forsake(reaped.failed)
             for job_id in reaped.failed:
                 logger.error("job id=%s has failed: too many processes died with it", job_id)
             if len(reaped.given_back) + len(reaped.failed) < REAPED_AT_ONCE:
                 return
 
     def prune(self) -> None:
-        """Forget finished jobs, used-up keys and rows of the inbox that are old enough."""
+        """Forget finished jobs with their progress, used-up keys, ended locks and rows of the inbox that are old."""
         while (age := self._settings.forgotten_after) is not None and self._queue.prune(age) == BATCH:
             pass
+        self._telling.prune()
         while self._ledger.prune() == BATCH:
+            pass
+        while self._locks.prune() == BATCH:
             pass
         while self._inbox is not None and self._inbox.prune() == BATCH:
             pass

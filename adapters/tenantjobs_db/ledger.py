@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Literal
 
 from sqlalchemy import Connection, and_, bindparam, delete, or_, select, tuple_, update
@@ -69,9 +69,15 @@ class DatabaseLedger:
     ) -> Claim | Literal["done", "running"]:
         """Take the key, or say who has it."""
         claim = Claim(tenant, key, new_id(), within=connection is not None)
-        stored = _stored(key)
-        row = {"tenant": tenant, "key": stored, "owner": owner, "token": claim.token, "ttl": ttl, "lease": lease}
-        place = {"of_tenant": tenant, "at_key": stored}
+        place = {"of_tenant": tenant, "at_key": stored(key)}
+        row = {
+            "tenant": tenant,
+            "key": place["at_key"],
+            "owner": owner,
+            "token": claim.token,
+            "ttl": ttl,
+            "lease": lease,
+        }
         takeover = {"claimant": owner, "owner": owner, "token": claim.token, "ttl": ttl, "lease": lease}
         while True:
             with self._on(connection) as transaction:
@@ -111,17 +117,14 @@ class DatabaseLedger:
         return len(used_up)
 
     def _on(self, connection: object | None) -> AbstractContextManager[Connection]:
-        """The transaction of ``connection`` if it joins, else one of our own."""
-        if isinstance(connection, Connection) and self.joins(connection):
-            return nullcontext(connection)
-        return self._database.begin()
+        return self._database.joined(connection, self._joins)
 
 
 def _held(claim: Claim) -> dict[str, str]:
-    return {"of_tenant": claim.tenant, "at_key": _stored(claim.key), "our_token": claim.token}
+    return {"of_tenant": claim.tenant, "at_key": stored(claim.key), "our_token": claim.token}
 
 
-def _stored(key: str) -> str:
+def stored(key: str) -> str:
     """``key``, or its start and digest if it is long: longer than any short key can be, so that they never meet."""
     if len(key) <= LONGEST_KEY:
         return key

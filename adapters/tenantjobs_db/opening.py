@@ -101,9 +101,11 @@ def _readable(url: str | None) -> Iterator[None]:
             f"{_place('url')}: the driver of the database is not installed: {error}; {hint}"
         ) from error
     except (ArgumentError, ValueError) as error:
-        # The text itself is not shown: it may have a password at a place where none is looked for.
+        # The text itself is not shown: it may have a password at a place where none is looked for. That of SQLAlchemy
+        # 2.0.36 has it in the error.
+        why = "it cannot be parsed" if url is not None and url in str(error) else error
         raise ConfigurationError(
-            f'{_place("url")} is no URL of a database: {error}; it looks like "sqlite:///jobs.db" or '
+            f'{_place("url")} is no URL of a database: {why}; it looks like "sqlite:///jobs.db" or '
             f'"postgresql+psycopg://user@host/name"'
         ) from error
 

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class Queue:
-    """The jobs in a database. Every method is a short transaction of its own, except ``enqueue_within``."""
+    """The jobs in a database. Every method is a short transaction of its own, except those ``..._within``."""
 
     def __init__(self, database: Database) -> None:
         dialect = database.dialect
@@ -67,7 +67,11 @@ class Queue:
     def cancel(self, job_id: str) -> bool:
         """Take a job back that has not started: True if it will not run."""
         with self._database.autocommit() as connection:
-            return connection.execute(self._cancel, {"job_id": job_id}).rowcount == 1
+            return self.cancel_within(connection, job_id)
+
+    def cancel_within(self, connection: Connection, job_id: str) -> bool:
+        """The same in the transaction of ``connection``, whose owner commits."""
+        return connection.execute(self._cancel, {"job_id": job_id}).rowcount == 1
 
     def promote(self, batch: int = BATCH) -> int:
         """Make scheduled jobs ready whose time has come, the longest due first; how many there were."""

@@ -92,8 +92,8 @@ class Fail(Settlement, frozen=True):
         return self.claim.attempt + 1 if self.envelope is None else self.envelope.attempt
 
     def values(self) -> dict[str, Any]:
-        data = self.claim.data if self.envelope is None else self.envelope.encode().decode()
-        return {"attempt": self.attempt, "data": data}
+        values: dict[str, Any] = {"attempt": self.attempt}
+        return values if self.envelope is None else values | {"data": self.envelope.encode().decode()}
 
 
 class Discard(Settlement, frozen=True):

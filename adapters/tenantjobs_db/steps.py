@@ -189,6 +189,47 @@ CREATE TABLE IF NOT EXISTS tj_inbox (
 
 INBOX_INDEX = "CREATE INDEX IF NOT EXISTS tj_inbox_done ON tj_inbox (done_at)"
 
+PROGRESS_POSTGRESQL = """
+CREATE TABLE IF NOT EXISTS tj_progress (
+    job_id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    tenant TEXT COLLATE "C" NOT NULL,
+    done DOUBLE PRECISION NOT NULL,
+    total DOUBLE PRECISION,
+    told_at TIMESTAMP WITH TIME ZONE NOT NULL
+)"""
+
+PROGRESS_SQLITE = """
+CREATE TABLE IF NOT EXISTS tj_progress (
+    job_id TEXT NOT NULL PRIMARY KEY,
+    tenant TEXT NOT NULL,
+    done FLOAT NOT NULL,
+    total FLOAT,
+    told_at DATETIME NOT NULL
+)"""
+
+LOCKS_POSTGRESQL = """
+CREATE TABLE IF NOT EXISTS tj_locks (
+    tenant TEXT COLLATE "C" NOT NULL,
+    key TEXT COLLATE "C" NOT NULL,
+    owner TEXT COLLATE "C" NOT NULL,
+    expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    PRIMARY KEY (tenant, key)
+)"""
+
+LOCKS_SQLITE = """
+CREATE TABLE IF NOT EXISTS tj_locks (
+    tenant TEXT NOT NULL,
+    key TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    expires_at DATETIME NOT NULL,
+    PRIMARY KEY (tenant, key)
+)"""
+
+LOCKS_INDEXES = (
+    "CREATE INDEX IF NOT EXISTS tj_locks_owner ON tj_locks (owner)",
+    "CREATE INDEX IF NOT EXISTS tj_locks_expires ON tj_locks (expires_at)",
+)
+
 STEPS = (
     Step(
         version=1,
@@ -228,6 +269,22 @@ STEPS = (
         statements={
             "postgresql": (INBOX_POSTGRESQL, INBOX_INDEX),
             "sqlite": (INBOX_SQLITE, INBOX_INDEX),
+        },
+    ),
+    Step(
+        version=4,
+        summary="the locks of unique jobs",
+        statements={
+            "postgresql": (LOCKS_POSTGRESQL, *LOCKS_INDEXES),
+            "sqlite": (LOCKS_SQLITE, *LOCKS_INDEXES),
+        },
+    ),
+    Step(
+        version=5,
+        summary="the progress of jobs",
+        statements={
+            "postgresql": (PROGRESS_POSTGRESQL,),
+            "sqlite": (PROGRESS_SQLITE,),
         },
     ),
 )

@@ -109,6 +109,17 @@ ledger = Table(
     Index("tj_ledger_expires", "expires_at"),
 )
 
+locks = Table(
+    "tj_locks",
+    metadata,
+    Column("tenant", Name, primary_key=True),
+    Column("key", Name, primary_key=True),
+    Column("owner", Name, nullable=False),  # the job that has it
+    Column("expires_at", Moment, nullable=False),
+    Index("tj_locks_owner", "owner"),
+    Index("tj_locks_expires", "expires_at"),
+)
+
 outbox = Table(
     "tj_outbox",
     metadata,
@@ -131,6 +142,16 @@ inbox = Table(
     Column("name", Name, nullable=False),
     Column("done_at", Moment, nullable=False),
     Index("tj_inbox_done", "done_at"),
+)
+
+progress = Table(
+    "tj_progress",
+    metadata,
+    Column("job_id", Name, primary_key=True),
+    Column("tenant", Name, nullable=False),
+    Column("done", Float, nullable=False),
+    Column("total", Float),  # NULL where it is not known
+    Column("told_at", Moment, nullable=False),
 )
 
 schema = Table(

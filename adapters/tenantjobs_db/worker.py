@@ -20,6 +20,7 @@ from tenantjobs_db.exchanging import PASSING, Exchanging
 from tenantjobs_db.inbox import DatabaseInbox
 from tenantjobs_db.keeping import Keeping
 from tenantjobs_db.lease import Lease
+from tenantjobs_db.marking import Marking
 from tenantjobs_db.processes import Processes
 from tenantjobs_db.queue import Queue
 from tenantjobs_db.routine import Routine
@@ -27,6 +28,7 @@ from tenantjobs_db.selection import Selection
 from tenantjobs_db.settings import DatabaseSettings
 from tenantjobs_db.settlement import Claimed, GiveBack
 from tenantjobs_db.slots import Slots
+from tenantjobs_db.telling import INTERVAL, Telling
 
 logger = logging.getLogger("tenantjobs.db")
 
@@ -49,6 +51,8 @@ class Worker:
         consumer = Consumer(database, Selection(options.queues), keep_finished=settings.keeps_finished)
         self._options = options
         self._completing = completing
+        self._marking = Marking(database)
+        self._telling = Telling(database)
         self._queue = Queue(database)
         self._lease = Lease(processes, settings.lease)
         self._exchanging = Exchanging(consumer, self._lease)
@@ -167,12 +171,20 @@ class Worker:
                 return
             time.sleep(backoff.next())
         try:
+            self._telling.write()
             self._lease.end()
         except Exception as error:
             logger.warning("worker %s could not sign off: %s", self._lease, error)
 
     def _delivery(self, claim: Claimed) -> Delivery:
-        return Delivery(claim, self._lease, self._stopping, self._completing)
+        return Delivery(
+            claim,
+            self._lease,
+            self._stopping,
+            marking=self._marking,
+            telling=self._telling,
+            completing=self._completing,
+        )
 
     def _planned(self, keeping: Keeping, settings: DatabaseSettings) -> list[Routine]:
         routines = [
@@ -180,6 +192,7 @@ class Worker:
             Routine("heartbeat", settings.lease / 3, self._lease.renew),
             Routine("reaping", settings.lease / 4, keeping.reap),
             Routine("pruning", 60.0, keeping.prune),
+            Routine("progress", INTERVAL, self._telling.write),
         ]
         if not self._options.drain:
             routines.append(Routine("promotion", self._options.polling_interval, lambda: self._promote(keeping)))

@@ -38,10 +38,11 @@ class TenantMiddleware(Middleware):
 
     def before_process_message(self, broker: Broker, message: Any) -> None:
         self._leave()  # if a time limit struck in the middle of leaving the message before
-        if message.actor_name == NAME:
+        carried = getattr(message, "_message", message)  # through its proxy each attribute costs ten times as much
+        if carried.actor_name == NAME:
             return  # it has a door of its own
         try:
-            self._enter(message)
+            self._enter(carried)
         except Exception as error:
             if self._tenancy == "observe":
                 logger.exception("actor %s runs without its scope, because tenancy is 'observe'", message.actor_name)

@@ -29,8 +29,26 @@ def declare(broker: Broker, *, queue_name: str) -> None:
         "time_limit": inf,
         "store_results": False,
     }
+    watch = Watch()
+    broker.add_middleware(watch)
     broker.add_middleware(Failing())
-    Actor(strides.perform, broker=broker, actor_name=NAME, queue_name=queue_name, priority=0, options=options)
+
+    def perform(data: str) -> None:
+        strides.perform(data, stopping=lambda: watch.stopping)
+
+    Actor(perform, broker=broker, actor_name=NAME, queue_name=queue_name, priority=0, options=options)
+
+
+class Watch(Middleware):
+    """Sees the worker of this process come and go."""
+
+    stopping = False
+
+    def before_worker_boot(self, *_: Any, **__: Any) -> None:
+        self.stopping = False
+
+    def before_worker_shutdown(self, *_: Any, **__: Any) -> None:
+        self.stopping = True
 
 
 class Failing(Middleware):

@@ -10,7 +10,7 @@ from typing import Any
 from dramatiq import Message
 
 from tenantjobs import transaction
-from tenantjobs.carriage import KEY, Header, Tenancy, refusal, write
+from tenantjobs.carriage import KEY, Tenancy, refusal, text, write
 from tenantjobs.current import Current, Snapshot
 from tenantjobs_dramatiq.performing import NAME
 
@@ -21,8 +21,10 @@ Enqueue = Callable[..., Any]
 CALLBACKS = "group_completion_callbacks"  # an option of Dramatiq: messages, as the dicts that they travel as
 
 
-class Captured(dict[str, Any]):
-    """A header that an enqueue of this process wrote. What came off the broker, or was given, is a plain ``dict``."""
+class Captured(str):
+    """A header that an enqueue of this process wrote. What came off the broker, or was given, is a plain ``str``."""
+
+    __slots__ = ()
 
 
 def options(snapshot: Snapshot | None = None) -> dict[str, Any]:
@@ -32,7 +34,7 @@ def options(snapshot: Snapshot | None = None) -> dict[str, Any]:
         scheduled = report.message_with_options(**tenantjobs_dramatiq.options())
     """
     header = write(Current.capture() if snapshot is None else snapshot)
-    return {} if header is None else {KEY: header}
+    return {} if header is None else {KEY: text(header)}
 
 
 def carrying(enqueue: Enqueue, tenancy: Tenancy, after_commit: bool) -> Enqueue:
@@ -66,27 +68,37 @@ def _with_scope(message: Message[Any], tenancy: Tenancy) -> Message[Any]:
     if given and not callbacks:
         return message
     header = _in_force(tenancy)
+    if header is None and found is None:
+        return message  # the very one that it would be without us
     new = dict(options)
     if not given:
         new.pop(KEY, None)
         if header is not None:
-            new[KEY] = Captured(header)
+            new[KEY] = header
     if callbacks and header is not None:
         new[CALLBACKS] = [_of_the_call(each, header) for each in callbacks]
-    # A third of the time that Message.copy takes; and an empty scope leaves the very message.
-    return message if new == options else type(message)(**{**vars(message), "options": new})
+    return _copy(message, new)
 
 
-def _of_the_call(callback: dict[str, Any], header: Header) -> dict[str, Any]:
+def _copy(message: Message[Any], options: dict[str, Any]) -> Message[Any]:
+    """As ``Message.copy``, at a tenth of its time: each message that is sent pays for it."""
+    copy = object.__new__(type(message))
+    vars(copy).update(vars(message), options=options)
+    return copy
+
+
+def _of_the_call(callback: dict[str, Any], header: Captured) -> dict[str, Any]:
     """For whom the group is run. Whichever of its messages ends last sends the callback, perhaps another tenant's."""
     return {**callback, "options": {KEY: header, **callback["options"]}}
 
 
-def _in_force(tenancy: Tenancy) -> Header | None:
+def _in_force(tenancy: Tenancy) -> Captured | None:
     try:
-        return write(Current.capture())
+        header = write(Current.capture())
     except Exception as error:
         if tenancy != "observe":
             raise
         logger.exception("the scope of this call cannot travel, and whoever gets the message will be told so")
-        return refusal(error)
+        header = refusal(error)
+    # Text: an object inside an object costs the JSON of Dramatiq more, at both ends.
+    return None if header is None else Captured(text(header))

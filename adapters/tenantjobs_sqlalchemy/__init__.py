@@ -12,6 +12,7 @@ For example::
 from __future__ import annotations
 
 from tenantjobs import sentinel as _sentinel
+from tenantjobs_sqlalchemy.batching import ain_batches, in_batches
 from tenantjobs_sqlalchemy.callbacks import after_create_commit, after_destroy_commit, after_update_commit
 from tenantjobs_sqlalchemy.conflicts import deadlock
 from tenantjobs_sqlalchemy.connections import begin
@@ -27,9 +28,11 @@ __all__ = [
     "after_create_commit",
     "after_destroy_commit",
     "after_update_commit",
+    "ain_batches",
     "begin",
     "current_session",
     "deadlock",
+    "in_batches",
     "insert_once",
     "install",
     "locked",

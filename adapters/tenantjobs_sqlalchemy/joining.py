@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 
 from tenantjobs import adapter as adapters
 from tenantjobs import outbox
-from tenantjobs.adapter import Adapter, JoinsTransaction
+from tenantjobs.adapter import Adapter, Joins, JoinsTransaction
 from tenantjobs.errors import SerializationError
+from tenantjobs.locks import admit
 from tenantjobs.outbox import Outbox
 from tenantjobs.transaction import Held
 from tenantjobs_sqlalchemy import levels
@@ -40,7 +41,7 @@ def place_for(session: Session, adapter: Adapter) -> Place | None:
     return Place(bind, box)
 
 
-def bind_of(session: Session, root: Root, writer: JoinsTransaction | Outbox) -> Engine | Connection | None:
+def bind_of(session: Session, root: Root, writer: Joins) -> Engine | Connection | None:
     for engine in root.connections:
         if writer.joins(engine):
             return engine
@@ -90,10 +91,12 @@ def write(session: Session, level: Level) -> None:
         envelopes = [job.seal() for job in jobs]
         if envelopes:
             connection = session.connection(bind_arguments={"bind": place.bind})
-            if isinstance(place.writer, Outbox):
+            jobs = admit(jobs, adapter, connection)
+            envelopes = [job.seal() for job in jobs]  # of those whose locks were free
+            if envelopes and isinstance(place.writer, Outbox):
                 place.writer.write_within(connection, envelopes)
                 level.to_publish += [(job, adapter) for job in jobs]
-            else:
+            elif envelopes and isinstance(place.writer, JoinsTransaction):
                 place.writer.enqueue_within(connection, envelopes)
         level.jobs = [waiting for waiting in level.jobs if waiting[1] is not adapter]
         level.written += jobs

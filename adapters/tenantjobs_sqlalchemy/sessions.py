@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import event
 from sqlalchemy.orm import Session, SessionTransaction
 
-from tenantjobs.errors import ConfigurationError
+from tenantjobs.errors import ConfigurationError, StepError
 from tenantjobs.transaction import AsyncWorkScope, WorkScope
 from tenantjobs_sqlalchemy import factories, levels, writing
 from tenantjobs_sqlalchemy.factories import Colour
@@ -202,6 +202,17 @@ class SessionScope:
             self._kept.check()
         _before_commit(self._session, function)
 
+    def checkpoint(self, function: Callable[[object], None]) -> None:
+        _refuse_savepoint(self._session)
+        self._session.flush()
+        function(self._session.connection())
+        self._session.commit()
+        _begin(self._session)
+
+    def roll_back(self) -> None:
+        self._session.rollback()
+        _begin(self._session)
+
 
 class AsyncSessionScope:
     """The same of an ``AsyncSession``."""
@@ -220,6 +231,18 @@ class AsyncSessionScope:
             self._kept.check()
         _before_commit(self._session.sync_session, function)
 
+    async def checkpoint(self, function: Callable[[object], None]) -> None:
+        _refuse_savepoint(self._session.sync_session)
+        await self._session.flush()
+        await self._session.run_sync(lambda session: function(session.connection()))
+        with _unexpired(self._session.sync_session):
+            await self._session.commit()
+        await self._session.run_sync(_begin)
+
+    async def roll_back(self) -> None:
+        await self._session.rollback()
+        await self._session.run_sync(_begin)
+
 
 class WithoutSession:
     """A job without a session has no connection: what it completes, it completes in a transaction of its own."""
@@ -230,6 +253,12 @@ class WithoutSession:
     def before_commit(self, function: Callable[[object], None]) -> None:
         function(None)
 
+    def checkpoint(self, function: Callable[[object], None]) -> None:
+        function(None)
+
+    def roll_back(self) -> None:
+        pass
+
 
 class WithoutAsyncSession:
     """The same for an async job."""
@@ -239,6 +268,36 @@ class WithoutAsyncSession:
 
     def before_commit(self, function: Callable[[object], None]) -> None:
         function(None)
+
+    async def checkpoint(self, function: Callable[[object], None]) -> None:
+        function(None)
+
+    async def roll_back(self) -> None:
+        pass
+
+
+def _refuse_savepoint(session: Session) -> None:
+    if session.in_nested_transaction():
+        raise StepError(
+            "a checkpoint commits what the job has done, and there is a savepoint open in its session, which would be "
+            "released with it: let `with session.begin_nested()` end before the step or the cursor moves on"
+        )
+
+
+def _begin(session: Session) -> None:
+    # As at the beginning: what the job enqueues before its next statement shares the fate of what follows.
+    if not session.in_transaction():
+        session.begin()
+
+
+@contextmanager
+def _unexpired(session: Session) -> Iterator[None]:
+    """The records of an async job stay readable over a commit in its middle: nobody could await their refresh."""
+    before, session.expire_on_commit = session.expire_on_commit, False
+    try:
+        yield
+    finally:
+        session.expire_on_commit = before
 
 
 def _before_commit(session: Session, function: Callable[[object], None]) -> None:

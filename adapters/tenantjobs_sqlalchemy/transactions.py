@@ -16,7 +16,7 @@ from sqlalchemy.util import greenlet_spawn
 from sqlalchemy.util.concurrency import in_greenlet
 
 from tenantjobs import transaction
-from tenantjobs.adapter import Adapter, JoinsTransaction
+from tenantjobs.adapter import Adapter, Joins
 from tenantjobs.transaction import AsyncScope, Held, Scope
 from tenantjobs_sqlalchemy import joining, levels, lingering, tracking, writing
 from tenantjobs_sqlalchemy.extension import async_session_of
@@ -41,13 +41,13 @@ class SessionTransactions:
             joining.write_late(session, level, held)
         return True
 
-    def scope(self, queue: JoinsTransaction) -> Scope | None:
+    def scope(self, queue: Joins) -> Scope | None:
         found = _joined(queue)
         if found is None or (async_session_of(found[0]) is not None and not in_greenlet()):
             return None
         return _OpenTransaction(*found)
 
-    def ascope(self, queue: JoinsTransaction) -> AsyncScope | None:
+    def ascope(self, queue: Joins) -> AsyncScope | None:
         found = _joined(queue)
         return None if found is None else _AsyncOpenTransaction(*found)
 
@@ -81,7 +81,7 @@ def _session_for(adapter: Adapter) -> Session | None:
     return sessions[0] if sessions else None
 
 
-def _joined(queue: JoinsTransaction) -> tuple[Session, Engine | Connection] | None:
+def _joined(queue: Joins) -> tuple[Session, Engine | Connection] | None:
     """The innermost open session that ``queue`` joins, and what to do it on."""
     for session in levels.open_sessions():
         _, root = levels.pair(session)

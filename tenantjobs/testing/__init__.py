@@ -25,6 +25,7 @@ from tenantjobs.testing.memory import (
     failed_jobs,
     perform_enqueued_jobs,
     performed_jobs,
+    stopping,
 )
 from tenantjobs.testing.time import Clock, movable_clock
 
@@ -50,6 +51,7 @@ __all__ = [
     "override",
     "perform_enqueued_jobs",
     "performed_jobs",
+    "stopping",
 ]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,9 +17,12 @@ from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ArgumentError, ConfigurationError
 from tenantjobs.execution import execute
 from tenantjobs.idempotency import Ledger
+from tenantjobs.locks import Locks
 from tenantjobs.outcome import Failed, Quarantined, Retried
+from tenantjobs.progress import Progress
 from tenantjobs.testing.choice import Choice, Jobs
 from tenantjobs.testing.ledger import MemoryLedger
+from tenantjobs.testing.locks import MemoryLocks
 
 
 class EnqueuedJob(msgspec.Struct, frozen=True):
@@ -63,6 +67,9 @@ class MemoryAdapter:
         self.performed: list[PerformedJob] = []
         self.failed: list[FailedJob] = []
         self.ledger: Ledger = MemoryLedger()
+        self.locks: Locks = MemoryLocks()
+        self.stops = False
+        self._progress: dict[str, Progress] = {}
 
     def enqueue(self, envelope: Envelope) -> None:
         self.enqueue_all([envelope])
@@ -100,13 +107,16 @@ class MemoryAdapter:
         with self._lock:
             return [_view(Envelope.decode(data)) for data in self._waiting]
 
+    def progress(self, job_id: str) -> Progress | None:
+        return self._progress.get(job_id)
+
     def close(self) -> None:
         with self._lock:
             self._waiting.clear()
 
     def _perform(self, data: bytes) -> None:
         try:
-            outcome = execute(data)
+            outcome = execute(data, _Delivery(self, Envelope.decode(data).id, self._progress))
         except BaseException:
             # Interrupted: rolled back, and the job waits again.
             with self._lock:
@@ -127,6 +137,43 @@ class MemoryAdapter:
                 if (envelope.due_at is None or envelope.due_at <= at) and (chosen is None or envelope.id in chosen)
             ]
             return self._waiting.pop(min(due)[1]) if due else None
+
+
+class _Delivery:
+    """One attempt, as a worker would know it."""
+
+    def __init__(self, queue: MemoryAdapter, job_id: str, progress: dict[str, Progress]) -> None:
+        self._queue = queue
+        self._job_id = job_id
+        self._progress = progress
+
+    def verify(self, envelope: Envelope) -> None:
+        """It is the one that was taken."""
+
+    def lost(self) -> bool:
+        return False
+
+    def stopping(self) -> bool:
+        return self._queue.stops
+
+    def tell(self, progress: Progress) -> None:
+        self._progress[self._job_id] = progress
+
+    def __str__(self) -> str:
+        return f"job id={self._job_id}"
+
+
+@contextmanager
+def stopping() -> Iterator[None]:
+    """A block in which the worker of the adapter ``test`` wants to stop: each job with steps is interrupted at its next
+    checkpoint, and waits to be resumed.
+    """
+    memory = _memory()
+    memory.stops = True
+    try:
+        yield
+    finally:
+        memory.stops = False
 
 
 def enqueued_jobs() -> list[EnqueuedJob]:

@@ -15,7 +15,7 @@ from tests.adapters_page.results import COLUMNS, Column, Kit, read_kit, write
 RECORD = "TENANTJOBS_RECORD_KIT"  # the file that results go to, instead of being compared
 NOWHERE = "nowhere"  # or this: neither
 
-SAYS = ("in_process", "survives_kill", "gives_back")
+SAYS = ("in_process", "survives_kill", "gives_back", "interrupts")
 AGAIN = "docs/adapters.md says otherwise: run `python -m tests.adapters_page`"
 FOUND = "tenantjobs.contract"
 

@@ -9,6 +9,7 @@ from tenantjobs.testing.contract.carrying import Carrying
 from tenantjobs.testing.contract.deciding import Deciding
 from tenantjobs.testing.contract.hooking import Hooking
 from tenantjobs.testing.contract.ordering import Ordering
+from tenantjobs.testing.contract.resuming import Resuming
 from tenantjobs.testing.contract.surviving import Surviving
 from tests.adapters_page.results import Column, Environment, Kit
 
@@ -19,6 +20,7 @@ SIDES = {
     "What becomes of a job that does not succeed": Deciding,
     "What runs around a job": Hooking,
     "When and where": Ordering,
+    "Where a job with steps goes on": Resuming,
     "What holds when things end": Surviving,
 }
 
@@ -32,6 +34,7 @@ ABILITIES = {
     "transactional": "`transactional=True` without an inbox",
     "survives_kill": "the job of a killed worker comes back within 30 seconds",
     "gives_back": "a job that is interrupted in a worker that goes on is performed again",
+    "interrupts": "a worker that stops interrupts jobs with steps at their next checkpoint",
 }
 
 # Where an ability is not the queue's own, or has a limit: (adapter, ability).
@@ -47,6 +50,7 @@ NOTES = {
         "dramatiq on Redis",
         "survives_kill",
     ): "after `heartbeat_timeout` of the broker, a minute by default, 2 s in the kit",
+    ("celery", "interrupts"): "with `pool` threads, solo or gevent; a child of prefork is told nothing",
     ("rq", "delay"): "RQ's scheduler looks once a second",
     ("rq", "cancel"): "too late within ten seconds of its time, and between two attempts",
     ("rq", "survives_kill"): "comes back when RQ misses the heartbeat, after a minute or two",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from sqlalchemy import create_engine, event
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
@@ -10,7 +11,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
 import tenantjobs_sqlalchemy
-from tenantjobs import Current, idempotent, job, once
+from tenantjobs import Current, idempotent, job, once, step, unique
 
 engine = create_engine(os.environ["TENANTJOBS_CRASH_URL"])
 async_engine = create_async_engine(os.environ["TENANTJOBS_CRASH_URL"].replace("sqlite:", "sqlite+aiosqlite:"))
@@ -67,12 +68,43 @@ async def async_effect(number: int) -> None:
     tenantjobs_sqlalchemy.current_session().add(Effect(number=number, tenant=Current.tenant_id))
 
 
+@job(transactional=True, policies=[unique("until_executed", key=lambda number: number)])
+def unique_effect(number: int) -> None:
+    """The same, and one job for each number in the queue at a time."""
+    tenantjobs_sqlalchemy.current_session().add(Effect(number=number, tenant=Current.tenant_id))
+
+
 @job
 def guarded_effect(number: int) -> None:
     """The same behind a key of its own, in the middle of a job."""
     with once(f"effect:{number}") as first:
         if first:
             tenantjobs_sqlalchemy.current_session().add(Effect(number=number, tenant=Current.tenant_id))
+
+
+@job
+def stepwise_effect(number: int) -> None:
+    """Four effects in two steps; the worker may be killed between any two of them."""
+    session = tenantjobs_sqlalchemy.current_session()
+    for name in ("first", "second"):
+        for cursor in step(name, start=0):
+            for _ in range(cursor.value, 2):
+                session.add(Effect(number=number, tenant=Current.tenant_id))
+                session.flush()
+                _pass()
+                cursor.advance()
+                _pass()
+
+
+def _pass() -> None:
+    """The passage at which the variable says that the process is killed."""
+    global _passages
+    _passages += 1
+    if _passages == int(os.environ.get("TENANTJOBS_CRASH_PASSAGE", 0)):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+_passages = 0
 
 
 @event.listens_for(async_engine.sync_engine, "connect")

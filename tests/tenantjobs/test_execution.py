@@ -23,6 +23,7 @@ from tenantjobs import (
     perform,
     rescue_from,
     retry_on,
+    step,
     testing,
     transaction,
 )
@@ -572,3 +573,27 @@ def test_an_exit_is_discarded_by_perform_now_as_by_a_worker() -> None:
 
     assert leaves.perform_now() is None
     assert isinstance(execute(enqueued(leaves)), Discarded)
+
+
+@pytest.mark.parametrize("awaited", [True, False])
+async def test_the_worker_of_a_broker_may_say_that_it_stops_and_a_job_with_steps_goes_on_in_another(
+    awaited: bool,
+) -> None:
+    @job
+    def count() -> None:
+        for cursor in step("count", start=0):
+            while cursor.value < 2:
+                seen.append(cursor.value)
+                cursor.advance()
+
+    data = waiting(count.perform_later)
+    if awaited:
+        await aperform(data, stopping=lambda: True)
+    else:
+        perform(data, stopping=lambda: True)
+
+    assert seen == [0]
+
+    testing.drain()
+
+    assert seen == [0, 1]

@@ -46,7 +46,18 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
 
 @pytest.mark.parametrize("statement", ["import tenantjobs", f"from tenantjobs import {', '.join(tenantjobs.__all__)}"])
 def test_importing_brings_no_queue_no_database_no_terminal_and_no_loop(statement: str) -> None:
-    heavy = {"sqlalchemy", "celery", "dramatiq", "rq", "rich", "click", "yaml", "asyncio", "tenantjobs_db"}
+    heavy = {
+        "sqlalchemy",
+        "celery",
+        "dramatiq",
+        "rq",
+        "rich",
+        "click",
+        "yaml",
+        "asyncio",
+        "tenantjobs_db",
+        "opentelemetry",
+    }
     code = f"import sys; {statement}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
 

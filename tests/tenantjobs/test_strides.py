@@ -43,7 +43,7 @@ def test_after_a_stride_a_job_goes_on_in_the_queue_that_jobs_are_enqueued_to() -
     """In a swap that is another one, so that the old queue is empty once a stride has passed."""
     envelope = due_in(timedelta(hours=3))
     with testing.override(adapter="test"):
-        strides.perform(envelope.encode().decode())
+        strides.perform(envelope.encode().decode(), stopping=lambda: False)
 
         assert [(job.id, job.due_at) for job in enqueued_jobs()] == [("1", envelope.due_at)]
 

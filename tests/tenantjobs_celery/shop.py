@@ -53,7 +53,6 @@ class Shop:
             worker_prefetch_multiplier=1,
             redis_max_connections=20,
         )
-        self.app.loader.on_process_cleanup = self.look_for_residue
         define_tasks(self)
 
     def task(self, name: str) -> Any:

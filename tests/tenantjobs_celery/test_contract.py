@@ -61,8 +61,6 @@ class TestRabbitMQ(CeleryContract):
 @pytest.mark.services
 class TestRedis(CeleryContract):
     broker = "Redis"
-    # The job of a killed worker did not come back within the patience of a case, so it is not proved here.
-    survives_kill = False
 
 
 @pytest.mark.services

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from typing import Any
 
 import celery
@@ -427,7 +428,7 @@ def test_a_scope_left_open_reaches_nobody(shop: Any, acme: Any, ending: str) -> 
 def test_a_task_that_exits_leaves_nothing(shop: Any, acme: Any) -> None:
     with acme:
         sent = shop.task("leaving_open").delay("exits")
-    sent.get(timeout=PATIENCE, propagate=False)
+    shop.notes(f"{sent.id}:ran")
 
     probe(shop)
 
@@ -449,6 +450,8 @@ def test_a_task_that_is_revoked_before_it_starts(shop: Any, acme: Any) -> None:
 
 @can_terminate
 def test_a_task_that_is_revoked_while_it_runs(shop: Any, acme: Any) -> None:
+    if shop.pool == "gevent" and not hasattr(import_module("celery.concurrency.gevent").TaskPool, "terminate_job"):
+        pytest.skip("this version of Celery cannot stop a greenlet")
     with acme:
         sent = shop.task("waiting").delay()
         shop.notes(f"{sent.id}:ran")

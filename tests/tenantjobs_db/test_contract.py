@@ -15,6 +15,7 @@ class DatabaseContract(AdapterContract):
     adapter = "db"
     survives_kill = True
     gives_back = True
+    interrupts = True
     url: str
 
     def settings(self) -> Mapping[str, Mapping[str, Any]]:

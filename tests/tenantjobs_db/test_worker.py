@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import sessionmaker
 
 import tenantjobs_sqlalchemy
-from tenantjobs import Current, current_job, discard_on, job, retry_on
+from tenantjobs import Current, current_job, discard_on, job, retry_on, subscribe
 from tenantjobs.adapter import WorkOptions
 from tenantjobs.errors import Interruption, LeaseLost
+from tenantjobs.instrumentation import Performed
 from tenantjobs_db import worker as worker_module
 from tenantjobs_db.adapter import DatabaseAdapter
 from tenantjobs_db.attempting import attempt
@@ -28,11 +29,13 @@ from tenantjobs_db.delivery import Delivery
 from tenantjobs_db.failure import Failure
 from tenantjobs_db.job_row import JobRow
 from tenantjobs_db.lease import Lease
+from tenantjobs_db.marking import Marking
 from tenantjobs_db.processes import Processes
 from tenantjobs_db.selection import Selection
 from tenantjobs_db.settings import DatabaseSettings
-from tenantjobs_db.settlement import Finish, GiveBack
+from tenantjobs_db.settlement import Claimed, Finish, GiveBack
 from tenantjobs_db.tables import jobs
+from tenantjobs_db.telling import Telling
 from tenantjobs_db.worker import Worker
 from tests.tenantjobs_db.making import envelope, let_expire
 
@@ -183,6 +186,26 @@ def test_a_retry_runs_again_and_its_history_is_kept(adapter: DatabaseAdapter) ->
     row = found(adapter, handle.job_id)
     assert (row.state, row.attempt) == ("finished", 3)
     assert [(failure.attempt, failure.retried) for failure in row.failures] == [(1, True), (2, True)]
+
+
+def test_a_retry_knows_when_it_was_due(adapter: DatabaseAdapter) -> None:
+    due: list[datetime | None] = []
+    retried: list[datetime | None] = []
+
+    @job(policies=[retry_on(ValueError, wait=0, attempts=3)])
+    def flaky() -> None:
+        context = current_job()
+        assert context is not None
+        due.append(context.due_at)
+        if len(due) == 1:
+            raise ValueError("once")
+
+    flaky.perform_later()
+    with subscribe(lambda event: retried.append(event.due_at), Performed):
+        assert drained(adapter) == 0
+
+    assert retried[0] is not None
+    assert (due, retried[1]) == ([None, retried[0]], None)
 
 
 def test_a_retry_for_later_is_left_by_a_worker_that_drains(adapter: DatabaseAdapter) -> None:
@@ -379,6 +402,11 @@ def test_what_a_job_does_after_it_was_given_back_is_rolled_back(
     assert effects() == 0
 
 
+def delivery(adapter: DatabaseAdapter, claim: Claimed, lease: Lease) -> Delivery:
+    database = adapter.database
+    return Delivery(claim, lease, lambda: False, marking=Marking(database), telling=Telling(database))
+
+
 def test_a_process_that_was_stopped_past_its_lease_asks_before_it_commits(
     adapter: DatabaseAdapter, effects: Callable[[], int]
 ) -> None:
@@ -395,7 +423,7 @@ def test_a_process_that_was_stopped_past_its_lease_asks_before_it_commits(
     lease = Lease(Processes(adapter.database, lease=60.0, max_deaths=3), 60.0)
     lease.begin()
     (claim,) = Consumer(adapter.database, Selection(["*"])).exchange(lease.process, (), 1).claimed
-    settlement = attempt(Delivery(claim, lease, lambda: False))
+    settlement = attempt(delivery(adapter, claim, lease))
 
     assert isinstance(settlement, GiveBack)
     assert effects() == 0
@@ -413,7 +441,7 @@ def test_a_process_that_was_only_slow_to_say_so_still_commits(
     lease = Lease(Processes(adapter.database, lease=60.0, max_deaths=3), 60.0)
     lease.begin()
     (claim,) = Consumer(adapter.database, Selection(["*"])).exchange(lease.process, (), 1).claimed
-    settlement = attempt(Delivery(claim, lease, lambda: False))
+    settlement = attempt(delivery(adapter, claim, lease))
 
     assert isinstance(settlement, Finish)
     assert effects() == 1

@@ -22,6 +22,7 @@ BROKER = "tests.tenantjobs_dramatiq.contract_broker"
 class DramatiqContract(AdapterContract):
     adapter = "dramatiq"
     survives_kill = True
+    interrupts = True
     broker: ClassVar[str]
 
     def environment(self) -> Mapping[str, str]:

@@ -127,7 +127,7 @@ def test_messages_wait_for_the_commit(broker: StubBroker, sessions: Any, way: st
         if ending == "rollback":
             raise ZeroDivisionError
 
-    assert [b'"tenant_id":"acme"' in each for each in waiting(broker)] == ([True] if ending == "commit" else [])
+    assert [rb"\"tenant_id\":\"acme\"" in each for each in waiting(broker)] == ([True] if ending == "commit" else [])
 
 
 def test_what_waits_has_the_arguments_of_the_call(broker: StubBroker, sessions: Any) -> None:
@@ -199,4 +199,4 @@ def test_a_broker_of_another_library_is_installed_too() -> None:
     with Current.set(tenant_id="acme"):
         sent = actor.send()
 
-    assert sent.options["tenantjobs"]["tenant_id"] == "acme"
+    assert '"tenant_id":"acme"' in sent.options["tenantjobs"]

@@ -24,6 +24,7 @@ class TestRq(AdapterContract):
     adapter = "rq"
     app = "tests.tenantjobs_rq.contract_app"
     gives_back = True
+    interrupts = True
 
     def settings(self) -> Mapping[str, Mapping[str, Any]]:
         return {

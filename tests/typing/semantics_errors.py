@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tenantjobs import JobContext, before_enqueue, discard_on, job, report, rescue_from, retry_on
+from tenantjobs import JobContext, before_enqueue, discard_on, job, report, rescue_from, retry_on, unique
 
 retry_on(ConnectionError, atempts=3)  # error
 retry_on("ConnectionError")  # error
@@ -13,6 +13,9 @@ before_enqueue(print, iff=bool)  # error
 job(timeout="60")  # error
 job(choose_priority=lambda: "high")  # error
 report("an error")  # error
+unique("until_expired")  # error
+unique("until_executed", on_conflict="reschedule")  # error
+unique()  # error
 
 
 def again(running: JobContext) -> None:

@@ -25,6 +25,7 @@ from tenantjobs import (
     perform_all_later,
     rescue_from,
     retry_on,
+    unique,
 )
 
 
@@ -81,6 +82,18 @@ class Sync(Job):
         return 1.0
 
 
+@unique("until_executed", key=lambda job, size: size, on_conflict="replace")
+class Unique(Job):
+    def perform(self, size: int) -> float:
+        return size / 2
+
+
+@unique("until_and_while_executing", ttl=timedelta(hours=1))
+@job(policies=[unique("until_executing", ttl=60, on_conflict="raise")])
+def once_at_a_time(user_id: int) -> str:
+    return str(user_id)
+
+
 class Report:
     @later(timeout=5, policies=[retry_on(TimeoutError)])
     def export(self, path: str) -> None: ...
@@ -91,6 +104,8 @@ class Report:
 assert_type(send_welcome(1), str)
 assert_type(send_welcome.perform_later(1), Handle)
 assert_type(Sync.perform_now(3), float)
+assert_type(Unique.perform_now(3), float)
+assert_type(once_at_a_time.perform_now(1), str)
 assert_type(Sync().answer(ValueError()), str)
 assert_type(Sync().check(3), None)
 assert_type(Report().export_later("/tmp/x"), Handle)

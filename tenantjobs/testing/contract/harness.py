@@ -28,7 +28,8 @@ class Harness:
 
     ``in_process`` says that jobs are performed at the call, by no worker. ``survives_kill`` says that a job whose
     worker is killed is performed by another one, ``gives_back`` that one which is interrupted in a worker that goes on
-    is performed again, and ``patience`` how many seconds anything may take.
+    is performed again, ``interrupts`` that a worker which stops interrupts jobs with steps at their next checkpoint,
+    and ``patience`` how many seconds anything may take.
     """
 
     adapter: ClassVar[str]
@@ -36,6 +37,7 @@ class Harness:
     in_process: ClassVar[bool] = False
     survives_kill: ClassVar[bool] = False
     gives_back: ClassVar[bool] = False
+    interrupts: ClassVar[bool] = False
     patience: ClassVar[float] = 30.0
 
     folder: Path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -20,7 +21,9 @@ from tenantjobs.hooks import around_perform, before_enqueue, before_perform
 from tenantjobs.idempotency import idempotent
 from tenantjobs.jobs import Job, job
 from tenantjobs.running import JobContext, current_job
+from tenantjobs.steps import step
 from tenantjobs.testing.contract.effects import folder, record, wait_for_file
+from tenantjobs.uniqueness import unique
 
 
 class ContractCurrent(tenantjobs.Current):
@@ -148,6 +151,18 @@ def once_only(number: int) -> None:
     record("once_only", number)
 
 
+@job(name="contract.unique", policies=[unique("until_executed", key=lambda number: number)])
+def only_one(number: int) -> None:
+    record("only_one", number)
+
+
+@job(name="contract.held_alone", policies=[unique("until_and_while_executing", ttl=3)])
+def held_alone() -> None:
+    record("started")
+    wait_for_file("release")
+    record("finished")
+
+
 @job(name="contract.held")
 def held() -> None:
     record("started")
@@ -175,6 +190,27 @@ def interrupted() -> None:
     if not (folder() / "interrupted").exists():
         (folder() / "interrupted").touch()
         raise Interruption("as asked for")
+
+
+@job(name="contract.stepwise", policies=[retry_on(ConnectionError, wait=0)])
+def stepwise() -> None:
+    for _ in step("first"):
+        record("first")
+    for _ in step("second"):
+        record("second")
+        if _attempt() == 1:
+            raise ConnectionError("as asked for")
+
+
+@job(name="contract.counted")
+def counted() -> None:
+    for cursor in step("count", start=0):
+        if not _running().resumptions:
+            record("started")
+        while not _running().resumptions:
+            cursor.advance()
+            time.sleep(0.01)
+        record("resumed", cursor.value)
 
 
 def around(*, wanted: str) -> Iterator[None]:

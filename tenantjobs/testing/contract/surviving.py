@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tenantjobs import idempotency
+from tenantjobs import idempotency, uniqueness
 from tenantjobs.current import Current
 from tenantjobs.errors import ConfigurationError
+from tenantjobs.handle import Handle
 from tenantjobs.message import Message
 from tenantjobs.testing.contract import jobs
 from tenantjobs.testing.contract.harness import Harness
@@ -47,6 +49,35 @@ class Surviving(Harness):
 
         assert [effect.value for effect in self.performed(2)] == [7, 8]
 
+    def test_a_unique_job_is_let_in_again_when_the_one_before_is_done(self) -> None:
+        self._want_locks()
+        with Current.set(tenant_id="acme"):
+            job = jobs.only_one.set(queue=self.queue)
+            before = [job.perform_later(number).enqueued for number in (7, 7, 8)]
+        self.start()
+        self.performed(2)
+        again = self._let_in(lambda: job.perform_later(7))
+
+        assert before == [True, False, True]
+        assert [effect.job_id for effect in self.performed(3)].count(again.job_id) == 1
+
+    def test_the_lock_of_a_job_whose_worker_is_killed_ends(self) -> None:
+        self._want_locks()
+        if self.in_process:
+            pytest.skip("there is no worker to kill")
+        with Current.set(tenant_id="acme"):
+            jobs.held_alone.set(queue=self.queue).perform_later()
+        worker = self.start()
+        assert worker is not None
+        self.performed(1, of="started")
+
+        self.kill(worker)
+        Path(self.folder / "release").touch()
+        another = self._let_in(lambda: jobs.held_alone.set(queue=self.queue).perform_later())
+        self.start()
+
+        self.until(lambda: another.job_id in [each.job_id for each in self.effects(of="finished")], "the other one")
+
     def test_a_worker_that_is_stopped_finishes_what_runs(self) -> None:
         if self.in_process:
             pytest.skip("there is no worker to stop")
@@ -77,6 +108,24 @@ class Surviving(Harness):
         (finished,) = self.performed(1, of="finished")
 
         assert (finished.job_id, finished.tenant_id) == (handle.job_id, "acme")
+
+    def _want_locks(self) -> None:
+        try:
+            uniqueness.locks_for("the contract wants locks")
+        except ConfigurationError:
+            pytest.skip("this queue has no ledger for locks: a section [db] among the settings gives it one")
+
+    def _let_in(self, enqueue: Callable[[], Handle]) -> Handle:
+        """Enqueue until nobody else has the key."""
+        handles = []
+
+        def is_let_in() -> bool:
+            with Current.set(tenant_id="acme"):
+                handles.append(enqueue())
+            return handles[-1].enqueued is True
+
+        self.until(is_let_in, "the end of a lock")
+        return handles[-1]
 
     def _transact(self, ending: str) -> None:
         pytest.importorskip("tenantjobs_sqlalchemy")

@@ -307,4 +307,4 @@ def test_a_worker_in_its_own_process_performs_what_another_process_enqueued(fold
 
     assert done.returncode == 0, done.stderr
     assert (folder / "notes.txt").read_text() == "7 hi\n"
-    assert "performed my_jobs.note" in done.stderr
+    assert "finished my_jobs.note" in done.stderr
