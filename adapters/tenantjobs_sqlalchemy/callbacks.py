@@ -109,7 +109,7 @@ def _listen(owner: type) -> None:
 
 def _added(session: Session, record: object) -> None:
     # Where the flush comes with the commit, the scope of the call may have been left by then.
-    if tracking.is_tracked(session) and any(base in _heard for base in type(record).__mro__):
+    if _heard and isinstance(record, tuple(_heard)) and tracking.is_tracked(session):
         _state(record).info[_ADDED] = Current.capture()
 
 

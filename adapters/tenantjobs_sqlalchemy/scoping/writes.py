@@ -42,13 +42,15 @@ def rows(columns: list[tuple[str, tuple[str | None, ...]]], context: Any) -> Ite
     """
     statement = dml_of(context.invoked_statement)
     set_by_upsert = dict(getattr(getattr(statement, "_post_values_clause", None), "update_values_to_set", None) or ())
+    names_of_rows = list(zip(*(names for _, names in columns), strict=True))
     for parameters in context.compiled_parameters:
-        for names in zip(*(names for _, names in columns), strict=True):
+        for names in names_of_rows:
             if any(name is None or name in parameters for name in names):
                 yield tuple(EXPRESSION if name is None else parameters.get(name) for name in names)
-        upserted = _upserted(set_by_upsert, parameters)
-        if any(key in upserted for key, _ in columns):
-            yield tuple(upserted.get(key) for key, _ in columns)
+        if set_by_upsert:
+            upserted = _upserted(set_by_upsert, parameters)
+            if any(key in upserted for key, _ in columns):
+                yield tuple(upserted.get(key) for key, _ in columns)
 
 
 def _name(given: Mapping[Any, Any], key: str, usual: str) -> str | None:
