@@ -134,10 +134,11 @@ class Delivery:
 
     def _left_open(self) -> bool:
         """Leave what is open, and say whether there was more than is ours."""
-        if self._scope is not None and in_force().scopes == (*self._before, self._scope):
+        scopes = in_force().scopes
+        if self._scope is not None and scopes and scopes[-1] is self._scope:
             self._scope.__exit__(None, None, None)
             return False
-        inside = [scope for scope in in_force().scopes if scope.state == "open" and scope not in self._before]
+        inside = [scope for scope in scopes if scope.state == "open" and scope not in self._before]
         for scope in reversed(inside):
             scope.__exit__(None, None, None)
         return any(scope is not self._scope for scope in inside)

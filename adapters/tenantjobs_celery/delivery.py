@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 from contextvars import ContextVar
-from types import TracebackType
 from typing import Any
 
-from tenantjobs import carriage
+from tenantjobs.carriage import Delivery
 from tenantjobs.sentinel import TenantLeak
 from tenantjobs_celery.around import Around
 from tenantjobs_celery.header import carried
@@ -16,23 +15,6 @@ logger = logging.getLogger("tenantjobs.celery")
 
 # The task that performs our own jobs, whose scope is sealed in what it is given, and decided about behind our door.
 WRAPPER = "tenantjobs.perform"
-
-
-class Delivery(carriage.Delivery):
-    """The one that runs here, while it lasts."""
-
-    __slots__ = ("_token",)
-
-    def __enter__(self) -> Delivery:
-        super().__enter__()
-        self._token = _running.set(self)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        _running.reset(self._token)
-        super().__exit__(kind, error, traceback)
 
 
 def running() -> Delivery | None:
@@ -59,8 +41,12 @@ def _delivering(name: str, trace: Any) -> Any:
     def deliver(task_id: str, args: Any, kwargs: Any, request: Any = None) -> Any:
         result = None
         try:
-            with Delivery(carried(request or {}), named(name, task_id)):
-                result = trace(task_id, args, kwargs, request)
+            with Delivery(carried(request or {}), named(name, task_id)) as delivery:
+                token = _running.set(delivery)
+                try:
+                    result = trace(task_id, args, kwargs, request)
+                finally:
+                    _running.reset(token)
         except TenantLeak as leak:  # of what was left behind: by now the task has ended, and has its result
             logger.error("%s", leak)
         return result
@@ -73,8 +59,12 @@ class Applied(Around):
 
     def __call__(self, task: Any, *args: Any, **kwargs: Any) -> Any:
         header = carried({"headers": kwargs.get("headers")})
-        with Delivery(header, named(task.name, kwargs.get("task_id") or "eager"), called=True):
-            return self.of(task)(*args, **kwargs)
+        with Delivery(header, named(task.name, kwargs.get("task_id") or "eager"), called=True) as delivery:
+            token = _running.set(delivery)
+            try:
+                return self.of(task)(*args, **kwargs)
+            finally:
+                _running.reset(token)
 
 
 _running: ContextVar[Delivery | None] = ContextVar("tenantjobs_celery_delivery", default=None)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from celery import Task
+
 from tenantjobs.carriage import Delivery, Tenancy
 from tenantjobs_celery import delivery
 from tenantjobs_celery.around import Around
@@ -26,10 +28,11 @@ class Gate(Around):
     def __init__(self, original: Any, tenancy: Tenancy) -> None:
         super().__init__(original)
         self.tenancy: Tenancy = tenancy
+        self.alone = original is Task.before_start  # which does nothing
 
     def __call__(self, task: Any, task_id: str, args: Any, kwargs: Any) -> Any:
         if task.name not in HOUSEKEEPING:
             # Where something else than Celery runs the task, it has no scope, whatever it came with.
             delivered = delivery.running() or Delivery(None, delivery.named(task.name, task_id))
             delivered.admit(self.tenancy, HOW)
-        return self.of(task)(task_id, args, kwargs)
+        return None if self.alone else self.of(task)(task_id, args, kwargs)

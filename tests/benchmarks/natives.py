@@ -141,11 +141,10 @@ LIBRARIES: dict[str, type[Native]] = {"Celery": OnCelery, "Dramatiq": OnDramatiq
 
 
 def publish(native: Native, name: str, carried: bool) -> None:
-    """As many messages as each line of the standard input says, each in the scope of a request, and the mark."""
+    """As many messages as each line of the standard input says, and the mark."""
     for line in sys.stdin:
         if carried:
-            _carried(native, int(line))
-            _in_scope(native, mark, name)
+            _publish_in_scopes(native, name, int(line))
         else:
             for number in range(int(line)):
                 native.publish(nothing, number)
@@ -153,16 +152,16 @@ def publish(native: Native, name: str, carried: bool) -> None:
         print("published", flush=True)
 
 
-def _carried(native: Native, count: int) -> None:
-    for number in range(count):
-        _in_scope(native, nothing, number)
-
-
-def _in_scope(native: Native, task: Callable[..., None], *args: object) -> None:
+def _publish_in_scopes(native: Native, name: str, count: int) -> None:
+    """For one tenant after the other, ten messages each: to set the scope is the affair of a request."""
     from tenantjobs.current import Current
 
-    with Current.set(tenant_id="4711"):
-        native.publish(task, *args)
+    for first in range(0, count, 10):
+        with Current.set(tenant_id=str(first % 700 + 1)):
+            for number in range(first, first + 10):
+                native.publish(nothing, number)
+    with Current.set(tenant_id="1"):
+        native.publish(mark, name)
 
 
 def main() -> None:
