@@ -24,7 +24,7 @@ from tests.services import BROKERS, REDIS, fresh_postgres, require
 from tests.tenantjobs_dramatiq import servers as dramatiq
 from tests.tenantjobs_rq import servers as rq
 
-PATIENCE = 40.0  # seconds
+PATIENCE = 90.0  # seconds
 PATH = os.pathsep.join(filter(None, sys.path))
 
 

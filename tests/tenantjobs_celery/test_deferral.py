@@ -87,7 +87,7 @@ def sessions() -> Iterator[sessionmaker[Session]]:
     factory: sessionmaker[Session] = sessionmaker(engine)
     tenantjobs_sqlalchemy.install(factory)
     with engine.begin() as connection:
-        connection.execute(text("CREATE TABLE notes (id INTEGER)"))
+        connection.execute(text("CREATE TABLE deferral_lines (id INTEGER)"))
     yield factory
     engine.dispose()
 
@@ -113,7 +113,7 @@ def acme() -> Any:
 
 
 def written(session: Session) -> None:
-    session.execute(text("INSERT INTO notes VALUES (1)"))
+    session.execute(text("INSERT INTO deferral_lines VALUES (1)"))
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -359,7 +359,7 @@ def test_what_follows_the_task_waits_for_a_session_that_it_left_open(here: Sende
 
     @here.bench.task(name="reading")
     def reading() -> None:
-        scoped.execute(text("SELECT id FROM notes"))
+        scoped.execute(text("SELECT id FROM deferral_lines"))
 
     with Current.set(tenant_id="acme"):
         (reading.si() | here.look.si())()
