@@ -7,7 +7,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 
 import psutil
@@ -17,8 +17,8 @@ from tests.benchmarks.measure import Row, median
 from tests.benchmarks.natives import LIBRARIES
 from tests.services import REDIS
 
-MESSAGES = 1_000
-ROUNDS = 15
+MESSAGES = 300
+ROUNDS = 40
 PATIENCE = 120  # seconds
 GOALS = {"Celery": 3.0, "Dramatiq": 5.0, "RQ": 3.0}
 
@@ -66,7 +66,7 @@ class Side:
         return (self._used() - before) / MESSAGES * 1e6
 
     def warm_up(self) -> None:
-        self._publish(MESSAGES // 4)
+        self._publish(MESSAGES)
 
     def _start(self, role: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "tests.benchmarks.natives", role, *self._rest]
@@ -76,8 +76,12 @@ class Side:
 
     def _publish(self, count: int) -> None:
         assert self._publisher.stdin is not None
-        self._publisher.stdin.write(f"{count}\n")
-        self._publisher.stdin.flush()
+        assert self._publisher.stdout is not None
+        # The worker waits until all is there: how often it would wake up for nothing is a matter of chance.
+        with _stopped(self._worker.pid):
+            self._publisher.stdin.write(f"{count}\n")
+            self._publisher.stdin.flush()
+            self._publisher.stdout.readline()
         if self._store.blpop([f"{self.name}:mark"], timeout=PATIENCE) is None:
             raise TimeoutError(f"{self._rest}: {count} messages were not performed within {PATIENCE} s")
 
@@ -112,6 +116,17 @@ def _seconds(pid: int) -> float:
     ended = process.cpu_times()
     living = sum(_seconds(child.pid) for child in process.children())
     return time.clock_gettime((~pid << 3) | 2) + ended.children_user + ended.children_system + living
+
+
+@contextmanager
+def _stopped(pid: int) -> Iterator[None]:
+    process = psutil.Process(pid)
+    family = [process, *process.children(recursive=True)]
+    for each in family:
+        each.suspend()
+    yield
+    for each in family:
+        each.resume()
 
 
 def main() -> None:
