@@ -199,8 +199,8 @@ class Configured(Generic[P, R]):
     def perform_now(self, /, *args: P.args, **kwargs: P.kwargs) -> NoReturn:  # noqa: ARG002  # refused as it stands
         """Refused: ``set(...)`` is about the queue, and ``perform_now`` uses none."""
         raise ConfigurationError(
-            f"{self.__definition__.name}.set(...).perform_now(...): a queue, a priority or a wait means nothing to a job "
-            f"that is performed at once; leave set(...) out, or write perform_later"
+            f"{self.__definition__.name}.set(...).perform_now(...): a queue, a priority or a wait means nothing to a "
+            f"job that is performed at once; leave set(...) out, or write perform_later"
         )
 
 
