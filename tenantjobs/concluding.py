@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tenantjobs import adapter, links, outbox
+from tenantjobs import adapter, faults, links, outbox
 from tenantjobs.adapter import Adapter, HasTransactions
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError
@@ -32,9 +32,11 @@ def is_concerned(envelope: Envelope) -> bool:
 
 def end(envelope: Envelope, state: str) -> None:
     """The job has ended, and is not performed any more. Said again, it changes nothing."""
+    faults.point("before_batch")
     store = _store()
     with store.transaction() as on:
         store.mark(on, _marks(envelope, state), state)
+    faults.point("before_conclusion")
     batch = envelope.keys.get("batch")
     if batch is not None and (state == FAILED or not store.is_busy(batch)):
         conclude(batch, failing=state == FAILED)
@@ -93,6 +95,7 @@ def conclude(batch: str, *, failing: bool = False) -> None:
         writer.publish([job.seal() for job in sent], target)
     elif due:
         sent = hand_over(due, target)
+        faults.point("after_callback")
         with store.transaction() as on:
             _left(store, on, due, sent)
         for job in sent:
