@@ -83,7 +83,7 @@ def redelivered(deliver: Callable[[], object]) -> None:
     deliver()
 
 
-@pytest.mark.parity("1a.58")
+@pytest.mark.parity("1c.17")
 def test_jobs_of_a_block_leave_at_its_end_and_success_is_called_when_all_have_finished(work: Any) -> None:
     with tenantjobs.batch(**callbacks()) as batch:
         first = work.perform_later(1)
@@ -100,7 +100,7 @@ def test_jobs_of_a_block_leave_at_its_end_and_success_is_called_when_all_have_fi
     assert (batch.total, batch.done, batch.failed, batch.pending, batch.finished) == (3, 3, 0, 0, True)
 
 
-@pytest.mark.parity("1a.58")
+@pytest.mark.parity("1c.17")
 def test_failure_is_called_once_for_the_first_job_that_failed_and_finish_when_all_have_ended(
     work: Any, bad: Any
 ) -> None:
@@ -160,6 +160,7 @@ def test_a_job_that_is_skipped_has_not_failed() -> None:
     assert happened == ["success"]
 
 
+@pytest.mark.parity("1c.17")
 def test_a_job_that_is_delivered_twice_counts_once_and_so_does_a_callback(work: Any) -> None:
     with tenantjobs.batch(**callbacks()) as batch:
         work.perform_later(1)
@@ -188,6 +189,7 @@ def test_a_duplicate_that_fails_takes_nothing_back(work: Any) -> None:
     assert (batch.done, batch.failed) == (1, 0)
 
 
+@pytest.mark.parity("1c.17")
 def test_an_empty_batch_calls_back_at_once() -> None:
     with tenantjobs.batch(**callbacks()) as batch:
         pass
@@ -306,6 +308,7 @@ def test_a_callback_that_could_not_be_sent_is_sent_by_the_job_that_comes_back(
     assert happened == [1, 1, "success", "finish"]
 
 
+@pytest.mark.parity("1c.17")
 def test_a_callback_knows_its_batch(work: Any) -> None:
     @job(name="told")
     def told(batch: Batch) -> None:
@@ -344,6 +347,7 @@ def test_a_callback_may_wait_from_the_end_of_the_batch_on(work: Any) -> None:
     assert 55 < (callback.due_at - first).total_seconds() < 65
 
 
+@pytest.mark.parity("1c.17")
 def test_a_running_job_adds_jobs_to_its_batch(work: Any) -> None:
     @job(name="adding")
     def adding() -> None:
@@ -360,6 +364,7 @@ def test_a_running_job_adds_jobs_to_its_batch(work: Any) -> None:
     assert batch.total == 3, "what is just enqueued is no part of it"
 
 
+@pytest.mark.parity("1c.17")
 def test_nothing_is_added_to_a_batch_that_has_ended(work: Any) -> None:
     with tenantjobs.batch() as batch:
         batch.add(work.call(1))
@@ -370,6 +375,7 @@ def test_nothing_is_added_to_a_batch_that_has_ended(work: Any) -> None:
     assert (happened, enqueued_jobs()) == ([1], [])
 
 
+@pytest.mark.parity("1c.17")
 def test_a_batch_that_is_nested_keeps_the_outer_one_open(work: Any) -> None:
     with tenantjobs.batch(**callbacks("outer ")) as outer:
         work.perform_later(1)

@@ -55,6 +55,7 @@ def numbers() -> list[int]:
     return [number for number, _ in happened]
 
 
+@pytest.mark.parity("1c.17")
 def test_each_job_is_enqueued_when_the_one_before_has_succeeded(work: Any) -> None:
     handle = tenantjobs.chain(work.call(1), work.call(2), work.call(3)).perform_later()
 
