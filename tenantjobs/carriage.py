@@ -71,7 +71,7 @@ def _remembered(header: str) -> Snapshot:
 def _read(header: object) -> Snapshot:
     if isinstance(header, (str, bytes)):
         try:
-            header = _decode(header)
+            header = _decode(str(header) if isinstance(header, str) else header)  # msgspec takes no subclass
         except (msgspec.DecodeError, RecursionError) as error:
             raise Unreadable(f"it is {header!r:.80}, not an object") from error
     if not isinstance(header, Mapping):

@@ -11,7 +11,6 @@ from tenantjobs.signer import Part, configured
 # What of a message its seal covers, asked for only where there are keys.
 Covered = Callable[[], Sequence[Part]]
 
-_NO_SCOPE = '{"v":1}'
 _MARK = ',"sig":"'
 
 
@@ -24,6 +23,9 @@ class Own(str):
         return str, (str(self),)  # whatever carries it elsewhere
 
 
+NO_SCOPE = Own('{"v":1}')
+
+
 def sealed(header: str | None, covered: Covered) -> str | None:
     """The header with the seal of a message; without keys it stays as it is.
 
@@ -32,7 +34,7 @@ def sealed(header: str | None, covered: Covered) -> str | None:
     signer = configured()
     if signer is None:
         return header
-    text = _NO_SCOPE if not header else unsealed(header)[0]
+    text = NO_SCOPE if not header else unsealed(header)[0]
     return f'{text[:-1]}{_MARK}{signer.sign("carriage", [*covered(), text])}"}}'
 
 

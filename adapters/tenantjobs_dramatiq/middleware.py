@@ -38,7 +38,7 @@ class TenantMiddleware(Middleware):
         self._tenancy: Tenancy = tenancy
         self._thread = threading.local()  # a worker thread has one message at a time, each greenlet of gevent too
 
-    def before_delay_message(self, broker: Broker, message: Any) -> None:
+    def before_delay_message(self, broker: Broker, message: Any) -> None:  # noqa: ARG002  # the hook's own signature
         if configured() is not None and message.actor_name != NAME:
             message.options.setdefault(KEY, "")  # what came without a header is sent on as what was not sent by us
 

@@ -12,7 +12,15 @@ from tenantjobs.signer import Part
 CALLBACKS = "group_completion_callbacks"  # an option of Dramatiq: messages, as the dicts that they travel as
 TARGET = "pipe_target"  # another one: the next message of a pipeline
 # Options by which a message makes others. The rest is Dramatiq's own, and changes on the way.
-FOLLOWERS = (TARGET, "pipe_ignore", "group_completion_uuid", CALLBACKS, "on_success", "on_failure", "on_retry_exhausted")
+FOLLOWERS = (
+    TARGET,
+    "pipe_ignore",
+    "group_completion_uuid",
+    CALLBACKS,
+    "on_success",
+    "on_failure",
+    "on_retry_exhausted",
+)
 
 
 class Captured(Own):

@@ -94,9 +94,7 @@ def test_protocol_1_is_sealed_too(make_bench: Make, acme: Any) -> None:
 
 
 @pytest.mark.parametrize("serializer", ["json", "pickle", "yaml"])
-def test_arguments_of_any_type_are_as_they_were_when_they_arrive(
-    make_bench: Make, acme: Any, serializer: str
-) -> None:
+def test_arguments_of_any_type_are_as_they_were_when_they_arrive(make_bench: Make, acme: Any, serializer: str) -> None:
     bench = make_bench(task_serializer=serializer, accept_content=[serializer], result_serializer="json")
     look, seen = looking(bench)
     args: list[Any] = [1, 2.5, None, True, "\u00e4\U0001f600", (1, [2]), {"b": 1, "a": {"2": 3}}, float("inf"), 2**60]
@@ -106,7 +104,7 @@ def test_arguments_of_any_type_are_as_they_were_when_they_arrive(
     if serializer == "pickle":
         args += [{(1, 2): "as no JSON has it"}, timedelta(1), object]
     with acme:
-        look.delay(*args, **{"word": args})
+        look.delay(*args, word=args)
     bench.work()
 
     assert ["acme"] == seen
@@ -261,9 +259,7 @@ def other_callback(_: dict[str, Any], body: list[Any]) -> None:
     ],
 )
 @pytest.mark.parametrize("tenancy", ["required", "optional", "observe"])
-def test_what_was_forged_or_changed_stops(
-    make_bench: Make, acme: Any, change: Change, why: str, tenancy: Any
-) -> None:
+def test_what_was_forged_or_changed_stops(make_bench: Make, acme: Any, change: Change, why: str, tenancy: Any) -> None:
     bench = make_bench(tenancy)
     look, seen = looking(bench)
     _, of_others = looking(bench, "other")

@@ -253,9 +253,9 @@ def test_a_worker_does_not_seal_what_it_sends_on_when_a_delay_is_over(header: st
     with acme():
         note.send_with_options(delay=5)
     shop.change(
-        lambda fields: fields["options"].pop("tenantjobs")
-        if header is None
-        else fields["options"].update(tenantjobs=header),
+        lambda fields: (
+            fields["options"].pop("tenantjobs") if header is None else fields["options"].update(tenantjobs=header)
+        ),
         queue="default.DQ",
     )
     shop.work()
@@ -264,9 +264,7 @@ def test_a_worker_does_not_seal_what_it_sends_on_when_a_delay_is_over(header: st
     assert ["note"] == shop.dead()
 
 
-def test_while_it_is_observed_what_is_not_signed_runs_and_is_told(
-    shop: Shop, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_while_it_is_observed_what_is_not_signed_runs_and_is_told(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
     note = shop.noting("note")
     with acme():
         (note.message() | note.message_with_options(**tenantjobs_dramatiq.options())).run()
