@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -20,12 +20,19 @@ from tenantjobs.membership import CALLBACKS, batches_for
 from tenantjobs.message import Call, Message
 from tenantjobs.options import NO_OPTIONS
 
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from tenantjobs.jobs import Configured, Job, JobFunction
+
+    Callback: TypeAlias = Call | JobFunction[..., Any] | type[Job] | Configured[..., Any]
+
 
 def batch(
     *,
-    on_success: Any = None,
-    on_failure: Any = None,
-    on_finish: Any = None,
+    on_success: Callback | None = None,
+    on_failure: Callback | None = None,
+    on_finish: Callback | None = None,
     description: str | None = None,
     properties: Mapping[str, Any] | None = None,
     parent: Batch | None = None,
