@@ -32,6 +32,7 @@ from tenantjobs.idempotency import ledger_for
 from tenantjobs.keyed import Key, behind_key
 from tenantjobs.outcome import Finished, Outcome, Retried
 from tenantjobs.progress import TellsProgress
+from tenantjobs.replays import Replays
 from tenantjobs.running import JobContext, RetryAsked, running
 from tenantjobs.tenancy import refuse_foreign, require_scope, system_scope
 from tenantjobs.verdict import again, verdict
@@ -65,6 +66,7 @@ class Attempt:
         self._envelope = msgspec.structs.replace(envelope, attempt=envelope.attempt + 1)
         self._course = Course(job, io, self._envelope, delivery)
         self._locks = Holding(self._envelope, job, io)
+        self._replays = Replays(self._envelope, io, delivery)
         self.context = _context(self._envelope, self._course.resumptions)
 
     @property
@@ -78,7 +80,7 @@ class Attempt:
         delivery: object = self.delivery
         tell = delivery.tell if isinstance(delivery, TellsProgress) else None
         with sentinel.performing(self.context), Current.restored(self._snapshot), running(self.context, tell):
-            return await self._locks.around(self._answered)
+            return await self._replays.around(lambda: self._locks.around(self._answered))
 
     async def _answered(self) -> Outcome:
         try:
@@ -93,6 +95,7 @@ class Attempt:
 
     async def _decided(self) -> Outcome:
         try:
+            await self._replays.refuse()
             await self._locks.enter()
             return await self._behind_its_key()
         except KeyTaken:

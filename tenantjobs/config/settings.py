@@ -39,11 +39,13 @@ class SigningSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     The first one signs, all of them are accepted, so that a new one can be put in front while messages are on their
     way. ``mode``: ``"enforce"`` runs nothing without a good signature, ``"observe"`` signs and only warns, for a
-    roll-out, ``"off"`` neither signs nor looks.
+    roll-out, ``"off"`` neither signs nor looks. ``remember``: for how many seconds a ledger, where there is one, keeps
+    the ids of jobs that have ended, so that a message that comes again has no second effect; 0 keeps none.
     """
 
     keys: tuple[str, ...]
     mode: Literal["off", "observe", "enforce"] = "enforce"
+    remember: Annotated[float, msgspec.Meta(ge=0)] = 30 * 86_400.0
 
     def __post_init__(self) -> None:
         ids = [key.partition(":")[0] for key in self.keys]
@@ -59,7 +61,8 @@ class SigningSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             raise ValueError(f"keys: the ids {', '.join(ids)} are not different")
 
     def __repr__(self) -> str:
-        return f"SigningSettings(keys={[key_id for key_id, _ in self.pairs()]}, mode={self.mode!r})"
+        ids = [key_id for key_id, _ in self.pairs()]
+        return f"SigningSettings(keys={ids}, mode={self.mode!r}, remember={self.remember!r})"
 
     def pairs(self) -> list[tuple[str, bytes]]:
         """Each key as its id and its secret."""
