@@ -17,8 +17,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from tenantjobs import clock, faults, sentinel
-from tenantjobs.arguments import thaw
+from tenantjobs import clock, encryption, faults, sentinel
+from tenantjobs.arguments import Thawed, thaw
 from tenantjobs.body import in_time, run
 from tenantjobs.colours import Colour
 from tenantjobs.completing import AlreadyDone, Completion
@@ -26,11 +26,11 @@ from tenantjobs.course import Course, Resumption
 from tenantjobs.current import Current, Snapshot
 from tenantjobs.definition import Definition
 from tenantjobs.envelope import Envelope
-from tenantjobs.errors import Interruption, KeyTaken, LeaseLost
+from tenantjobs.errors import ArgumentError, Interruption, KeyTaken, LeaseLost, Undecipherable
 from tenantjobs.holding import Holding
 from tenantjobs.idempotency import ledger_for
 from tenantjobs.keyed import Key, behind_key
-from tenantjobs.outcome import Finished, Outcome, Retried
+from tenantjobs.outcome import Finished, Outcome, Quarantined, Retried
 from tenantjobs.progress import TellsProgress
 from tenantjobs.replays import Replays
 from tenantjobs.running import JobContext, RetryAsked, running
@@ -54,6 +54,14 @@ class Delivery(Protocol):
     def lost(self) -> bool:
         """True once another worker may own the job: its work is rolled back then."""
         ...
+
+
+class Unread(Exception):
+    """Arguments that cannot be opened: no handler of the job is asked, for nothing of it has run."""
+
+    def __init__(self, error: Undecipherable) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class Attempt:
@@ -102,6 +110,8 @@ class Attempt:
             return self._uncharged(KEY_RETRY, KEY_BUSY)
         except AlreadyDone:
             return Finished(note=REPLAYED)
+        except Unread as unread:
+            return Quarantined(unread.error)
         except BaseException as error:
             if not self.io.is_failure(error):
                 raise
@@ -157,13 +167,25 @@ class Attempt:
         await self.io.load_attributes()
 
     async def _load(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        thawed = thaw(self.envelope.arguments, self.job.types)
+        thawed = await self._thawed()
         records = {}
         for reference in thawed.references:
             record = await self.io.locate(reference)
             refuse_foreign(self.job, record, self.envelope.tenant_id)
             records[reference] = record
         return thawed.fill(records)
+
+    async def _thawed(self) -> Thawed:
+        envelope = self.envelope
+        try:
+            return thaw(envelope.arguments, self.job.types)
+        except ArgumentError:  # those that are encrypted cannot be read, and those that are not need not be asked first
+            if not encryption.is_sealed(envelope):
+                raise
+        try:
+            return thaw(await self.io.blocking(encryption.opened, envelope), self.job.types)
+        except Undecipherable as error:
+            raise Unread(error) from error
 
     @cached_property
     def _leading(self) -> tuple[Any, ...]:

@@ -100,7 +100,7 @@ async def _attempt(envelope: Envelope, job: Definition, io: Colour, delivery: De
         recording.interrupted(error)
         raise
     recording.ended(outcome)
-    return outcome
+    return _quarantined(outcome.error, delivery) if isinstance(outcome, Quarantined) else outcome
 
 
 def _known(data: bytes | str, delivery: Delivery | None) -> tuple[Envelope, Definition]:

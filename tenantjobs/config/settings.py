@@ -70,6 +70,25 @@ class SigningSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         return [(key_id, secret.encode()) for key_id, _, secret in split]
 
 
+class EncryptionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The section ``[encryption]``: where the keys come from that arguments are encrypted with.
+
+    ``keys`` is ``"shop.keys:keyring"``, or in code the callable itself. It takes the id of a tenant, None for a job of
+    no tenant, and returns keys of 32 bytes, the newest first; none, or a ``LookupError``, if the tenant has none.
+    """
+
+    keys: Any
+
+    def __post_init__(self) -> None:
+        if not callable(self.keys) and not (isinstance(self.keys, str) and _PATH.fullmatch(self.keys)):
+            raise ValueError('keys: "module:name" of a function is wanted, as in "shop.keys:keyring", or the function')
+
+    @property
+    def names_keys(self) -> bool:
+        """True if the function is named, and has to be imported."""
+        return isinstance(self.keys, str)
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is configured, resolved from all layers.
 
@@ -87,6 +106,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     queue_prefix: str = ""
     drain: DrainSettings | None = None
     signing: SigningSettings | None = None
+    encryption: EncryptionSettings | None = None
     tenant: Any = None
     tenant_locator: Any = None
     error_reporters: tuple[Any, ...] = ()
@@ -96,8 +116,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 # Sections that belong to no adapter.
-CORE_SECTIONS: dict[str, type[msgspec.Struct]] = {"drain": DrainSettings, "signing": SigningSettings}
+CORE_SECTIONS: dict[str, type[msgspec.Struct]] = {
+    "drain": DrainSettings,
+    "signing": SigningSettings,
+    "encryption": EncryptionSettings,
+}
 
+_PATH = re.compile(r"[\w.]+:\w+")
 _KEY_ID = re.compile(r"[A-Za-z0-9._-]+")
 
 OPTIONS = {
