@@ -25,6 +25,8 @@ KEY_LENGTH = 32  # bytes
 NONCE_LENGTH = 12
 FORMAT = "tj1"
 
+_text = msgspec.json.Decoder(str)
+
 Keyring = Callable[[str | None], Any]
 
 
@@ -83,7 +85,10 @@ def opened(envelope: Envelope) -> bytes:
             f"{job}: its arguments are encrypted, and this process has no [encryption] keys: configure them as where "
             f"it was enqueued"
         )
-    form, _, rest = bytes(envelope.arguments)[1:-1].decode(errors="replace").partition(":")
+    try:
+        form, _, rest = _text.decode(envelope.arguments).partition(":")
+    except msgspec.MsgspecError as error:
+        raise Undecipherable(f"{job}: its arguments are no text that we have written") from error
     key_id, _, text = rest.partition(":")
     if form != FORMAT:
         raise Undecipherable(f"{job}: its arguments are {form[:20]!r}, which this version of tenantjobs does not open")

@@ -114,8 +114,8 @@ def _known(data: bytes | str, delivery: Delivery | None) -> tuple[Envelope, Defi
         like = definition.nearest_name(envelope.name)
         hint = f" Did you mean {like}?" if like else ""
         raise UnknownJob(
-            f"no job is called {envelope.name!r} here.{hint} A worker knows the jobs that importing `app` defines; "
-            f"a job that was renamed keeps its old name in aliases=(...)"
+            f"no job is called {envelope.name!r:.100} here.{hint} A worker knows the jobs that importing `app` "
+            f"defines; a job that was renamed keeps its old name in aliases=(...)"
         )
     return envelope, job
 
