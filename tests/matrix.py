@@ -63,6 +63,7 @@ OLDEST = Column(
         "opentelemetry-api==1.27.0",
         "opentelemetry-sdk==1.27.0",
         "prometheus-client==0.20.0",
+        "cryptography==42.0.0",
     ),
 )
 NEWEST_PYTHONS = ("python3.14", "python3.13", "python3.12", "python3.11")
