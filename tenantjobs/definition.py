@@ -16,7 +16,7 @@ from tenantjobs.handlers import ErrorPolicy, nearest
 from tenantjobs.hooks import Hook
 from tenantjobs.idempotency import idempotent
 from tenantjobs.options import check_options
-from tenantjobs.policies import Policy, own
+from tenantjobs.policies import Policy, listed, own
 from tenantjobs.uniqueness import unique
 from tenantjobs.waits import LONGEST
 
@@ -219,9 +219,11 @@ def refuse_unknown(options: Iterable[str], known: Iterable[str], where: str) -> 
 def declared(target: object) -> tuple[Policy, ...]:
     """The policies of a class or function itself: those that decorate it, and a list ``policies`` of a mixin."""
     found = own(target)
-    listed = target.__dict__.get("policies", ()) if isinstance(target, type) else ()
-    if isinstance(listed, list | tuple) and all(isinstance(each, Policy) for each in listed):
-        found = (*found, *(each for each in listed if each not in found))
+    given = target.__dict__.get("policies", ()) if isinstance(target, type) else ()
+    if isinstance(given, Policy):
+        listed(given, target)  # which says what to write
+    if isinstance(given, list | tuple) and all(isinstance(each, Policy) for each in given):
+        found = (*found, *(each for each in given if each not in found))
     return found
 
 

@@ -13,7 +13,7 @@ from tenantjobs.definition import Definition, declared, default_name, learn_by, 
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.pairs import ALater, ClassLater, Later, Now, Pair
 from tenantjobs.parameters import positionals
-from tenantjobs.policies import Policy, attach, own
+from tenantjobs.policies import Policy, attach, listed, own
 
 Created = Callable[[type, str], None]
 
@@ -34,7 +34,7 @@ class Method:
             )
         self.function = function
         self.__attach_to__: Callable[..., Any] = function  # policies stacked above @later join those below it
-        self.options = {**options, "policies": tuple(options.get("policies", ()))}
+        self.options = {**options, "policies": listed(options.get("policies", ()), function)}
         self._owner: ref[type] | None = None
         self._own: WeakKeyDictionary[type, Definition] = WeakKeyDictionary()
         if not isinstance(method, staticmethod) and not positionals(function):

@@ -7,7 +7,7 @@ stacking order, and can be gathered in ``policies=[...]`` or on a mixin class.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tenantjobs.errors import ConfigurationError
 
@@ -30,7 +30,7 @@ def attach(target: object, policies: Iterable[Policy], *, first: bool = False) -
     """Add ``policies`` to what ``target`` itself declares, behind it or before it; ConfigurationError if they clash."""
     target = getattr(target, "__attach_to__", target)
     declared = own(target)
-    for policy in policies:
+    for policy in listed(policies, target):
         if not isinstance(policy, Policy):
             raise ConfigurationError(
                 f"{policy!r} is not a policy: retry_on(...), discard_on(...), guard(...) and the like are"
@@ -38,6 +38,21 @@ def attach(target: object, policies: Iterable[Policy], *, first: bool = False) -
         policy.check_on(getattr(target, "__qualname__", None) or repr(target), declared)
         declared = (policy, *declared) if first else (*declared, policy)
     target.__policies__ = declared  # type: ignore[attr-defined]  # any class, function or job function takes it
+
+
+def listed(policies: object, target: object) -> tuple[Any, ...]:
+    """``policies`` as a tuple; ``ConfigurationError`` that shows the list to write if it is a single one, or none."""
+    if isinstance(policies, Iterable) and not isinstance(policies, str | bytes | type):
+        return tuple(policies)
+    name = getattr(target, "__qualname__", None) or repr(target)
+    if isinstance(policies, Policy):
+        kind = type(policies).__name__
+        raise ConfigurationError(
+            f"{name}: policies= is a list, and {kind}(...) is one policy: write policies=[{kind}(...)]"
+        )
+    raise ConfigurationError(
+        f"{name}: policies={policies!r:.80}: a list of policies is wanted, as in policies=[retry_on(...)]"
+    )
 
 
 def own(target: object) -> tuple[Policy, ...]:
