@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Interruption,
         JobTimeout,
         LeaseLost,
+        LimitReached,
         PartlyEnqueued,
         RecordGone,
         RecordUnavailable,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from tenantjobs.identity import GlobalId, Locator
     from tenantjobs.instrumentation import subscribe
     from tenantjobs.jobs import Job, JobFunction, aperform_all_later, job, perform_all_later
+    from tenantjobs.limits import limits_concurrency
     from tenantjobs.message import Call
     from tenantjobs.progress import Progress
     from tenantjobs.reporting import ErrorReporter, report
@@ -123,6 +125,7 @@ _HOMES = {
         "idempotent",
     ),
     "uniqueness": ("unique",),
+    "limits": ("limits_concurrency",),
     "instrumentation": ("subscribe",),
     "adapter": (
         "Adapter",
@@ -149,6 +152,7 @@ _HOMES = {
         "Interruption",
         "JobTimeout",
         "LeaseLost",
+        "LimitReached",
         "PartlyEnqueued",
         "RecordGone",
         "RecordUnavailable",
@@ -203,6 +207,7 @@ __all__ = [
     "discard_on",
     "guard",
     "idempotent",
+    "limits_concurrency",
     "once",
     "rescue_from",
     "retry_on",
@@ -229,6 +234,7 @@ __all__ = [
     "Interruption",
     "JobTimeout",
     "LeaseLost",
+    "LimitReached",
     "PartlyEnqueued",
     "RecordGone",
     "RecordUnavailable",

@@ -30,6 +30,7 @@ from tenantjobs.errors import Interruption, KeyTaken, LeaseLost
 from tenantjobs.holding import Holding
 from tenantjobs.idempotency import ledger_for
 from tenantjobs.keyed import Key, behind_key
+from tenantjobs.limiting import Limiting
 from tenantjobs.outcome import Finished, Outcome, Retried
 from tenantjobs.progress import TellsProgress
 from tenantjobs.running import JobContext, RetryAsked, running
@@ -65,6 +66,8 @@ class Attempt:
         self._envelope = msgspec.structs.replace(envelope, attempt=envelope.attempt + 1)
         self._course = Course(job, io, self._envelope, delivery)
         self._locks = Holding(self._envelope, job, io)
+        self._limit = Limiting(self._envelope, job, io, delivery)
+        self._course.before_commit = self._limit.keep
         self.context = _context(self._envelope, self._course.resumptions)
 
     @property
@@ -78,7 +81,7 @@ class Attempt:
         delivery: object = self.delivery
         tell = delivery.tell if isinstance(delivery, TellsProgress) else None
         with sentinel.performing(self.context), Current.restored(self._snapshot), running(self.context, tell):
-            return await self._locks.around(self._answered)
+            return await self._limit.around(lambda: self._locks.around(self._answered))
 
     async def _answered(self) -> Outcome:
         try:
@@ -93,10 +96,13 @@ class Attempt:
 
     async def _decided(self) -> Outcome:
         try:
+            kept_out = await self._limit.enter()
+            if kept_out is not None:
+                return kept_out
             await self._locks.enter()
             return await self._behind_its_key()
-        except KeyTaken:
-            return self._uncharged(KEY_RETRY, KEY_BUSY)
+        except KeyTaken as taken:
+            return self._uncharged(KEY_RETRY, str(taken))
         except AlreadyDone:
             return Finished(note=REPLAYED)
         except BaseException as error:
@@ -127,6 +133,7 @@ class Attempt:
             joined = key is not None and session is not None and await io.settle(session.run(key.complete_within))
             if self.delivery is not None and self.delivery.lost():
                 raise LeaseLost(f"job {job.name} id={self.envelope.id} belongs to another worker by now")
+            await self._limit.keep()
             if completion is not None:
                 completion.with_commit(session, finished)
                 self._locks.free_with_commit(session)

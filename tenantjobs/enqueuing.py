@@ -11,7 +11,7 @@ from tenantjobs import adapter, transaction
 from tenantjobs.adapter import Adapter
 from tenantjobs.errors import EnqueueError, PartlyEnqueued
 from tenantjobs.handle import Handle
-from tenantjobs.locks import admit, enqueue_admitted, in_one_transaction
+from tenantjobs.locks import admit, enqueue_admitted, has_condition, in_one_transaction
 from tenantjobs.message import Call, Message
 
 
@@ -63,18 +63,18 @@ def _not_held(messages: Sequence[Message], target: Adapter) -> list[Message]:
 
 
 def _enqueued(message: Message, target: Adapter) -> bool:
-    """Hand it to the queue; False, or ``DuplicateJob``, if it is to be the only one of its key, and is not."""
+    """Hand it to the queue; False, or ``DuplicateJob``, if its key has as many jobs as it may have."""
     with _refused([message]):
         envelope = message.seal()
         wish = message.wish
-        if wish is None:
+        if not has_condition(message):
             target.enqueue(envelope)
             return True
         with in_one_transaction([message], target) as connection:
             admitted = admit([message], target, connection)
             errors = enqueue_admitted(admitted, target, connection)
         error = errors.get(message.job_id) if admitted else message.handle.enqueue_error
-        if error is not None and (admitted or wish.on_conflict == "raise"):
+        if error is not None and (admitted or (wish is not None and wish.on_conflict == "raise")):
             raise error
     return bool(admitted)
 

@@ -6,6 +6,7 @@ from tenantjobs import outbox
 from tenantjobs.adapter import Adapter
 from tenantjobs.errors import UnsupportedCapability
 from tenantjobs.locks import Wish, free
+from tenantjobs.permits import Reservation, release
 from tenantjobs.progress import Progress, ShowsProgress
 
 
@@ -16,7 +17,7 @@ class Handle:
     why), and None while the transaction that it waits for is open.
     """
 
-    __slots__ = ("_adapter", "cancelled", "enqueue_error", "enqueued", "job_id", "lock", "name")
+    __slots__ = ("_adapter", "cancelled", "enqueue_error", "enqueued", "job_id", "lock", "name", "reservation")
 
     def __init__(self, job_id: str, name: str, adapter: Adapter) -> None:
         self.job_id = job_id
@@ -25,6 +26,7 @@ class Handle:
         self.enqueue_error: Exception | None = None
         self.cancelled = False
         self.lock: Wish | None = None  # of a unique job that was enqueued
+        self.reservation: Reservation | None = None  # of one that is discarded rather than made to wait
         self._adapter = adapter
 
     def cancel(self) -> bool:
@@ -42,6 +44,8 @@ class Handle:
         self.enqueued = not self.cancelled
         if self.cancelled and self.lock is not None:
             free(self.lock.locks, self.lock.lock)
+        if self.cancelled and self.reservation is not None:
+            release(self.reservation.permits, self.reservation.request)
         return self.cancelled
 
     def progress(self) -> Progress | None:

@@ -104,6 +104,7 @@ class _Mark:
 
     cancelled = False
     wish = None
+    reservation = None
 
     def __init__(self, ledger: Ledger, claim: Claim) -> None:
         self._ledger = ledger

@@ -13,10 +13,11 @@ from typing import Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from tenantjobs import outbox
+from tenantjobs import outbox, permits
 from tenantjobs.adapter import Adapter, CancelsWithin, HasTransactions, enqueue_each
 from tenantjobs.envelope import Envelope
-from tenantjobs.errors import DuplicateJob
+from tenantjobs.errors import DuplicateJob, LimitReached
+from tenantjobs.permits import Reservation
 
 logger = logging.getLogger("tenantjobs.locks")
 
@@ -74,6 +75,8 @@ class Wishing(Protocol):
     def job_id(self) -> str: ...
     @property
     def wish(self) -> Wish | None: ...
+    @property
+    def reservation(self) -> Reservation | None: ...
     def seal(self) -> Envelope: ...
     def locked(self, *, apart: bool) -> None: ...
     def refused(self, error: Exception) -> None: ...
@@ -83,10 +86,19 @@ J = TypeVar("J", bound=Wishing)
 
 
 def admit(jobs: Sequence[J], target: Adapter, connection: object | None = None) -> list[J]:
-    """Those that may be enqueued, with the locks that they want; the others are told that they are duplicates.
+    """Those that may be enqueued, with the locks and the permits that they want; the others are told why not.
 
     In a transaction, ``connection`` is what the jobs are about to be written on.
     """
+    return _with_permits(_with_locks(jobs, target, connection), connection)
+
+
+def has_condition(job: Wishing) -> bool:
+    """True if it is enqueued only with a lock, or a permit."""
+    return job.wish is not None or job.reservation is not None
+
+
+def _with_locks(jobs: Sequence[J], target: Adapter, connection: object | None) -> list[J]:
     wishes = {job.job_id: wish for job in jobs if (wish := job.wish) is not None}
     if not wishes:
         return list(jobs)
@@ -112,13 +124,25 @@ def admit(jobs: Sequence[J], target: Adapter, connection: object | None = None) 
     return [job for job in jobs if job.job_id not in holders]
 
 
+def _with_permits(jobs: Sequence[J], connection: object | None) -> list[J]:
+    refused = permits.reserve(jobs, connection)
+    for job in jobs:
+        if job.job_id in refused:
+            if (wish := job.wish) is not None:
+                wish.locks.unlock([wish.lock], connection)
+            job.refused(_too_many(job, refused[job.job_id]))
+        elif (reservation := job.reservation) is not None:
+            job.locked(apart=connection is None or not reservation.permits.joins(connection))
+    return [job for job in jobs if job.job_id not in refused]
+
+
 @contextmanager
 def in_one_transaction(jobs: Sequence[Wishing], target: Adapter) -> Iterator[object | None]:
     """The connection to take locks and to enqueue on, where both are in one database: a crash leaves both or neither.
 
-    None where they are not, and for jobs that want no lock.
+    None where they are not, and for jobs that want none.
     """
-    if isinstance(target, HasTransactions) and any(job.wish is not None for job in jobs):
+    if isinstance(target, HasTransactions) and any(map(has_condition, jobs)):
         with target.transaction() as connection:
             yield connection
     else:
@@ -145,10 +169,14 @@ def enqueue_admitted(
 
 
 def withdraw(jobs: Iterable[Wishing]) -> None:
-    """Free the locks of jobs that are not in the queue after all."""
+    """Free the locks and the permits of jobs that are not in the queue after all."""
+    jobs = list(jobs)
     wishes = [wish for job in jobs if (wish := job.wish) is not None]
     if wishes:
         free(wishes[0].locks, *(wish.lock for wish in wishes))
+    reservations = [reservation for job in jobs if (reservation := job.reservation) is not None]
+    if reservations:
+        permits.release(reservations[0].permits, *(reservation.request for reservation in reservations))
 
 
 def free(locks: Locks, *held: Lock) -> None:
@@ -182,6 +210,13 @@ def _duplicate(job: Wishing, lock: Lock, holder: str) -> DuplicateJob:
     return DuplicateJob(
         f"job {job.name} id={job.job_id} was not enqueued: job id={holder} has its key {lock.key} of tenant "
         f"{lock.tenant or None} until that is done with it"
+    )
+
+
+def _too_many(job: Wishing, request: permits.Request) -> LimitReached:
+    return LimitReached(
+        f"job {job.name} id={job.job_id} was not enqueued: as many with the key {request.key} as may run at once, "
+        f"{request.of}, run or wait already, and it is not to wait for one of them"
     )
 
 

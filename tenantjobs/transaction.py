@@ -15,7 +15,8 @@ from typing import Any, Protocol, TypeVar
 from tenantjobs.adapter import Adapter, Joins
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError, EnqueueError
-from tenantjobs.locks import Wish, admit, enqueue_admitted, in_one_transaction
+from tenantjobs.locks import Wish, admit, enqueue_admitted, has_condition, in_one_transaction
+from tenantjobs.permits import Reservation
 
 T = TypeVar("T")
 
@@ -44,13 +45,18 @@ class Held(Protocol):
         """The lock without which it may not be written; known when it is sealed."""
         ...
 
+    @property
+    def reservation(self) -> Reservation | None:
+        """The permit without which it may not be written, known by then as well."""
+        ...
+
     def seal(self) -> Envelope:
         """The envelope; to be called after the last flush, when the keys of pending records are known."""
         ...
 
     def sent(self) -> None: ...
     def locked(self, *, apart: bool) -> None:
-        """It has that lock; ``apart``: a rollback of the transaction does not free it."""
+        """It has them; ``apart``: a rollback of the transaction does not free them."""
         ...
 
     def dropped(self, reason: str) -> None: ...
@@ -244,6 +250,6 @@ def _admitted(held: Sequence[Held], adapter: Adapter, connection: object | None)
         return admit(held, adapter, connection)
     except Exception as error:
         for job in held:
-            if job.wish is not None:
+            if has_condition(job):
                 job.failed(error)
-        return [job for job in held if job.wish is None]
+        return [job for job in held if not has_condition(job)]

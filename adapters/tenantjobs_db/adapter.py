@@ -25,6 +25,7 @@ from tenantjobs_db.ledger import DatabaseLedger
 from tenantjobs_db.locks import DatabaseLocks
 from tenantjobs_db.opening import answering, application_engine, beside_application, open_database
 from tenantjobs_db.outbox import DatabaseOutbox
+from tenantjobs_db.permits import DatabasePermits
 from tenantjobs_db.queue import Queue
 from tenantjobs_db.refusing import saying_what_is_missing, saying_who_is_in_the_way
 from tenantjobs_db.settings import DatabaseSettings
@@ -48,6 +49,7 @@ class DatabaseAdapter:
         self._queue: Queue | None = None
         self._ledger: DatabaseLedger | None = None
         self._locks: DatabaseLocks | None = None
+        self._permits: DatabasePermits | None = None
         self._outbox: DatabaseOutbox | None = None
         self._inbox: DatabaseInbox | None = None
         self._telling: Telling | None = None
@@ -90,6 +92,14 @@ class DatabaseAdapter:
             if self._locks is None:
                 self._locks = DatabaseLocks(self.database, self.joins)
             return self._locks
+
+    @property
+    def permits(self) -> DatabasePermits:
+        """The permits of limited jobs, in the same database."""
+        with self._opening:
+            if self._permits is None:
+                self._permits = DatabasePermits(self.database, self.joins)
+            return self._permits
 
     @property
     def outbox(self) -> DatabaseOutbox:
@@ -148,6 +158,7 @@ class DatabaseAdapter:
         cancelled = self.queue.cancel(job_id)
         if cancelled:
             self.locks.forsake([job_id])
+            self.permits.forsake([job_id])
         return cancelled
 
     def cancel_within(self, connection: object, job_id: str) -> bool:

@@ -19,10 +19,12 @@ from tenantjobs.execution import execute
 from tenantjobs.idempotency import Ledger
 from tenantjobs.locks import Locks
 from tenantjobs.outcome import Failed, Quarantined, Retried
+from tenantjobs.permits import Permits
 from tenantjobs.progress import Progress
 from tenantjobs.testing.choice import Choice, Jobs
 from tenantjobs.testing.ledger import MemoryLedger
 from tenantjobs.testing.locks import MemoryLocks
+from tenantjobs.testing.permits import MemoryPermits
 
 
 class EnqueuedJob(msgspec.Struct, frozen=True):
@@ -68,6 +70,7 @@ class MemoryAdapter:
         self.failed: list[FailedJob] = []
         self.ledger: Ledger = MemoryLedger()
         self.locks: Locks = MemoryLocks()
+        self.permits: Permits = MemoryPermits()
         self.stops = False
         self._progress: dict[str, Progress] = {}
 
