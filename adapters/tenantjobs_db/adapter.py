@@ -17,6 +17,7 @@ from tenantjobs.adapter import Capabilities, WorkOptions
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.progress import Progress
+from tenantjobs.view import JobView
 from tenantjobs_db import draining, schema
 from tenantjobs_db.completing import Completing
 from tenantjobs_db.database import Database
@@ -31,6 +32,7 @@ from tenantjobs_db.refusing import saying_what_is_missing, saying_who_is_in_the_
 from tenantjobs_db.settings import DatabaseSettings
 from tenantjobs_db.settling import Settling
 from tenantjobs_db.telling import Telling
+from tenantjobs_db.viewing import Viewing
 from tenantjobs_db.worker import Worker
 
 CAPABILITIES = Capabilities(delay=True, priority=True, queues=True, bulk=True, cancel=True)
@@ -175,6 +177,11 @@ class DatabaseAdapter:
             if self._telling is None:
                 self._telling = Telling(self.database)
         return self._telling.read(job_id)
+
+    def show(self, job_id: str) -> JobView | None:
+        """The job as people look at it; None if there is none of this id, or none any more."""
+        with answering(self.database, self.settings):
+            return Viewing(self.database).view(job_id)
 
     def drain(self) -> int:
         """Perform everything that is due in this process; the number of attempts."""
