@@ -33,7 +33,7 @@ adapters: $(VENV)/dev.stamp  ## The conformance kit on every queue, recorded in 
 	@$(BIN)/python -m tests.adapters_page
 
 matrix: $(VENV)/dev.stamp  ## The suite on the oldest and the newest supported libraries, recorded in docs/adapters.md
-	@$(BIN)/python -m tests.matrix
+	@TESTERS=$(TESTERS) $(BIN)/python -m tests.matrix
 
 docs: $(VENV)/dev.stamp  ## Check that every code block and link of the documentation works
 	@$(BIN)/python -m pytest tests/docs -q

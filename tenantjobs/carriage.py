@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from tenantjobs import sentinel
+from tenantjobs import seal, sentinel
 from tenantjobs.current import Current, locate_tenant
-from tenantjobs.errors import TenantjobsError, TenantMissing
+from tenantjobs.errors import BadSignature, TenantjobsError, TenantMissing
 from tenantjobs.scopes import Scope, in_force
 from tenantjobs.snapshot import EMPTY, Snapshot
 
@@ -71,13 +71,14 @@ def _remembered(header: str) -> Snapshot:
 def _read(header: object) -> Snapshot:
     if isinstance(header, (str, bytes)):
         try:
-            header = _decode(header)
+            header = _decode(str(header) if isinstance(header, str) else header)  # msgspec takes no subclass
         except (msgspec.DecodeError, RecursionError) as error:
             raise Unreadable(f"it is {header!r:.80}, not an object") from error
     if not isinstance(header, Mapping):
         raise Unreadable(f"it is {header!r:.80}, not an object")
     fields = dict(header)
     version = fields.pop("v", None)
+    fields.pop("sig", None)  # of a sender with keys, where this process has none
     if version != VERSION:
         raise Unreadable(f"it is of version {version!r}, and this worker knows {VERSION}: upgrade the worker")
     if "error" in fields:
@@ -91,16 +92,22 @@ def _read(header: object) -> Snapshot:
 class Delivery:
     """A block in which the scope of a header counts, in place of all that is around it. ``job`` names it in messages.
 
-    What is entered inside and never left is left at its end, with a warning. ``called``: the job is performed where it
-    is called, so that without a header it is part of its caller, and works for the same tenant.
+    What is entered inside and never left is left at its end, with a warning. ``covered``: what its seal is to cover;
+    one that is ``forged`` has no scope. ``called``: the job is performed where it is called, so that it needs no seal,
+    and without a header is part of its caller, and works for the same tenant.
     """
 
-    __slots__ = ("_before", "_job", "_scope", "_snapshot", "_watch", "header", "problem")
+    __slots__ = ("_before", "_job", "_scope", "_snapshot", "_watch", "forged", "header", "problem")
 
-    def __init__(self, header: object, job: str, *, called: bool = False) -> None:
+    def __init__(self, header: object, job: str, covered: seal.Covered = tuple, *, called: bool = False) -> None:
         self.header = header
         self.problem: str | None = None
+        self.forged: BadSignature | None = None
         self._job = job
+        if not called:
+            header, self.forged = seal.opened(header, covered, job)
+            if self.forged is not None:
+                header = None
         self._snapshot: Snapshot | None
         try:
             self._snapshot = None if called and header is None else read(header)
@@ -152,14 +159,21 @@ class Delivery:
     def admit(self, tenancy: Tenancy, how: str) -> None:
         """``TenantMissing``, ``TenantGone`` or ``TenantUnavailable``; only a warning where the policy is to observe.
 
-        ``how`` tells the sender of a job without a tenant what to do. To be called inside the block.
+        ``how`` tells the sender of a job without a tenant what to do. To be called inside the block. ``BadSignature``
+        with any policy, for which ``[signing]`` has a mode of its own.
         """
+        self.admit_seal()
         try:
             self._require(tenancy, how)
         except TenantjobsError as error:
             if tenancy != "observe":
                 raise
             logger.warning("%s It runs, because tenancy is %r.", error, tenancy)
+
+    def admit_seal(self) -> None:
+        """``BadSignature`` for what is not ours, also where no tenant is needed."""
+        if self.forged is not None:
+            raise self.forged
 
     def _require(self, tenancy: Tenancy, how: str) -> None:
         scope = Current.scope

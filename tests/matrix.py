@@ -10,7 +10,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -22,16 +23,17 @@ from tests.adapters_page.results import KIT, LIBRARIES, MATRIX, Environment, rea
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENTS = ROOT / ".venvs"
-PASSED = "passed"
+PASSED, SKIPPED, FAILED = "passed", "skipped", "failed"
 VERSIONS = """
 import json, platform, sys
 from importlib import metadata
 print(json.dumps({"python": platform.python_version(), **{name: metadata.version(name) for name in sys.argv[1:]}}))
 """
-PARALLEL = ("-n", "4", "--dist", "worksteal")
+IN_COMPANY = ("-n", os.environ.get("TESTERS", "4"), "--dist", "worksteal")
+# What was too slow in that company, or met what another test has left in its process, has to pass alone.
+ALONE = ("--last-failed", "--last-failed-no-failures", "none")
 # Neither what has no library in it, nor the crash and race tests, which try the databases and take most of the time.
 NOT_RUN = ("-m", "not slow", "--ignore=tests/examples", "--ignore=tests/typing", "--ignore=tests/docs")
-SUITE = ("-q", *PARALLEL, *NOT_RUN)
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -50,6 +52,7 @@ OLDEST = Column(
         "click==8.2.0",
         "PyYAML==6.0.2",
         "cronsim==2.6",
+        "rich==13.7.0",
         "sqlalchemy==2.0.36",
         "psycopg[binary]==3.2.1",
         "celery==5.4.0",
@@ -98,29 +101,55 @@ def _run(column: Column) -> Environment:
         _command(python, "-m", "pip", "install", "-q", "-e", ".[all]", "--group", "test", *column.pins)
     except subprocess.CalledProcessError as error:
         return Environment(column.python, {}, f"not run: {error.cmd[3:5]} failed ({error.returncode})")
-    report = folder / "report.xml"
+    return _described(python, _suite(folder, "company", IN_COMPANY), lambda: _suite(folder, "alone", ALONE))
+
+
+def _suite(folder: Path, name: str, options: Sequence[str]) -> dict[str, str]:
+    """What has become of each test in the environment that is in ``folder``."""
+    report = folder / f"{name}.xml"
+    report.unlink(missing_ok=True)
+    command = [str(folder / "bin" / "python"), "-m", "pytest", "-q", *options, *NOT_RUN, f"--junitxml={report}"]
     # The page tells what the kit finds on the newest versions: on others it is not held against it.
-    environment = {**os.environ, RECORD: NOWHERE}
-    subprocess.run([python, "-m", "pytest", *SUITE, f"--junitxml={report}"], check=False, cwd=ROOT, env=environment)
-    return _read(report, python)
+    environment = {**os.environ, RECORD: NOWHERE, "PYTHONDONTWRITEBYTECODE": ""}
+    subprocess.run([*command, "-o", f"cache_dir={folder / 'cache'}"], check=False, cwd=ROOT, env=environment)
+    return _outcomes(report)
+
+
+def _outcomes(report: Path) -> dict[str, str]:
+    """What has become of each test, from the report that pytest leaves; nothing where it left none."""
+    found: dict[str, str] = {}
+    for case in ElementTree.parse(report).getroot().iter("testcase") if report.exists() else ():
+        name = f"{case.get('classname')}::{case.get('name')}"
+        tags = {child.tag for child in case}
+        outcome = FAILED if tags & {"failure", "error"} else SKIPPED if "skipped" in tags else PASSED
+        found[name] = FAILED if found.get(name) == FAILED else outcome
+    return found
+
+
+def _described(python: str, company: dict[str, str], alone: Callable[[], dict[str, str]]) -> Environment:
+    """The column. What has failed in the company of others counts as failed unless it passes alone."""
+    versions = json.loads(_command(python, "-c", VERSIONS, *LIBRARIES))
+    number = versions.pop("python")
+    if not company:
+        return Environment(number, versions, "the suite did not come to its end")
+    suspects = sorted(name for name, outcome in company.items() if outcome == FAILED)
+    again = alone() if suspects else {}
+    failed = [name for name in suspects if again.get(name) != PASSED]
+    passed_alone = [name for name in suspects if again.get(name) == PASSED]
+    counts = Counter(company.values())
+    return Environment(
+        number,
+        versions,
+        f"{len(failed)} failed" if failed else PASSED,
+        passed=counts[PASSED] + len(passed_alone),
+        skipped=counts[SKIPPED],
+        failed=failed,
+        passed_alone=passed_alone,
+    )
 
 
 def _command(*command: str) -> str:
     return subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout
-
-
-def _read(report: Path, python: str) -> Environment:
-    """What the suite has come to, from the report that pytest leaves."""
-    versions = json.loads(_command(python, "-c", VERSIONS, *LIBRARIES))
-    number = versions.pop("python")
-    if not report.exists():
-        return Environment(number, versions, "the suite did not come to its end")
-    cases = ElementTree.parse(report).getroot().findall(".//testcase")
-    failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
-    skipped = sum(case.find("skipped") is not None for case in cases)
-    names = sorted({f"{case.get('classname')}::{case.get('name')}" for case in failed})
-    outcome = f"{len(names)} failed" if names else PASSED
-    return Environment(number, versions, outcome, len(cases) - len(failed) - skipped, skipped, names)
 
 
 def _interpreter(name: str) -> str | None:

@@ -10,6 +10,7 @@ from tenantjobs.carriage import Delivery
 from tenantjobs.sentinel import TenantLeak
 from tenantjobs_celery.around import Around
 from tenantjobs_celery.header import carried
+from tenantjobs_celery.sealing import FOLLOWERS, covered
 
 logger = logging.getLogger("tenantjobs.celery")
 
@@ -40,8 +41,13 @@ class Traced:
 def _delivering(name: str, trace: Any) -> Any:
     def deliver(task_id: str, args: Any, kwargs: Any, request: Any = None) -> Any:
         result = None
+        fields = request or {}
         try:
-            with Delivery(carried(request or {}), named(name, task_id)) as delivery:
+            with Delivery(
+                carried(fields), named(name, task_id), lambda: covered(name, task_id, args, kwargs, fields)
+            ) as delivery:
+                if delivery.forged is not None:  # Celery fails the task by our gate, and would send what follows it
+                    request = {**fields, **dict.fromkeys(FOLLOWERS)}
                 token = _running.set(delivery)
                 try:
                     result = trace(task_id, args, kwargs, request)

@@ -31,8 +31,10 @@ class Gate(Around):
         self.alone = original is Task.before_start  # which does nothing
 
     def __call__(self, task: Any, task_id: str, args: Any, kwargs: Any) -> Any:
-        if task.name not in HOUSEKEEPING:
-            # Where something else than Celery runs the task, it has no scope, whatever it came with.
-            delivered = delivery.running() or Delivery(None, delivery.named(task.name, task_id))
+        # Where something else than Celery runs the task, it has no scope, whatever it came with.
+        delivered = delivery.running() or Delivery(None, delivery.named(task.name, task_id))
+        if task.name in HOUSEKEEPING:
+            delivered.admit_seal()
+        else:
             delivered.admit(self.tenancy, HOW)
         return None if self.alone else self.of(task)(task_id, args, kwargs)

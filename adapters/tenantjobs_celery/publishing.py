@@ -11,9 +11,11 @@ from celery._state import get_current_worker_task
 from celery.utils.imports import instantiate
 
 from tenantjobs.current import Current
+from tenantjobs.signer import configured
 from tenantjobs_celery import deferral, delivery
 from tenantjobs_celery.header import KEY, refusal, write
 from tenantjobs_celery.policy import Policy
+from tenantjobs_celery.sealing import FOLLOWERS, seal
 from tenantjobs_celery.signatures import stamped
 
 logger = logging.getLogger("tenantjobs.celery")
@@ -63,9 +65,9 @@ def _carrying(send: Send, app: Any, policy: Policy) -> Send:
         came_with = delivery.running()
         if came_with is not None and _is_retry(message):
             # The same delivery again, wherever in the task it was asked for.
-            _put(came_with.header, message, options, None)
+            _put(came_with.header, name, message, options, None)
             return send(producer, name, message, **options)
-        _put(_in_force(policy), message, options, None if came_with is None else came_with.header)
+        _put(_in_force(policy), name, message, options, None if came_with is None else came_with.header)
         if not policy.after_commit or deferral.sends_at_once():
             return send(producer, name, message, **options)
         return deferral.on_commit(send, app, producer, name, message, options)
@@ -73,7 +75,7 @@ def _carrying(send: Send, app: Any, policy: Policy) -> Send:
     return carry
 
 
-def _put(scope: Any, message: Any, options: dict[str, Any], passed_on: object) -> None:
+def _put(scope: Any, name: str, message: Any, options: dict[str, Any], passed_on: object) -> None:
     """Write the scope into the message and what it embeds, save where headers of the user say another one."""
     given = options.get("headers") or {}
     chosen = given.get(KEY)
@@ -85,6 +87,8 @@ def _put(scope: Any, message: Any, options: dict[str, Any], passed_on: object) -
     embedded = scope or chosen
     if embedded is not None:
         _embed(message.body if isinstance(message.body, dict) else message.body[2], embedded)
+    if configured() is not None:
+        seal(name, message, options)
 
 
 def _in_force(policy: Policy) -> str | None:
@@ -105,6 +109,6 @@ def _is_retry(message: Any) -> bool:
 
 
 def _embed(embedded: dict[str, Any], scope: str) -> None:
-    for name in ("callbacks", "errbacks", "chain", "chord"):
+    for name in FOLLOWERS:
         if embedded.get(name):
             embedded[name] = stamped(embedded[name], scope)

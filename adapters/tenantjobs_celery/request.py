@@ -8,8 +8,10 @@ from typing import Any
 from celery.utils.imports import symbol_by_name
 
 from tenantjobs.carriage import Delivery
+from tenantjobs.signer import Part
 from tenantjobs_celery.delivery import named
 from tenantjobs_celery.header import carried
+from tenantjobs_celery.sealing import covered
 
 
 class TenantRequest:
@@ -18,6 +20,7 @@ class TenantRequest:
     request_dict: dict[str, Any]
     name: str
     id: str
+    _payload: Any
 
     def on_timeout(self, *args: Any, **kwargs: Any) -> Any:
         with _delivery(self):
@@ -54,4 +57,8 @@ def _covered(request: type) -> type:
 
 
 def _delivery(request: TenantRequest) -> Delivery:
-    return Delivery(carried(request.request_dict), named(request.name, request.id))
+    def of_message() -> list[Part]:
+        args, kwargs, embed = request._payload
+        return covered(request.name, request.id, args, kwargs, embed or {})
+
+    return Delivery(carried(request.request_dict), named(request.name, request.id), of_message)

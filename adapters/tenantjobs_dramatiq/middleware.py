@@ -10,8 +10,10 @@ from dramatiq import Broker
 from dramatiq.middleware import Middleware, MiddlewareError, Retries
 
 from tenantjobs.carriage import KEY, Delivery, Tenancy
-from tenantjobs.errors import TenancyError, TenantUnavailable
+from tenantjobs.errors import BadSignature, TenancyError, TenantUnavailable
+from tenantjobs.signer import configured
 from tenantjobs_dramatiq.performing import NAME
+from tenantjobs_dramatiq.sealing import adopt, covered, disown
 
 HOW = (
     "send it inside `with Current.set(tenant=...):`, inside `with Current.system('why'):` if it works for all of them, "
@@ -36,6 +38,10 @@ class TenantMiddleware(Middleware):
         self._tenancy: Tenancy = tenancy
         self._thread = threading.local()  # a worker thread has one message at a time, each greenlet of gevent too
 
+    def before_delay_message(self, broker: Broker, message: Any) -> None:  # noqa: ARG002  # the hook's own signature
+        if configured() is not None and message.actor_name != NAME:
+            message.options.setdefault(KEY, "")  # what came without a header is sent on as what was not sent by us
+
     def before_process_message(self, broker: Broker, message: Any) -> None:
         self._leave()  # if a time limit struck in the middle of leaving the message before
         carried = getattr(message, "_message", message)  # through its proxy each attribute costs ten times as much
@@ -44,7 +50,7 @@ class TenantMiddleware(Middleware):
         try:
             self._enter(carried)
         except Exception as error:
-            if self._tenancy == "observe":
+            if self._tenancy == "observe" and not isinstance(error, BadSignature):
                 logger.exception("actor %s runs without its scope, because tenancy is 'observe'", message.actor_name)
                 return
             if not isinstance(error, TenantUnavailable):
@@ -58,9 +64,14 @@ class TenantMiddleware(Middleware):
         self._leave()
 
     def _enter(self, message: Any) -> None:
-        delivery = Delivery(message.options.get(KEY), f"actor {message.actor_name}[{message.message_id}]")
+        job = f"actor {message.actor_name}[{message.message_id}]"
+        delivery = Delivery(message.options.get(KEY), job, lambda: covered(message))
         with_scope = delivery.__enter__()
         self._thread.delivery = with_scope
+        if delivery.forged is not None:
+            disown(message.options)
+        elif configured() is not None:
+            adopt(message.options)
         with_scope.admit(self._tenancy, HOW)
 
     def _leave(self) -> None:

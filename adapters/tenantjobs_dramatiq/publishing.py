@@ -12,19 +12,14 @@ from dramatiq import Message
 from tenantjobs import transaction
 from tenantjobs.carriage import KEY, Tenancy, refusal, text, write
 from tenantjobs.current import Current, Snapshot
+from tenantjobs.seal import Own
+from tenantjobs.signer import configured
 from tenantjobs_dramatiq.performing import NAME
+from tenantjobs_dramatiq.sealing import CALLBACKS, Captured, seal
 
 logger = logging.getLogger("tenantjobs.dramatiq")
 
 Enqueue = Callable[..., Any]
-
-CALLBACKS = "group_completion_callbacks"  # an option of Dramatiq: messages, as the dicts that they travel as
-
-
-class Captured(str):
-    """A header that an enqueue of this process wrote. What came off the broker, or was given, is a plain ``str``."""
-
-    __slots__ = ()
 
 
 def options(snapshot: Snapshot | None = None) -> dict[str, Any]:
@@ -34,7 +29,7 @@ def options(snapshot: Snapshot | None = None) -> dict[str, Any]:
         scheduled = report.message_with_options(**tenantjobs_dramatiq.options())
     """
     header = write(Current.capture() if snapshot is None else snapshot)
-    return {} if header is None else {KEY: text(header)}
+    return {} if header is None else {KEY: Own(text(header))}
 
 
 def carrying(enqueue: Enqueue, tenancy: Tenancy, after_commit: bool) -> Enqueue:
@@ -50,6 +45,9 @@ def carrying(enqueue: Enqueue, tenancy: Tenancy, after_commit: bool) -> Enqueue:
         if not isinstance(message, Message) or message.actor_name == NAME:
             return enqueue(message, *args, **kwargs)
         message = _with_scope(message, tenancy)
+        if configured() is not None:
+            message = _copy(message, dict(message.options))
+            seal(message)
         if not after_commit:
             return enqueue(message, *args, **kwargs)
         message = type(message).decode(message.encode())  # the arguments are those of the call

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import logging
 
-import msgspec
 from rq.job import Job
 
-from tenantjobs.carriage import KEY, Header, refusal, write
+from tenantjobs.carriage import KEY, Header, refusal, text, write
 from tenantjobs.current import Current, Snapshot
 from tenantjobs.errors import SerializationError
+from tenantjobs.seal import Own, sealed
+from tenantjobs.signer import Part
 from tenantjobs_rq import policy
 
 logger = logging.getLogger("tenantjobs.rq")
@@ -27,7 +28,7 @@ def meta(snapshot: Snapshot | None = None) -> dict[str, str]:
         cron.register(report, "default", cron="0 2 * * *", meta=tenantjobs_rq.meta())
     """
     header = write(Current.capture() if snapshot is None else snapshot)
-    return {} if header is None else {KEY: _text(header)}
+    return {} if header is None else {KEY: Own(text(header))}
 
 
 def capture(job: Job) -> None:
@@ -43,27 +44,29 @@ def capture(job: Job) -> None:
         job.meta = {name: value for name, value in job.meta.items() if name != KEY}
     else:
         header = _in_force()
-        put(job, None if header is None else _text(header))
+        put(job, Own("" if header is None else text(header)))
 
 
-def put(job: Job, text: str | bytes | None) -> None:
-    """``text`` is what the job carries."""
-    vars(job)[_SLOT] = text.decode(errors="replace") if isinstance(text, bytes) else text
+def put(job: Job, header: str | bytes | None) -> None:
+    """``header`` is what the job carries."""
+    vars(job)[_SLOT] = header.decode(errors="replace") if isinstance(header, bytes) else header
 
 
-def text_of(job: Job) -> str | None:
-    """What the job carries."""
-    found: str | None = vars(job).get(_SLOT)
-    return found
+def of(job: Job) -> str | None:
+    """What the job carries. The gate says what is wrong with it."""
+    return vars(job).get(_SLOT) or None
 
 
-def of(job: Job) -> object:
-    """The header that came with the job, as far as it is one."""
-    text = text_of(job)
-    try:
-        return text if text is None else msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return text  # the gate says what is wrong with it
+def to_store(job: Job) -> str | None:
+    """What the job is to carry from here on: sealed if it was made here, and as it came if it was not."""
+    header = vars(job).get(_SLOT)
+    return sealed(header, lambda: covered(job)) or None if isinstance(header, Own) else header
+
+
+def covered(job: Job) -> list[Part]:
+    """What the seal of a job covers: its id, the function with its arguments as RQ stores them, and its callbacks."""
+    callbacks = (getattr(job, f"_{name}_callback_name") or "" for name in ("success", "failure", "stopped"))
+    return ["rq", job.id, job.data, *callbacks]
 
 
 def _in_force() -> Header | None:
@@ -74,7 +77,3 @@ def _in_force() -> Header | None:
             raise
         logger.exception("the scope of this call cannot travel, and whoever gets the job will be told so")
         return refusal(error)
-
-
-def _text(header: Header) -> str:
-    return msgspec.json.encode(header).decode()

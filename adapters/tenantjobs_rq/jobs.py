@@ -14,6 +14,8 @@ from typing import Any
 from rq.job import Job
 
 from tenantjobs.carriage import KEY, Delivery
+from tenantjobs.seal import NO_SCOPE
+from tenantjobs.signer import configured
 from tenantjobs_rq import covering, header, policy
 from tenantjobs_rq.performing import NAME
 
@@ -35,7 +37,10 @@ def cover() -> None:
 
 def delivery(job: Job) -> Delivery:
     """The block in which whatever belongs to this job happens."""
-    return Delivery(header.of(job), f"job {job.id} of queue {job.origin}")
+    carried = header.of(job)
+    if carried is None and _is_ours(job):
+        carried = NO_SCOPE
+    return Delivery(carried, f"job {job.id} of queue {job.origin}", lambda: header.covered(job))
 
 
 def _is_ours(job: Job) -> bool:
@@ -58,7 +63,7 @@ def _to_dict(original: Callable[..., dict[str, Any]]) -> Callable[..., dict[str,
     @wraps(original)
     def to_dict(job: Job, *args: Any, **kwargs: Any) -> dict[str, Any]:
         fields = original(job, *args, **kwargs)
-        carried = header.text_of(job)
+        carried = header.to_store(job)
         if carried is not None:
             fields[KEY] = carried
         return fields
@@ -81,9 +86,12 @@ def _perform(original: Callable[..., Any]) -> Callable[..., Any]:
     def perform(job: Job) -> Any:
         if _is_ours(job):
             return original(job)
+        sealed = None if configured() is None else delivery(job)
+        if sealed is not None:
+            sealed.admit_seal()
         # Its module may be what says in which policy, and belongs to no tenant: it is imported before the scope.
         job.func  # noqa: B018
-        with delivery(job) as delivered:
+        with sealed or delivery(job) as delivered:
             delivered.admit(policy.tenancy(), HOW)
             return original(job)
 
@@ -95,6 +103,8 @@ def _callback(original: Callable[[Job], Any]) -> Callable[[Job], Any]:
 
     @wraps(original)
     def callback(job: Job) -> Any:
+        if vars(job).get(f"_{original.__name__}_name") and delivery(job).forged is not None:
+            return None  # what it names is not imported
         found = original(job)
         if found is None or iscoroutinefunction(found):  # which RQ refuses by its own name
             return found

@@ -50,7 +50,6 @@ NOTES = {
         "dramatiq on Redis",
         "survives_kill",
     ): "after `heartbeat_timeout` of the broker, a minute by default, 2 s in the kit",
-    ("celery", "interrupts"): "with `pool` threads, solo or gevent; a child of prefork is told nothing",
     ("rq", "delay"): "RQ's scheduler looks once a second",
     ("rq", "cancel"): "too late within ten seconds of its time, and between two attempts",
     ("rq", "survives_kill"): "comes back when RQ misses the heartbeat, after a minute or two",
@@ -123,6 +122,9 @@ def _versions(matrix: Mapping[str, Environment]) -> Iterator[str]:
     rows: list[Sequence[str]] = [("Python", *(each.python for each in matrix.values()))]
     rows += [(name, *(each.versions.get(name, "-") for each in matrix.values())) for name in names]
     rows.append(("tests passed", *(str(each.passed) for each in matrix.values())))
+    rows.append(
+        ("of them alone, not in the company of others", *(str(len(each.passed_alone)) for each in matrix.values()))
+    )
     rows.append(("tests skipped", *(str(each.skipped) for each in matrix.values())))
     rows.append(("**outcome**", *(each.outcome for each in matrix.values())))
     yield from _table(("", *matrix), rows)

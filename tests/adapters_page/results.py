@@ -49,6 +49,7 @@ class Environment(msgspec.Struct):
     passed: int = 0
     skipped: int = 0
     failed: list[str] = []
+    passed_alone: list[str] = []  # which failed in the company of others
 
 
 def read_kit(path: Path = KIT) -> Kit:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenantjobs import Current, adapter, job, retry_on, signing, testing
+from tenantjobs import Current, adapter, job, retry_on, runtime, signing, testing
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import BadSignature, ConfigurationError, EnvelopeError
 from tenantjobs.execution import execute
@@ -250,7 +250,7 @@ def test_keys_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_settings_show_no_secret() -> None:
-    found = signing.runtime.settings()
+    found = runtime.settings()
 
     assert "in use" not in repr(found.signing)
     assert "2026-11" in repr(found.signing)

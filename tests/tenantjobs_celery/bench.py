@@ -8,6 +8,7 @@ from typing import Any
 from celery import Celery
 from celery.utils.imports import symbol_by_name
 from celery.worker.strategy import proto1_to_proto2
+from kombu.serialization import prepare_accept_content
 
 
 class Bench:
@@ -34,6 +35,7 @@ class Bench:
             channel = connection.default_channel
             channel.queue_declare(queue=self.queue)
             while (message := channel.basic_get(queue=self.queue, no_ack=True)) is not None:
+                message.accept = prepare_accept_content(self.app.conf.accept_content)
                 found.append(message)
         return found
 

@@ -15,6 +15,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    and_,
     bindparam,
     case,
     column,
@@ -183,6 +184,9 @@ READS: dict[str, Any] = {
     "both aliases": select(NOTE.id).join(Note, Note.id == NOTE.id),
     "count": select(func.count(Note.id)),
     "count of where only": select(func.count()).where(Note.id > 0),
+    "named in where": select(Note.id).where(Note.id == Line.note_id),
+    "alias in where": select(Line.id).where(NOTE.id == Line.note_id),
+    "named in where of a join": select(Line.id).join(NOTE, NOTE.id == Line.note_id).where(Note.id == NOTE.id),
     "exists": select(Note.id).where(exists().where(Line.note_id == Note.id, Line.id == 2)),
     "exists of a select": select(Note.id).where(select(1).where(Line.note_id == Note.id, Line.id == 2).exists()),
     "exists alone": select(exists().where(Note.id == 2)),
@@ -263,6 +267,9 @@ class TestReads:
         "form",
         [
             "entity",
+            "named in where",
+            "alias in where",
+            "named in where of a join",
             "exists",
             "any",
             "any in a column",
@@ -278,6 +285,11 @@ class TestReads:
     def test_what_can_be_filtered_is_not_refused(self, session: Session, form: str) -> None:
         with acme():
             session.execute(READS[form]).all()
+
+    def test_what_an_outer_join_keeps_is_kept_where_a_condition_names_the_other_side(self, session: Session) -> None:
+        lonely = select(Note.id).outerjoin(Line, and_(Line.note_id == Note.id, Line.id > 99)).where(Line.id.is_(None))
+        with acme():
+            assert session.scalars(lonely.order_by(Note.id)).all() == [1, 3]
 
     def test_query(self, session: Session) -> None:
         with acme():

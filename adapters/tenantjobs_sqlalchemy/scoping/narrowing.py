@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import (
-    Alias,
     ColumnElement,
     Delete,
     Executable,
-    FromClause,
-    Join,
     Select,
-    Table,
     Update,
     and_,
-    exists,
-    literal,
-    select,
 )
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.dml import Insert, UpdateBase
 
-from tenantjobs_sqlalchemy.scoping import columns, reads, writes
-from tenantjobs_sqlalchemy.scoping.columns import TenantValue
+from tenantjobs_sqlalchemy.scoping import columns, criteria, reads, writes
 from tenantjobs_sqlalchemy.scoping.refusals import Unproved
 
 
@@ -88,36 +79,14 @@ def _narrowed_write(statement: UpdateBase) -> Any:
         return _upsert_of_own(narrow)
     assert isinstance(narrow, Update | Delete)
     meant = narrow._where_criteria
-    beside = _criteria_beside(narrow)
+    beside = criteria.beside(narrow)
     if beside:
         narrow = narrow.where(*beside)
-    criterion = None if reads.is_filtered(statement) else _criterion_of(narrow.table)
+    criterion = None if reads.is_filtered(statement) else criteria.of_table(narrow.table)
     if criterion is not None:
         narrow = narrow.where(criterion)
         _by_us[narrow] = meant
     return narrow
-
-
-def _criteria_beside(statement: Any) -> list[ColumnElement[bool]]:
-    """Those of the other tables of an UPDATE ... FROM or a DELETE ... USING."""
-    written = getattr(statement, "_values", None) or dict(getattr(statement, "_ordered_values", None) or ())
-    values = [value for value in written.values() if isinstance(value, ColumnElement)]
-    if not statement._where_criteria and not values:
-        return []
-    return _criteria(select(literal(1), *values).where(*statement._where_criteria), but=statement.table)
-
-
-def _criterion_of(table: FromClause) -> ColumnElement[bool] | None:
-    column = columns.tenant_column(table.element if isinstance(table, Alias) else table)
-    if column is not None:
-        return columns.is_of_tenant(table, column)
-    mapper = columns.part_of(table)
-    if mapper is None:
-        return None
-    # A row of a subclass's own table belongs to whom its row in the table of the base belongs.
-    owner = columns.owner_of_part(mapper)
-    value = TenantValue(owner, columns.tenant_value(owner).name, stands_for=table)  # type: ignore[arg-type]
-    return exists().where(*columns.links_of_part(mapper), owner == columns.bind(value)).correlate(table)
 
 
 def _upsert_of_own(statement: Any) -> Any:
@@ -146,35 +115,21 @@ def _with_narrow_selects(statement: Any) -> Any:
         if any(new is not old for new, old in zip(narrow, before, strict=True)):
             copy = statement._generate() if copy is None else copy
             setattr(copy, name, narrow)
-    return statement if copy is None else copy
+    found = statement if copy is None else copy
+    beside = criteria.only_in_where(found) if isinstance(found, Select) else []
+    return found.where(*beside) if beside else found
 
 
 def _narrow_selects(element: Any) -> Any:
     parts = [part for part in visitors.iterate(element) if isinstance(part, Select)]
-    if not any(_criteria(part) for part in parts):
+    if not any(criteria.of_select(part) for part in parts):
         return element
     copies: list[Select[Any]] = []
     options = [option for part in (element, *parts) for option in getattr(part, "_with_options", ())]
     copy: Any = visitors.cloned_traverse(element, {"stop_on": options}, {"select": copies.append})
     for part in copies:
-        part._where_criteria += tuple(_criteria(part))
+        part._where_criteria += tuple(criteria.of_select(part))
     return copy
-
-
-def _criteria(select: Any, but: FromClause | None = None) -> list[ColumnElement[bool]]:
-    sources = [table for source in select.get_final_froms() for table in _tables(source) if table != but]
-    return [criterion for table in sources if (criterion := _criterion_of(table)) is not None]
-
-
-def _tables(source: FromClause) -> Iterator[FromClause]:
-    """The tables that a FROM is made of, save those whose rows may be missing in an outer join."""
-    if isinstance(source, Join):
-        if not source.full:
-            yield from _tables(source.left)
-            if not source.isouter:
-                yield from _tables(source.right)
-    elif isinstance(source, Table) or (isinstance(source, Alias) and isinstance(source.element, Table)):
-        yield source
 
 
 def require_provable(statement: Any) -> None:
