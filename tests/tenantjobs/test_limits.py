@@ -115,6 +115,7 @@ def test_it_runs_when_the_one_before_has_ended() -> None:
     assert performed == [1, 1]
 
 
+@pytest.mark.parity("1c.17")
 def test_up_to_as_many_as_it_says_run_at_once() -> None:
     started = threading.Semaphore(0)
     end = threading.Event()
@@ -140,6 +141,7 @@ def test_up_to_as_many_as_it_says_run_at_once() -> None:
     assert [type(outcome) for outcome in outcomes] == [Retried, Finished, Finished]
 
 
+@pytest.mark.parity("1c.17")
 @pytest.mark.parametrize(("per_tenant", "wanted"), [(True, Finished), (False, Retried)])
 def test_tenants_are_counted_apart_unless_it_says_so(per_tenant: bool, wanted: type) -> None:
     render = limited(nested, to=1, per_tenant=per_tenant)
@@ -159,6 +161,7 @@ def test_tenants_are_counted_apart_unless_it_says_so(per_tenant: bool, wanted: t
     assert [type(outcome) for outcome in outcomes] == [wanted]
 
 
+@pytest.mark.parity("1c.17")
 def test_without_a_key_all_of_the_class_share_the_limit() -> None:
     render = limited(nested, to=1, key=None)
 
@@ -167,6 +170,7 @@ def test_without_a_key_all_of_the_class_share_the_limit() -> None:
     assert isinstance(other, Retried)
 
 
+@pytest.mark.parity("1c.17")
 def test_a_group_is_shared_by_several_jobs() -> None:
     one = limited(nested, to=1, group="storage", name="one")
     two = limited(nested, to=1, group="storage", name="two")
@@ -210,6 +214,7 @@ def test_however_it_ends_its_permit_is_given_back(ending: str) -> None:
     assert performed == [1, 1]
 
 
+@pytest.mark.parity("1c.17")
 def test_a_holder_that_died_keeps_the_others_waiting_for_the_duration(permits: Permits) -> None:
     render = limited(to=1, duration=timedelta(seconds=30))
     permits.take([Request('["acme","render","1"]', 1, "acme", "dead", "dead", 30)])
@@ -248,6 +253,7 @@ def test_one_whose_permit_another_has_by_now_is_rolled_back_and_comes_again(perm
     assert outcome.envelope.attempt == 0
 
 
+@pytest.mark.parity("1c.17")
 def test_on_conflict_discard_refuses_at_the_call_what_would_be_too_many() -> None:
     render = limited(to=2, on_conflict="discard")
 

@@ -76,6 +76,7 @@ def test_no_more_are_claimed_than_may_run_and_the_others_are_out_of_the_way(
     assert queue.ready_queues() == []
 
 
+@pytest.mark.parity("1c.17")
 @pytest.mark.parametrize("verdict", [Finish, GiveBack, lambda claim: Fail(claim, failure())])
 def test_whoever_ends_lets_the_next_one_out_in_the_same_transaction(
     database: Database, queue: Queue, claimer: Claimer, verdict: Callable[[Claimed], Any]
