@@ -46,6 +46,7 @@ class DatabasePermits:
         # SQLAlchemy keeps the count of an INSERT only if it is told to.
         self._insert = dialect.insert_new(rows).values(expires_at=until).execution_options(preserve_rowcount=True)
         self._replace = update(rows).where(of_key, rows.c.number == bindparam("at_number")).values(expires_at=until)
+        self._touch = update(rows).where(rows.c.number < 0).values(expires_at=rows.c.expires_at)
         self._renew = update(rows).where(*theirs).values(expires_at=until)
         self._held = select(rows.c.number).where(*theirs)
         self._give_back = delete(rows).where(*theirs)
@@ -67,6 +68,9 @@ class DatabasePermits:
             try:
                 # In a transaction that is another's, what is locked in vain is unlocked by a savepoint.
                 with self._on(connection) as transaction, self._apart(transaction, connection):
+                    if connection is not None and self.one_writer:
+                        # One that has read cannot begin to write if another one has written meanwhile.
+                        transaction.execute(self._touch)
                     return frozenset(request.token for request in self.take_within(transaction, requests))
             except Overtaken:
                 continue
