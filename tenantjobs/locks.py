@@ -112,6 +112,7 @@ def _with_locks(jobs: Sequence[J], target: Adapter, connection: object | None) -
         if wanted[owner].on_conflict == "replace" and _take_back(holder, target, connection)
     ]
     if replacing:
+        _free_places(jobs, [holders[lock.owner] for lock in replacing], connection)
         locks.unlock([msgspec.structs.replace(lock, owner=holders.pop(lock.owner)) for lock in replacing], connection)
         holders |= locks.lock(replacing, connection)
     holders |= superseded
@@ -122,6 +123,13 @@ def _with_locks(jobs: Sequence[J], target: Adapter, connection: object | None) -
         elif job.job_id in wishes:
             job.locked(apart=apart)
     return [job for job in jobs if job.job_id not in holders]
+
+
+def _free_places(jobs: Sequence[J], taken_back: Sequence[str], connection: object | None) -> None:
+    """Those that the jobs which were taken back had reserved: their successors are to have them."""
+    reservation = next((job.reservation for job in jobs if job.reservation is not None), None)
+    if reservation is not None:
+        reservation.permits.forsake(taken_back, connection)
 
 
 def _with_permits(jobs: Sequence[J], connection: object | None) -> list[J]:

@@ -68,6 +68,10 @@ class Permits(Protocol):
         """Free those that these executions still hold."""
         ...
 
+    def forsake(self, owners: Sequence[str], connection: object | None = None) -> None:
+        """Free all that these jobs hold or have reserved: they were taken back."""
+        ...
+
 
 class Reservation(NamedTuple):
     """The permit without which a job is not enqueued: one that is discarded rather than made to wait."""

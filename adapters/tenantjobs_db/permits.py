@@ -100,10 +100,10 @@ class DatabasePermits:
         with self._on(connection) as transaction:
             transaction.execute(self._give_back, sorted(map(_held, requests), key=lambda held: tuple(held.values())))
 
-    def forsake(self, owners: Sequence[str]) -> None:
+    def forsake(self, owners: Sequence[str], connection: object | None = None) -> None:
         """Free all that these jobs hold or have reserved: nobody performs them any more."""
         if owners:
-            with self._on(None) as transaction:
+            with self._on(connection) as transaction:
                 transaction.execute(self._forsake, {"owners": owners})
 
     def prune(self) -> int:

@@ -43,6 +43,12 @@ class MemoryPermits:
             for request in requests:
                 self._held.get(request.key, {}).pop(request.token, None)
 
+    def forsake(self, owners: Sequence[str], connection: object | None = None) -> None:  # noqa: ARG002
+        with self._turn:
+            for held in self._held.values():
+                for owner in owners:
+                    held.pop(reserved_token(owner), None)
+
     def _taken(self, request: Request) -> bool:
         now = clock.now()
         held = self._held[request.key] = {

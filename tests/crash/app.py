@@ -102,6 +102,16 @@ def limited_effect(number: int) -> None:
         connection.execute(update(Span).where(Span.id == span[0]).values(ended_at=time.time()))
 
 
+@job(policies=[limits_concurrency(to=1, duration=1)])
+def paused_effect(number: int) -> None:
+    """An effect at its end; the first one takes its time, in which its worker may be stopped."""
+    with engine.begin() as connection:
+        row = {"number": number, "tenant": Current.tenant_id, "pid": os.getpid(), "started_at": time.time()}
+        connection.execute(insert(Span), row)
+    time.sleep(0.5 if number == 0 else 0)
+    tenantjobs_sqlalchemy.current_session().add(Effect(number=number, tenant=Current.tenant_id))
+
+
 @job
 def guarded_effect(number: int) -> None:
     """The same behind a key of its own, in the middle of a job."""

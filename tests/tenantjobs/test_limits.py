@@ -345,6 +345,16 @@ def test_a_unique_job_that_is_refused_by_its_limit_leaves_its_key_free() -> None
     assert render.perform_later(1, 2).enqueued
 
 
+def test_one_that_replaces_another_has_its_place() -> None:
+    others = [unique("until_executed", key=lambda account, part=0: account, on_conflict="replace")]
+    render = limited(to=1, on_conflict="discard", policies=others)
+    first, second = render.perform_later(1, 1), render.perform_later(1, 2)
+
+    assert second.enqueued
+    assert [waiting.args for waiting in enqueued_jobs()] == [(1, 2)]
+    assert first.job_id != second.job_id
+
+
 def test_perform_now_is_one_of_those_that_may_run() -> None:
     def inside(account: int) -> None:
         performed.append(account)
