@@ -12,15 +12,15 @@ from typing import Any, Literal
 import msgspec
 
 from tenantjobs import seal, sentinel
-from tenantjobs.current import Current, locate_tenant
+from tenantjobs.current import Current, locate_tenant, received
 from tenantjobs.errors import BadSignature, TenantjobsError, TenantMissing
-from tenantjobs.scopes import Scope, in_force
+from tenantjobs.scopes import NOTHING, Reach, Scope, in_force
+from tenantjobs.signer import configured
 from tenantjobs.snapshot import EMPTY, Snapshot
 
 KEY = "tenantjobs"
 VERSION = 1
 
-Header = dict[str, Any]
 Tenancy = Literal["required", "optional", "observe"]
 
 logger = logging.getLogger("tenantjobs.carriage")
@@ -30,24 +30,27 @@ class Unreadable(ValueError):
     """The header is there, and says nothing that this process may rely on."""
 
 
-def write(snapshot: Snapshot) -> Header | None:
-    """The header of a scope; None for an empty one, so that its message stays as it was."""
+def write(snapshot: Snapshot) -> str | None:
+    """The header of a scope; None for an empty one, so that its message stays as it was.
+
+    It is text: in AMQP's headers, and in JSON, a table inside the table costs as much as all that is around it.
+    """
     if not snapshot:
         return None
-    elif snapshot.attributes:
-        return {"v": VERSION, **msgspec.json.decode(snapshot.encode())}
-    elif snapshot.system is None:
-        return {"v": VERSION, "tenant_id": snapshot.tenant_id}
-    return {"v": VERSION, "system": snapshot.system}
+    kept = vars(snapshot)  # of one request, which sends more than one message
+    header: str | None = kept.get("header")
+    if header is None:
+        header = kept["header"] = f'{{"v":{VERSION},{snapshot.encode()[1:].decode()}'
+    return header
 
 
-def refusal(error: Exception) -> Header:
+def refusal(error: Exception) -> str:
     """What is sent for a scope that cannot be written: a header that every worker refuses, and says why."""
-    return {"v": VERSION, "error": f"{type(error).__name__}: {error}"}
+    return text({"v": VERSION, "error": f"{type(error).__name__}: {error}"})
 
 
-def text(header: Header) -> str:
-    """The header as JSON text, for queues to which an object is dearer."""
+def text(header: Mapping[str, Any]) -> str:
+    """The header of a sender that has written an object."""
     return _encode(header).decode()
 
 
@@ -89,66 +92,69 @@ def _read(header: object) -> Snapshot:
         raise Unreadable(str(error)) from error
 
 
-class Delivery:
-    """A block in which the scope of a header counts, in place of all that is around it. ``job`` names it in messages.
+class Delivery(Scope):
+    """The scope of a header, for the block in which its job runs, in place of all that is around it.
 
-    What is entered inside and never left is left at its end, with a warning. ``covered``: what its seal is to cover;
-    one that is ``forged`` has no scope. ``called``: the job is performed where it is called, so that it needs no seal,
-    and without a header is part of its caller, and works for the same tenant.
+    ``job`` names it in messages. What is entered inside and never left is left at its end, with a warning.
+    ``covered``: what its seal is to cover; one that is ``forged`` has no scope. ``called``: the job is performed where
+    it is called, so that it needs no seal, and without a header is part of its caller, and works for the same tenant.
     """
 
-    __slots__ = ("_before", "_job", "_scope", "_snapshot", "_watch", "forged", "header", "problem")
+    # Each message of a queue pays for it, and most of that is calls: hence one object that is the scope as well, and
+    # steps that are written out.
+    __slots__ = ("_before", "_job", "_watch", "forged", "header", "problem")
 
     def __init__(self, header: object, job: str, covered: seal.Covered = tuple, *, called: bool = False) -> None:
         self.header = header
         self.problem: str | None = None
         self.forged: BadSignature | None = None
         self._job = job
-        if not called:
+        if called and header is None:
+            Scope.__init__(self)
+            return
+        if not called and configured() is not None:
             header, self.forged = seal.opened(header, covered, job)
             if self.forged is not None:
                 header = None
-        self._snapshot: Snapshot | None
         try:
-            self._snapshot = None if called and header is None else read(header)
+            snapshot = read(header)
         except Unreadable as error:
             self.problem = str(error)
-            self._snapshot = EMPTY
+            snapshot = EMPTY
+        values = received(snapshot) if snapshot.attributes else NOTHING
+        Scope.__init__(self, Reach(snapshot.tenant_id, snapshot.system), values, True, False, snapshot)
 
-    def __enter__(self) -> Delivery:
+    def __enter__(self) -> None:
         self._watch = self._watched() if sentinel.is_on() else None
-        self._before: tuple[Scope, ...] = in_force().scopes
-        self._scope = None if self._snapshot is None else Current.restored(self._snapshot)
-        if self._scope is not None:
-            self._scope.__enter__()
-        return self
+        base = in_force()
+        self._before = base.scopes
+        self.enter_in(base)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            if self._left_open():
+            scopes = in_force().scopes
+            if scopes and scopes[-1] is self:
+                Scope.__exit__(self, kind, error, traceback)
+            elif self._left_open(scopes):
                 self._tell()
         finally:
             if self._watch is not None:
                 self._watch.__exit__(kind, error, traceback)
 
     def _watched(self) -> AbstractContextManager[None]:
-        tenant_id = Current.tenant_id if self._snapshot is None else self._snapshot.tenant_id
+        tenant_id = Current.tenant_id if self.snapshot is None else self.snapshot.tenant_id
         watch = sentinel.performing(sentinel.Native(self._job, tenant_id))
         watch.__enter__()
         return watch
 
-    def _left_open(self) -> bool:
+    def _left_open(self, scopes: tuple[Scope, ...]) -> bool:
         """Leave what is open, and say whether there was more than is ours."""
-        scopes = in_force().scopes
-        if self._scope is not None and scopes and scopes[-1] is self._scope:
-            self._scope.__exit__(None, None, None)
-            return False
         inside = [scope for scope in scopes if scope.state == "open" and scope not in self._before]
         for scope in reversed(inside):
-            scope.__exit__(None, None, None)
-        return any(scope is not self._scope for scope in inside)
+            Scope.__exit__(scope, None, None, None)
+        return any(scope is not self for scope in inside)
 
     def _tell(self) -> None:
         logger.warning(
@@ -162,9 +168,16 @@ class Delivery:
         ``how`` tells the sender of a job without a tenant what to do. To be called inside the block. ``BadSignature``
         with any policy, for which ``[signing]`` has a mode of its own.
         """
-        self.admit_seal()
+        if self.forged is not None:
+            raise self.forged
+        reach = in_force().reach
         try:
-            self._require(tenancy, how)
+            if self.problem is not None:
+                raise TenantMissing(f"{self._job} came with a scope that cannot be read: {self.problem}.")
+            elif reach.tenant_id is not None:
+                locate_tenant()
+            elif reach.reason is None and tenancy != "optional":
+                raise TenantMissing(f"{self._job} came without a tenant: {how}.")
         except TenantjobsError as error:
             if tenancy != "observe":
                 raise
@@ -174,15 +187,6 @@ class Delivery:
         """``BadSignature`` for what is not ours, also where no tenant is needed."""
         if self.forged is not None:
             raise self.forged
-
-    def _require(self, tenancy: Tenancy, how: str) -> None:
-        scope = Current.scope
-        if self.problem is not None:
-            raise TenantMissing(f"{self._job} came with a scope that cannot be read: {self.problem}.")
-        elif scope == "tenant":
-            locate_tenant()
-        elif scope == "unset" and tenancy != "optional":
-            raise TenantMissing(f"{self._job} came without a tenant: {how}.")
 
 
 _encode = msgspec.json.Encoder().encode

@@ -45,7 +45,9 @@ class Tenant:
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         reach = in_force().reach
-        if reach.tenant is UNKNOWN and reach.tenant_id is not None:
+        if reach.tenant_id is None:
+            return None
+        elif reach.tenant is UNKNOWN:
             reach.tenant = tenants.locate(reach.tenant_id)
         return reach.tenant
 
@@ -143,17 +145,18 @@ class Current(metaclass=CurrentType):
     @classmethod
     def restored(cls, snapshot: Snapshot) -> AbstractContextManager[None]:
         """The scope that was captured, in place of all that is there. No I/O: objects are located on first use."""
-        return Scope(
-            Reach(snapshot.tenant_id, snapshot.system),
-            {name: Received(tree) for name, tree in snapshot.attributes.items()} if snapshot.attributes else NOTHING,
-            whole=True,
-            snapshot=snapshot,
-        )
+        values = received(snapshot) if snapshot.attributes else NOTHING
+        return Scope(Reach(snapshot.tenant_id, snapshot.system), values, whole=True, snapshot=snapshot)
 
 
 def cleared() -> AbstractContextManager[None]:
     """A scope in which nothing is set, whatever is around it."""
     return Scope(whole=True)
+
+
+def received(snapshot: Snapshot) -> Mapping[str, object]:
+    """The values of its attributes, each made of what has travelled when it is asked for."""
+    return {name: Received(tree) for name, tree in snapshot.attributes.items()}
 
 
 def locate_tenant() -> object:
@@ -162,16 +165,20 @@ def locate_tenant() -> object:
     None in system scope, and where nothing says what a tenant is: there is nothing to look up then.
     ``TenantMissing``, ``TenantGone`` or ``TenantUnavailable``.
     """
-    reach = _located_reach()
-    if reach.tenant_id is not None and not reach.given and tenants.are_known():
+    reach = in_force().reach
+    if reach.tenant_id is None:
+        _require_scope(reach)
+    elif not reach.given and tenants.are_known():
         reach.tenant = tenants.locate(reach.tenant_id, fresh=True)
     return None if reach.tenant is UNKNOWN else reach.tenant
 
 
 async def alocate_tenant() -> object:
     """As ``locate_tenant``, with await."""
-    reach = _located_reach()
-    if reach.tenant_id is not None and not reach.given and tenants.are_known():
+    reach = in_force().reach
+    if reach.tenant_id is None:
+        _require_scope(reach)
+    elif not reach.given and tenants.are_known():
         reach.tenant = await tenants.alocate(reach.tenant_id)
     return None if reach.tenant is UNKNOWN else reach.tenant
 
@@ -196,7 +203,7 @@ def _reach(values: dict[str, Any]) -> Reach | None:
     tenant_id = tenants.id_of(tenant)
     if given_id not in (None, tenant_id):
         raise ValueError(f"tenant_id={given_id!r} is not the id of tenant={tenant!r:.80}, which is {tenant_id!r}")
-    return Reach(tenant_id, tenant=tenant)
+    return Reach(tenant_id, tenant=tenant, given=True)
 
 
 def _declared(verb: str, values: dict[str, Any]) -> Mapping[str, object]:
@@ -214,11 +221,9 @@ def _refuse_positional(verb: str, args: tuple[object, ...]) -> None:
         raise TypeError(f"Current.{verb}() takes attributes by name, as in Current.set(tenant=...), not {args!r:.80}")
 
 
-def _located_reach() -> Reach:
-    reach = in_force().reach
+def _require_scope(reach: Reach) -> None:
     if reach.scope == "unset":
         raise TenantMissing(_missing())
-    return reach
 
 
 def _captured(frame: Frame) -> Snapshot:

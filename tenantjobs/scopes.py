@@ -18,6 +18,8 @@ from contextvars import ContextVar, Token
 from types import MappingProxyType, TracebackType
 from typing import Literal
 
+import msgspec
+
 from tenantjobs.errors import CrossTenantSwitch
 from tenantjobs.snapshot import EMPTY, ScopeName, Snapshot
 
@@ -25,16 +27,16 @@ UNKNOWN = object()
 NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
-class Reach:
-    """Whom a scope reaches: nobody, one tenant, or all of them for a reason. The tenant's object, once it is known."""
+class Reach(msgspec.Struct, eq=False):
+    """Whom a scope reaches: nobody, one tenant, or all of them for a reason.
 
-    __slots__ = ("given", "reason", "tenant", "tenant_id")
+    The tenant's object, once it is known: it was ``given``, or has been looked up.
+    """
 
-    def __init__(self, tenant_id: str | None = None, reason: str | None = None, tenant: object = UNKNOWN) -> None:
-        self.tenant_id = tenant_id
-        self.reason = reason
-        self.tenant = None if tenant_id is None else tenant
-        self.given = self.tenant is not UNKNOWN
+    tenant_id: str | None = None
+    reason: str | None = None
+    tenant: object = UNKNOWN
+    given: bool = False
 
     @property
     def scope(self) -> ScopeName:
@@ -44,25 +46,15 @@ class Reach:
             return "unset" if self.reason is None else "system"
 
 
-class Frame:
+class Frame(msgspec.Struct, eq=False):
     """What is in force, and the open scopes that made it so. Never changed, save for what it remembers."""
 
-    __slots__ = ("last_void", "reach", "scopes", "snapshot", "stand_in", "values")
-
-    def __init__(
-        self,
-        scopes: tuple[Scope, ...],
-        reach: Reach,
-        values: Mapping[str, object],
-        snapshot: Snapshot | None,
-        last_void: object,
-    ) -> None:
-        self.scopes = scopes
-        self.reach = reach
-        self.values = values
-        self.snapshot = snapshot
-        self.last_void = last_void  # until another scope of this process becomes void, none of these is
-        self.stand_in: Frame | None = None
+    scopes: tuple[Scope, ...]
+    reach: Reach
+    values: Mapping[str, object]
+    snapshot: Snapshot | None
+    last_void: object  # until another scope of this process becomes void, none of these is
+    stand_in: Frame | None = None
 
 
 class Scope:
@@ -78,7 +70,6 @@ class Scope:
         self,
         reach: Reach | None = None,
         values: Mapping[str, object] = NOTHING,
-        *,
         whole: bool = False,
         guarded: bool = False,
         snapshot: Snapshot | None = None,
@@ -93,9 +84,12 @@ class Scope:
         self._token: Token[Frame] | None = None
 
     def __enter__(self) -> None:
+        self.enter_in(in_force())
+
+    def enter_in(self, base: Frame) -> None:
+        """Enter it where ``base`` is in force."""
         if self.state != "new":
             raise RuntimeError("a scope can be entered once: make another one, as in `with Current.set(...):`")
-        base = in_force()
         if self.reach is not None and not self.whole:
             self._fit_into(base.reach)
         self._frame = _on(base, self)
@@ -143,7 +137,8 @@ def in_force() -> Frame:
 
 def _on(base: Frame, scope: Scope) -> Frame:
     """The frame of a scope that is entered in ``base``."""
-    scopes = (*_bounded(base.scopes), scope)
+    scopes = base.scopes
+    scopes = (*(scopes if len(scopes) < 4 else _bounded(scopes)), scope)
     if scope.whole:
         return Frame(scopes, scope.reach or _UNSET, scope.values, scope.snapshot, base.last_void)
     else:
@@ -177,8 +172,6 @@ def _bounded(scopes: tuple[Scope, ...]) -> tuple[Scope, ...]:
 
     They are there in tasks that outlive them. Where each such task starts the next one, there would be more and more.
     """
-    if len(scopes) < 4:
-        return scopes
     kept: list[Scope] = []
     for scope in scopes:
         if kept and kept[-1].state == scope.state == "left":

@@ -17,10 +17,10 @@ logger = logging.getLogger("tenantjobs.celery")
 # The task that performs our own jobs, whose scope is sealed in what it is given, and decided about behind our door.
 WRAPPER = "tenantjobs.perform"
 
+_running: ContextVar[Delivery | None] = ContextVar("tenantjobs_celery_delivery", default=None)
 
-def running() -> Delivery | None:
-    """The delivery that this code runs for."""
-    return _running.get()
+#: The delivery that this code runs for; None outside of any.
+running = _running.get
 
 
 def named(task: str, task_id: str | None) -> str:
@@ -42,10 +42,9 @@ def _delivering(name: str, trace: Any) -> Any:
     def deliver(task_id: str, args: Any, kwargs: Any, request: Any = None) -> Any:
         result = None
         fields = request or {}
+        delivery = Delivery(carried(fields), named(name, task_id), lambda: covered(name, task_id, args, kwargs, fields))
         try:
-            with Delivery(
-                carried(fields), named(name, task_id), lambda: covered(name, task_id, args, kwargs, fields)
-            ) as delivery:
+            with delivery:
                 if delivery.forged is not None:  # Celery fails the task by our gate, and would send what follows it
                     request = {**fields, **dict.fromkeys(FOLLOWERS)}
                 token = _running.set(delivery)
@@ -65,12 +64,10 @@ class Applied(Around):
 
     def __call__(self, task: Any, *args: Any, **kwargs: Any) -> Any:
         header = carried({"headers": kwargs.get("headers")})
-        with Delivery(header, named(task.name, kwargs.get("task_id") or "eager"), called=True) as delivery:
+        delivery = Delivery(header, named(task.name, kwargs.get("task_id") or "eager"), called=True)
+        with delivery:
             token = _running.set(delivery)
             try:
                 return self.of(task)(*args, **kwargs)
             finally:
                 _running.reset(token)
-
-
-_running: ContextVar[Delivery | None] = ContextVar("tenantjobs_celery_delivery", default=None)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tenantjobs import carriage
-from tenantjobs.carriage import KEY
+from tenantjobs.carriage import KEY, write
 from tenantjobs.current import Current, Snapshot
 
-__all__ = ["KEY", "carried", "headers", "refusal", "write"]
+__all__ = ["KEY", "carried", "headers"]
 
 
 def headers(snapshot: Snapshot | None = None) -> dict[str, str]:
@@ -20,17 +19,6 @@ def headers(snapshot: Snapshot | None = None) -> dict[str, str]:
     """
     header = write(Current.capture() if snapshot is None else snapshot)
     return {} if header is None else {KEY: header}
-
-
-def write(snapshot: Snapshot) -> str | None:
-    """Text, for in AMQP's headers a table inside the table costs as much as all that is around it."""
-    header = carriage.write(snapshot)
-    return None if header is None else carriage.text(header)
-
-
-def refusal(error: Exception) -> str:
-    """The header of a scope that cannot be written."""
-    return carriage.text(carriage.refusal(error))
 
 
 def carried(fields: Mapping[str, Any]) -> object:

@@ -10,10 +10,11 @@ from typing import Any
 from celery._state import get_current_worker_task
 from celery.utils.imports import instantiate
 
+from tenantjobs.carriage import refusal, write
 from tenantjobs.current import Current
 from tenantjobs.signer import configured
 from tenantjobs_celery import deferral, delivery
-from tenantjobs_celery.header import KEY, refusal, write
+from tenantjobs_celery.header import KEY
 from tenantjobs_celery.policy import Policy
 from tenantjobs_celery.sealing import FOLLOWERS, seal
 from tenantjobs_celery.signatures import stamped

@@ -66,13 +66,13 @@ class TenantMiddleware(Middleware):
     def _enter(self, message: Any) -> None:
         job = f"actor {message.actor_name}[{message.message_id}]"
         delivery = Delivery(message.options.get(KEY), job, lambda: covered(message))
-        with_scope = delivery.__enter__()
-        self._thread.delivery = with_scope
+        delivery.__enter__()
+        self._thread.delivery = delivery
         if delivery.forged is not None:
             disown(message.options)
         elif configured() is not None:
             adopt(message.options)
-        with_scope.admit(self._tenancy, HOW)
+        delivery.admit(self._tenancy, HOW)
 
     def _leave(self) -> None:
         delivery: Delivery | None = getattr(self._thread, "delivery", None)

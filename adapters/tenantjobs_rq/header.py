@@ -9,7 +9,7 @@ import logging
 
 from rq.job import Job
 
-from tenantjobs.carriage import KEY, Header, refusal, text, write
+from tenantjobs.carriage import KEY, refusal, write
 from tenantjobs.current import Current, Snapshot
 from tenantjobs.errors import SerializationError
 from tenantjobs.seal import Own, sealed
@@ -28,7 +28,7 @@ def meta(snapshot: Snapshot | None = None) -> dict[str, str]:
         cron.register(report, "default", cron="0 2 * * *", meta=tenantjobs_rq.meta())
     """
     header = write(Current.capture() if snapshot is None else snapshot)
-    return {} if header is None else {KEY: Own(text(header))}
+    return {} if header is None else {KEY: Own(header)}
 
 
 def capture(job: Job) -> None:
@@ -43,8 +43,7 @@ def capture(job: Job) -> None:
         put(job, given)
         job.meta = {name: value for name, value in job.meta.items() if name != KEY}
     else:
-        header = _in_force()
-        put(job, Own("" if header is None else text(header)))
+        put(job, Own(_in_force() or ""))
 
 
 def put(job: Job, header: str | bytes | None) -> None:
@@ -69,7 +68,7 @@ def covered(job: Job) -> list[Part]:
     return ["rq", job.id, job.data, *callbacks]
 
 
-def _in_force() -> Header | None:
+def _in_force() -> str | None:
     try:
         return write(Current.capture())
     except Exception as error:

@@ -91,7 +91,8 @@ def _perform(original: Callable[..., Any]) -> Callable[..., Any]:
             sealed.admit_seal()
         # Its module may be what says in which policy, and belongs to no tenant: it is imported before the scope.
         job.func  # noqa: B018
-        with sealed or delivery(job) as delivered:
+        delivered = sealed or delivery(job)
+        with delivered:
             delivered.admit(policy.tenancy(), HOW)
             return original(job)
 

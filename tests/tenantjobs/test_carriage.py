@@ -70,41 +70,45 @@ def test_a_delivery_that_ends_well_is_not_logged(caplog: pytest.LogCaptureFixtur
 
 @pytest.mark.parametrize("header", [None, {"v": 99}])
 def test_required_admits_nothing_without_a_tenant(header: object) -> None:
-    with Delivery(header, "job 1") as delivery, pytest.raises(TenantMissing, match="job 1 came with"):
+    delivery = Delivery(header, "job 1")
+    with delivery, pytest.raises(TenantMissing, match="job 1 came with"):
         delivery.admit("required", "say whom it is for")
 
 
 def test_the_error_says_what_to_do() -> None:
-    with (
-        Delivery(None, "job 1") as delivery,
-        pytest.raises(TenantMissing, match="without a tenant: say whom it is for"),
-    ):
+    delivery = Delivery(None, "job 1")
+    with delivery, pytest.raises(TenantMissing, match="without a tenant: say whom it is for"):
         delivery.admit("required", "say whom it is for")
 
 
 def test_optional_admits_what_came_without_and_not_what_cannot_be_read() -> None:
-    with Delivery(None, "job 1") as delivery:
+    delivery = Delivery(None, "job 1")
+    with delivery:
         delivery.admit("optional", "")
-    with Delivery({"v": 99}, "job 1") as delivery, pytest.raises(TenantMissing):
+    delivery = Delivery({"v": 99}, "job 1")
+    with delivery, pytest.raises(TenantMissing):
         delivery.admit("optional", "")
 
 
 @pytest.mark.parametrize("header", [None, {"v": 99}])
 def test_observe_admits_everything_and_reports(header: object, caplog: pytest.LogCaptureFixture) -> None:
-    with Delivery(header, "job 1") as delivery:
+    delivery = Delivery(header, "job 1")
+    with delivery:
         delivery.admit("observe", "")
 
     assert "It runs, because tenancy is 'observe'" in caplog.text
 
 
 def test_a_tenant_that_is_gone_is_refused() -> None:
-    with runtime.override(tenant_locator=lambda _id: None), Delivery(ACME, "job 1") as delivery:
+    delivery = Delivery(ACME, "job 1")
+    with runtime.override(tenant_locator=lambda _id: None), delivery:
         with pytest.raises(TenantGone):
             delivery.admit("required", "")
 
 
 def test_system_scope_is_admitted() -> None:
-    with Delivery({"v": 1, "system": "nightly"}, "job 1") as delivery:
+    delivery = Delivery({"v": 1, "system": "nightly"}, "job 1")
+    with delivery:
         delivery.admit("required", "")
 
         assert Current.scope == "system"
