@@ -33,7 +33,14 @@ IN_COMPANY = ("-n", os.environ.get("TESTERS", "4"), "--dist", "worksteal")
 # What was too slow in that company, or met what another test has left in its process, has to pass alone.
 ALONE = ("--last-failed", "--last-failed-no-failures", "none")
 # Neither what has no library in it, nor the crash and race tests, which try the databases and take most of the time.
-NOT_RUN = ("-m", "not slow", "--ignore=tests/examples", "--ignore=tests/typing", "--ignore=tests/docs")
+NOT_RUN = (
+    "-m",
+    "not slow",
+    "--continue-on-collection-errors",
+    "--ignore=tests/examples",
+    "--ignore=tests/typing",
+    "--ignore=tests/docs",
+)
 
 
 class Column(msgspec.Struct, frozen=True):
