@@ -88,9 +88,9 @@ def main(names: Sequence[str]) -> int:
     for name in names or list(columns):
         results[name] = _run(columns[name])
         write(MATRIX, {each: results[each] for each in columns if each in results})
+        if KIT.exists():  # at once: the suite of the next column holds the page against it
+            PAGE.write_text(render(read_kit(), read_matrix()), encoding="utf-8")
         print(f"{name}: {results[name].outcome}", *results[name].failed, sep="\n  ", flush=True)
-    if KIT.exists():
-        PAGE.write_text(render(read_kit(), read_matrix()), encoding="utf-8")
     return int(any(results[name].outcome != PASSED for name in names or columns))
 
 

@@ -152,3 +152,27 @@ def test_a_column_that_cannot_be_installed_hides_no_other(tmp_path: Path, monkey
         "oldest": "not run",
         "newest": "not run",
     }
+
+
+def test_the_page_says_what_a_column_has_come_to_before_the_next_one_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, results = tmp_path / "adapters.md", tmp_path / "matrix.json"
+    seen: list[bool] = []
+
+    def run(column: matrix.Column) -> Environment:
+        seen.append(page.exists() and "ran oldest" in page.read_text())
+        return Environment("3", {}, f"ran {column.name}")
+
+    monkeypatch.setattr(matrix, "_run", run)
+    monkeypatch.setattr(matrix, "MATRIX", results)
+    monkeypatch.setattr(matrix, "PAGE", page)
+    monkeypatch.setattr(
+        matrix,
+        "read_matrix",
+        lambda: msgspec.json.decode(results.read_bytes(), type=dict[str, Environment]) if results.exists() else {},
+    )
+
+    matrix.main([])
+
+    assert seen == [False, True]
