@@ -97,8 +97,11 @@ def test_a_suite_is_run_in_company_and_again_alone(tmp_path: Path, monkeypatch: 
     tests = tmp_path / "tests"
     tests.mkdir()
     (tests / "test_two.py").write_text(COMPANY)
+    (tests / "test_three.py").write_text("import what_there_is_not")
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    python = tmp_path / "bin" / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')  # a link would be of no virtual environment
+    python.chmod(0o755)
     monkeypatch.setattr(matrix, "ROOT", tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # where this test is in company itself
@@ -106,9 +109,9 @@ def test_a_suite_is_run_in_company_and_again_alone(tmp_path: Path, monkeypatch: 
     company = matrix._suite(tmp_path, "company", ["-n", "2"])
     alone = matrix._suite(tmp_path, "alone", matrix.ALONE)
 
-    broken, touchy = "tests.test_two::test_broken", "tests.test_two::test_touchy"
-    assert (company[broken], company[touchy]) == ("failed", "failed")
-    assert alone == {broken: "failed", touchy: "passed"}
+    broken, touchy, unread = "tests.test_two::test_broken", "tests.test_two::test_touchy", "::tests.test_three"
+    assert {name for name, outcome in company.items() if outcome == "failed"} == {unread, broken, touchy}
+    assert alone == {unread: "failed", broken: "failed", touchy: "passed"}
 
 
 def test_the_oldest_column_has_the_oldest_versions_that_may_be_installed() -> None:
@@ -149,3 +152,27 @@ def test_a_column_that_cannot_be_installed_hides_no_other(tmp_path: Path, monkey
         "oldest": "not run",
         "newest": "not run",
     }
+
+
+def test_the_page_says_what_a_column_has_come_to_before_the_next_one_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, results = tmp_path / "adapters.md", tmp_path / "matrix.json"
+    seen: list[bool] = []
+
+    def run(column: matrix.Column) -> Environment:
+        seen.append(page.exists() and "ran oldest" in page.read_text())
+        return Environment("3", {}, f"ran {column.name}")
+
+    monkeypatch.setattr(matrix, "_run", run)
+    monkeypatch.setattr(matrix, "MATRIX", results)
+    monkeypatch.setattr(matrix, "PAGE", page)
+    monkeypatch.setattr(
+        matrix,
+        "read_matrix",
+        lambda: msgspec.json.decode(results.read_bytes(), type=dict[str, Environment]) if results.exists() else {},
+    )
+
+    matrix.main([])
+
+    assert seen == [False, True]
