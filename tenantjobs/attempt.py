@@ -17,8 +17,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from tenantjobs import batches, clock, faults, identity, links, sentinel
-from tenantjobs.arguments import thaw
+from tenantjobs import batches, clock, encryption, faults, identity, links, sentinel
+from tenantjobs.arguments import Thawed, thaw
 from tenantjobs.body import in_time, run
 from tenantjobs.colours import Colour
 from tenantjobs.completing import AlreadyDone, Completion
@@ -26,13 +26,14 @@ from tenantjobs.course import Course, Resumption
 from tenantjobs.current import Current, Snapshot
 from tenantjobs.definition import Definition
 from tenantjobs.envelope import Envelope
-from tenantjobs.errors import Interruption, KeyTaken, LeaseLost
+from tenantjobs.errors import ArgumentError, Interruption, KeyTaken, LeaseLost, Undecipherable
 from tenantjobs.following import Following
 from tenantjobs.holding import Holding
 from tenantjobs.idempotency import idempotent, ledger_for
 from tenantjobs.keyed import Key, behind_key
-from tenantjobs.outcome import Finished, Outcome, Retried
+from tenantjobs.outcome import Finished, Outcome, Quarantined, Retried
 from tenantjobs.progress import TellsProgress
+from tenantjobs.replays import Replays
 from tenantjobs.running import JobContext, RetryAsked, running
 from tenantjobs.tenancy import refuse_foreign, require_scope, system_scope
 from tenantjobs.verdict import again, verdict
@@ -61,6 +62,14 @@ class Delivery(Protocol):
         ...
 
 
+class Unread(Exception):
+    """Arguments that cannot be opened: no handler of the job is asked, for nothing of it has run."""
+
+    def __init__(self, error: Undecipherable) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class Attempt:
     """One run of ``job``, which is charged to ``envelope`` unless it is interrupted."""
 
@@ -71,6 +80,7 @@ class Attempt:
         self._envelope = msgspec.structs.replace(envelope, attempt=envelope.attempt + 1)
         self._course = Course(job, io, self._envelope, delivery)
         self._locks = Holding(self._envelope, job, io)
+        self._replays = Replays(self._envelope, io, delivery)
         self.context = _context(self._envelope, self._course.resumptions)
         self._following = Following(self._envelope, self.context, io)
 
@@ -85,8 +95,11 @@ class Attempt:
         delivery: object = self.delivery
         tell = delivery.tell if isinstance(delivery, TellsProgress) else None
         with sentinel.performing(self.context), Current.restored(self._snapshot), running(self.context, tell):
-            outcome = await self._locks.around(self._answered)
-            return await self._following.after(outcome, self.envelope)
+            return await self._replays.around(self._followed)
+
+    async def _followed(self) -> Outcome:
+        outcome = await self._locks.around(self._answered)
+        return await self._following.after(outcome, self.envelope)
 
     async def _answered(self) -> Outcome:
         try:
@@ -101,12 +114,15 @@ class Attempt:
 
     async def _decided(self) -> Outcome:
         try:
+            await self._replays.refuse()
             await self._locks.enter()
             return await self._behind_its_key()
         except KeyTaken:
             return self._uncharged(KEY_RETRY, KEY_BUSY)
         except AlreadyDone:
             return Finished(note=REPLAYED)
+        except Unread as unread:
+            return Quarantined(unread.error)
         except BaseException as error:
             if not self.io.is_failure(error):
                 raise
@@ -165,13 +181,25 @@ class Attempt:
         await self.io.load_attributes()
 
     async def _load(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        thawed = thaw(self.envelope.arguments, self.job.types)
+        thawed = await self._thawed()
         records = {}
         for reference in thawed.references:
             record = await self.io.locate(reference)
             refuse_foreign(self.job, record, self.envelope.tenant_id)
             records[reference] = record
         return thawed.fill(records)
+
+    async def _thawed(self) -> Thawed:
+        envelope = self.envelope
+        try:
+            return thaw(envelope.arguments, self.job.types)
+        except ArgumentError:  # those that are encrypted cannot be read, and those that are not need not be asked first
+            if not encryption.is_sealed(envelope):
+                raise
+        try:
+            return thaw(await self.io.blocking(encryption.opened, envelope), self.job.types)
+        except Undecipherable as error:
+            raise Unread(error) from error
 
     @cached_property
     def _leading(self) -> tuple[Any, ...]:

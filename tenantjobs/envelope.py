@@ -78,7 +78,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             envelope.snapshot  # noqa: B018  # read now: nobody may run a job whose tenant cannot be read
             return envelope
         except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
-            raise EnvelopeError(f"this is not an envelope: {error}; it starts with {_start(data)}") from error
+            raise EnvelopeError(f"this is not an envelope: {error!s:.300}; it starts with {_start(data)}") from error
 
 
 def new_id() -> str:

@@ -100,7 +100,7 @@ async def _attempt(envelope: Envelope, job: Definition, io: Colour, delivery: De
         recording.interrupted(error)
         raise
     recording.ended(outcome)
-    return outcome
+    return _quarantined(outcome.error, delivery) if isinstance(outcome, Quarantined) else outcome
 
 
 def _known(data: bytes | str, delivery: Delivery | None) -> tuple[Envelope, Definition]:
@@ -115,8 +115,8 @@ def _known(data: bytes | str, delivery: Delivery | None) -> tuple[Envelope, Defi
         like = definition.nearest_name(envelope.name)
         hint = f" Did you mean {like}?" if like else ""
         raise UnknownJob(
-            f"no job is called {envelope.name!r} here.{hint} A worker knows the jobs that importing `app` defines; "
-            f"a job that was renamed keeps its old name in aliases=(...)"
+            f"no job is called {envelope.name!r:.100} here.{hint} A worker knows the jobs that importing `app` "
+            f"defines; a job that was renamed keeps its old name in aliases=(...)"
         )
     return envelope, job
 

@@ -12,6 +12,7 @@ import msgspec
 from tenantjobs import (
     adapter,
     clock,
+    encryption,
     identity,
     inbox,
     instrumentation,
@@ -283,7 +284,7 @@ class Message:
             queue=self._queue,
             priority=self._priority,
             context=msgspec.Raw(self._snapshot.encode()),
-            arguments=msgspec.Raw(arguments),
+            arguments=msgspec.Raw(encryption.sealed(arguments, self.tenant_id, self.job_id, self.name)),
             enqueued_at=self._enqueued_at,
             due_at=self._call.options.due_at,
             keys=self._batch_keys() | self._keys(arguments),

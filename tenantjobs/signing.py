@@ -25,7 +25,7 @@ def verify(envelope: Envelope) -> None:
     """``BadSignature`` unless the envelope is as one of us has signed it."""
     signer = configured()
     if signer is not None:
-        what = f"job {envelope.name} id={envelope.id} tenant={envelope.tenant_id}"
+        what = f"job {envelope.name:.100} id={envelope.id:.100} tenant={envelope.tenant_id!s:.100}"
         signer.verify(envelope.signature, "envelope", _covered(signer, envelope), what)
 
 
