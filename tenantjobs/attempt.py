@@ -102,6 +102,8 @@ class Attempt:
 
     async def _followed(self) -> Outcome:
         outcome = await self._limit.around(lambda: self._locks.around(self._answered))
+        if self._replays.refused:
+            return outcome  # whoever noted that the job has ended, and perhaps not well, has told what follows before
         return await self._following.after(outcome, self.envelope)
 
     async def _answered(self) -> Outcome:

@@ -104,9 +104,11 @@ class Batch:
 
     def state(self) -> BatchState:
         """How far it has come. What waits for a commit, or for the end of the block, is known to who made the batch."""
-        waiting = sum(len(job.members) for job in self.gathering.noted if job.pending)
+        filled = self.gathering
+        waiting = sum(len(job.members) for job in filled.noted if job.pending and job.batch is filled)
         store = batches_for("a batch")
-        stored = store.read(self.id)
+        # What only a transaction of this context could have written by now is not looked for past it.
+        stored = store.read(self.id) if filled.stored or filled.is_open_elsewhere else None
         counts = {} if stored is None else store.counts(self.id)
         done, failed = counts.get(DONE, 0), counts.get(FAILED, 0)
         total = counts.get(PENDING, 0) + done + failed + waiting

@@ -34,10 +34,12 @@ def end(envelope: Envelope, state: str) -> None:
     """The job has ended, and is not performed any more. Said again, it changes nothing."""
     faults.point("before_batch")
     store = _store()
+    batch = envelope.keys.get("batch")
     with store.transaction() as on:
+        if batch is not None:
+            store.share(on, batch)
         store.mark(on, _marks(envelope, state), state)
     faults.point("before_conclusion")
-    batch = envelope.keys.get("batch")
     if batch is not None and (state == FAILED or not store.is_busy(batch)):
         conclude(batch, failing=state == FAILED)
 
@@ -47,8 +49,6 @@ def end_within(envelope: Envelope, state: str, connection: object, target: Adapt
     store = _store()
     batch = envelope.keys.get("batch")
     with store.transaction(connection) as on:
-        if batch is not None:
-            store.lock(on, [batch])  # before the row: of two that end at once, the second one sees the first
         store.mark(on, _marks(envelope, state), state)
         due = [] if batch is None else settle(store, on, batch, failing=state == FAILED)
         return _left(store, on, due, hand_over(due, target, connection))
@@ -61,6 +61,7 @@ def tell(batch: str, job: str, state: str | None) -> None:
         return
     store = _store()
     with store.transaction() as on:
+        store.share(on, batch)
         store.mark(on, [(batch, job)], state)
     conclude(batch, failing=state == FAILED)
 

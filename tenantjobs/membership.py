@@ -78,6 +78,13 @@ class Batches(Protocol):
         """Those that are there, kept from changing until the transaction ends."""
         ...
 
+    def share(self, on: Any, batch: str) -> None:
+        """Keep the batch from being decided about until the transaction ends, beside others that do so.
+
+        Whoever looks after that transaction sees what others have decided about, or has been seen by them.
+        """
+        ...
+
     def mark(self, on: Any, members: Sequence[tuple[str, str]], state: str) -> None:
         """Say how jobs have ended, by batch and job. What is done stays done, and only what is due is sent."""
         ...

@@ -33,6 +33,7 @@ class Replays:
         self._io = io
         self._delivery = delivery
         self._key: Key | None = None
+        self.refused = False
 
     async def refuse(self) -> None:
         """``AlreadyDone`` if the job has ended before."""
@@ -53,6 +54,7 @@ class Replays:
                 envelope.id,
                 envelope.tenant_id,
             )
+            self.refused = True
             raise AlreadyDone
         self._key = key
 

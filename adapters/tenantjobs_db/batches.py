@@ -60,6 +60,7 @@ class DatabaseBatches:
         )
         self._insert_rows = dialect.insert_new(rows)
         self._lock = select(batches).where(_listed(batches.c.id)).order_by(batches.c.id).with_for_update()
+        self._share = select(batches.c.id).where(this).with_for_update(read=True)
         self._mark = update(rows).where(*here, _unfinished()).values(state=bindparam("new_state"))
         self._send = update(rows).where(*here, _in(DUE)).values(state=SENT)
         ended_not = and_(_listed(rows.c.job), _in(PENDING), rows.c.kind == JOB)
@@ -117,6 +118,9 @@ class DatabaseBatches:
 
     def lock(self, on: Connection, ids: Collection[str]) -> dict[str, StoredBatch]:
         return {row.id: _stored(row) for row in on.execute(self._lock, {"listed": sorted(ids)})}
+
+    def share(self, on: Connection, batch: str) -> None:
+        on.execute(self._share, {"of_batch": batch})
 
     def mark(self, on: Connection, members: Sequence[tuple[str, str]], state: str) -> None:
         if members:

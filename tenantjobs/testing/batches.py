@@ -39,6 +39,9 @@ class MemoryBatches:
     def lock(self, on: Any, ids: Collection[str]) -> dict[str, StoredBatch]:  # noqa: ARG002
         return {id: self._batches[id] for id in ids if id in self._batches}
 
+    def share(self, on: Any, batch: str) -> None:
+        """Nobody else is in here."""
+
     def mark(self, on: Any, members: Sequence[tuple[str, str]], state: str) -> None:  # noqa: ARG002
         for member, before in self._rows.items():
             may_change = before == DUE if state == SENT else before != DONE

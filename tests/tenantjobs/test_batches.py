@@ -120,6 +120,32 @@ def test_failure_is_called_once_for_the_first_job_that_failed_and_finish_when_al
     assert (batch.done, batch.failed, batch.finished) == (1, 2, True)
 
 
+def test_a_batch_that_has_failed_never_succeeds_whoever_performs_the_job_again(work: Any) -> None:
+    @job(name="second time only")
+    def again() -> None:
+        happened.append("again")
+        if happened.count("again") == 1:
+            raise ZeroDivisionError
+
+    with tenantjobs.batch(**callbacks()) as batch:
+        again.perform_later()
+        work.set(wait=60).perform_later(1)
+    data = adapter.configured()._waiting[0]  # type: ignore[attr-defined]  # the memory adapter's own list
+    testing.drain()
+    tenantjobs.perform(data)
+    assert (batch.done, batch.failed) == (1, 0)
+
+    testing.perform_enqueued_jobs(at=enqueued_jobs()[0].due_at)
+    testing.drain()
+
+    assert happened == ["again", "failure", "again", 1, "finish"]
+
+
+def test_a_batch_of_another_tenant_is_not_nested(work: Any) -> None:
+    with tenantjobs.batch(), Current.switch("other", tenant_id="globex"), pytest.raises(CrossTenantSwitch):
+        tenantjobs.batch()
+
+
 def test_a_discarded_job_has_failed() -> None:
     @job(name="discarded", policies=[discard_on(LookupError)])
     def discarded() -> None:
@@ -381,7 +407,7 @@ def test_a_batch_that_is_nested_keeps_the_outer_one_open(work: Any) -> None:
         work.perform_later(1)
         with tenantjobs.batch(**callbacks("inner ")) as inner:
             work.set(wait=60).perform_later(2)
-        assert enqueued_jobs() == []
+        assert (enqueued_jobs(), outer.total, inner.total) == ([], 1, 1)
     testing.drain()
 
     assert happened == [1]

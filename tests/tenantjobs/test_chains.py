@@ -240,6 +240,25 @@ def test_the_rest_of_a_chain_travels_under_the_signature_of_its_job(work: Any, s
     assert (numbers(), errors) == (([1, 2, 3], []) if change == "none" else ([], ["BadSignature"]))
 
 
+def test_a_replay_of_a_job_that_was_discarded_neither_goes_on_with_its_chain_nor_mends_its_batch(
+    work: Any, signed: Any
+) -> None:
+    @job(name="discarded", policies=[discard_on(LookupError)])
+    def discarded() -> None:
+        happened.append((0, None))
+        raise LookupError
+
+    with tenantjobs.batch() as batch:
+        tenantjobs.chain(discarded.call(), work.call(1)).perform_later()
+    data = signed._waiting[0]
+    testing.drain()
+    tenantjobs.perform(data)
+    testing.drain()
+
+    assert numbers() == [0]
+    assert (batch.done, batch.failed) == (0, 2)
+
+
 def test_a_chain_in_a_batch_keeps_it_open_to_its_end(work: Any) -> None:
     @job(name="success")
     def success() -> None:

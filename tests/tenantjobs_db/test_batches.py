@@ -9,7 +9,7 @@ from sqlalchemy import select, text, update
 
 import tenantjobs
 from tenantjobs import Batch, Handle, concluding, current_batch, job, testing
-from tenantjobs.errors import EnqueueError
+from tenantjobs.errors import EnqueueError, PartlyEnqueued
 from tenantjobs_db.adapter import DatabaseAdapter
 from tenantjobs_db.database import Database
 from tenantjobs_db.keeping import Keeping
@@ -277,6 +277,18 @@ def test_what_finds_open_work_is_in_the_index(database: Database) -> None:
         plan = "\n".join(map(str, connection.execute(text(explain + query)).all()))
 
     assert "tj_batch_jobs_unfinished" in plan
+
+
+def test_inline_has_batches_where_there_is_a_database_for_them(adapter: DatabaseAdapter, url: str) -> None:
+    with testing.override(adapter="inline", tenancy="optional", db={"url": url}):
+        with pytest.raises(PartlyEnqueued), tenantjobs.batch(on_failure=failure, on_finish=finish) as batch:
+            work.perform_later(1)
+            bad.perform_later()
+        with tenantjobs.batch(on_success=success):
+            tenantjobs.chain(work.call(2), work.call(3)).perform_later()
+
+        assert happened == [1, "failure", "finish", 2, 3, ("success", 2)]
+        assert (batch.done, batch.failed, batch.finished) == (1, 1, True)
 
 
 def test_a_chain_goes_through_the_queue(adapter: DatabaseAdapter) -> None:

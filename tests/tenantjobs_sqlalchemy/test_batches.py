@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -12,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
 import tenantjobs
-from tenantjobs import Batch, Current, adapter, current_batch, job, testing, unique
+from tenantjobs import Batch, Current, adapter, concluding, current_batch, job, testing, unique
 from tenantjobs.adapter import Capabilities
 from tenantjobs.envelope import Envelope
 from tenantjobs_db import schema, tables
@@ -322,6 +324,68 @@ def test_a_transactional_job_tells_its_batch_and_its_chain_by_its_own_commit(
         drain()
 
         assert happened == ["a", "b", "success", "finish"]
+        assert (batch.done, batch.finished) == (2, True)
+
+
+@pytest.mark.usefixtures("maker")
+def test_of_two_that_end_by_their_own_commits_at_once_the_second_sees_the_first(
+    ready: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if ready.dialect.name == "sqlite":
+        pytest.skip("one transaction writes at a time there")
+    settle, together = concluding.settle, threading.Barrier(2)
+
+    def both_at_once(*args: Any, **kwargs: Any) -> Any:
+        with suppress(threading.BrokenBarrierError):
+            together.wait(0.5)  # in vain: the other one waits for the batch
+        return settle(*args, **kwargs)
+
+    with testing.override(adapter="db", db={"engine": ready}):
+        with tenantjobs.batch(on_success=success) as batch:
+            transactional.perform_later("a")
+            transactional.perform_later("b")
+        monkeypatch.setattr(concluding, "settle", both_at_once)
+        monkeypatch.setattr("tenantjobs.following.Following.after", _nothing)  # the workers are dead by then
+        with ready.connect() as connection:
+            envelopes = list(connection.scalars(select(tables.jobs.c.data)))
+        threads = [threading.Thread(target=tenantjobs.perform, args=(data,)) for data in envelopes]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert (batch.done, batch.finished) == (2, True)
+
+
+@pytest.mark.usefixtures("maker")
+def test_one_that_ends_while_another_is_about_to_commit_waits_for_that_and_concludes(
+    ready: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if ready.dialect.name == "sqlite":
+        pytest.skip("one transaction writes at a time there")
+    decided, settle = threading.Event(), concluding.settle
+
+    def slowly(*args: Any, **kwargs: Any) -> Any:
+        due = settle(*args, **kwargs)
+        if not decided.is_set():
+            decided.set()
+            time.sleep(0.5)
+        return due
+
+    with testing.override(adapter="db", db={"engine": ready}):
+        with tenantjobs.batch(on_success=success) as batch:
+            transactional.perform_later("a")
+            work.perform_later(1)
+        with ready.connect() as connection:
+            found = connection.execute(select(tables.jobs.c.name, tables.jobs.c.data)).all()
+        by_name = {row.name: row.data for row in found}
+        monkeypatch.setattr(concluding, "settle", slowly)
+        thread = threading.Thread(target=tenantjobs.perform, args=(by_name[transactional.name],))
+        thread.start()
+        assert decided.wait(10)
+        tenantjobs.perform(by_name[work.name])
+        thread.join()
+
         assert (batch.done, batch.finished) == (2, True)
 
 
