@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tenantjobs.adapter import Adapter, Capabilities
+    from tenantjobs.batches import Batch, BatchState, current_batch
+    from tenantjobs.blocks import batch
+    from tenantjobs.chains import Chain, chain
     from tenantjobs.config import configure
     from tenantjobs.conventions import later
     from tenantjobs.current import Current, attribute
@@ -124,6 +127,16 @@ _HOMES = {
     ),
     "uniqueness": ("unique",),
     "instrumentation": ("subscribe",),
+    "batches": (
+        "Batch",
+        "BatchState",
+        "current_batch",
+    ),
+    "blocks": ("batch",),
+    "chains": (
+        "Chain",
+        "chain",
+    ),
     "adapter": (
         "Adapter",
         "Capabilities",
@@ -176,7 +189,10 @@ __all__ = [
     "configure",
     # jobs
     "AsyncCursor",
+    "Batch",
+    "BatchState",
     "Call",
+    "Chain",
     "Cursor",
     "Handle",
     "Job",
@@ -184,6 +200,9 @@ __all__ = [
     "JobFunction",
     "Progress",
     "aperform_all_later",
+    "batch",
+    "chain",
+    "current_batch",
     "current_job",
     "job",
     "later",

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from tenantjobs import clock, encryption, faults, sentinel
+from tenantjobs import batches, clock, encryption, faults, identity, links, sentinel
 from tenantjobs.arguments import Thawed, thaw
 from tenantjobs.body import in_time, run
 from tenantjobs.colours import Colour
@@ -27,8 +27,9 @@ from tenantjobs.current import Current, Snapshot
 from tenantjobs.definition import Definition
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ArgumentError, Interruption, KeyTaken, LeaseLost, Undecipherable
+from tenantjobs.following import Following
 from tenantjobs.holding import Holding
-from tenantjobs.idempotency import ledger_for
+from tenantjobs.idempotency import idempotent, ledger_for
 from tenantjobs.keyed import Key, behind_key
 from tenantjobs.outcome import Finished, Outcome, Quarantined, Retried
 from tenantjobs.progress import TellsProgress
@@ -39,9 +40,14 @@ from tenantjobs.verdict import again, verdict
 
 logger = logging.getLogger("tenantjobs.attempt")
 
+identity.register(batches.locator)  # a callback may be given its batch
+
 REPLAYED = "it was delivered again, and its effect is there already"
 KEY_BUSY = "another one is at work on its key"
 KEY_RETRY = 5.0  # seconds until a job asks again for a key that another one holds
+
+# Whoever finds a batch over sends its callback, so that it may be sent twice: it is behind a key of its own.
+CALLED_BACK_ONCE = idempotent(ttl=timedelta(days=30))
 
 
 class Delivery(Protocol):
@@ -76,6 +82,7 @@ class Attempt:
         self._locks = Holding(self._envelope, job, io)
         self._replays = Replays(self._envelope, io, delivery)
         self.context = _context(self._envelope, self._course.resumptions)
+        self._following = Following(self._envelope, self.context, io)
 
     @property
     def envelope(self) -> Envelope:
@@ -88,7 +95,11 @@ class Attempt:
         delivery: object = self.delivery
         tell = delivery.tell if isinstance(delivery, TellsProgress) else None
         with sentinel.performing(self.context), Current.restored(self._snapshot), running(self.context, tell):
-            return await self._replays.around(lambda: self._locks.around(self._answered))
+            return await self._replays.around(self._followed)
+
+    async def _followed(self) -> Outcome:
+        outcome = await self._locks.around(self._answered)
+        return await self._following.after(outcome, self.envelope)
 
     async def _answered(self) -> Outcome:
         try:
@@ -119,6 +130,8 @@ class Attempt:
 
     async def _behind_its_key(self) -> Outcome:
         policy = self.job.idempotent
+        if policy is None and "callback" in self.envelope.keys:
+            policy = CALLED_BACK_ONCE
         if policy is None:
             return await self._work(None)
         ledger = ledger_for(f"job {self.job.name} is @idempotent")
@@ -143,6 +156,7 @@ class Attempt:
             if completion is not None:
                 completion.with_commit(session, finished)
                 self._locks.free_with_commit(session)
+                self._following.with_commit(session)
             faults.point("before_commit")
         faults.point("after_commit")
         if key is not None and not joined:
@@ -208,6 +222,8 @@ class Attempt:
         key = self.envelope.keys.get("idempotent")
         if key is not None:
             return key
+        if self.job.idempotent is None:
+            return f"callback:{self.envelope.id}"
         logger.warning(
             "job %s id=%s was enqueued before it was @idempotent: its id is its key", self.job.name, self.envelope.id
         )
@@ -230,4 +246,5 @@ def _context(envelope: Envelope, resumptions: int) -> JobContext:
         due_at=envelope.due_at,
         tenant_id=envelope.tenant_id,
         resumptions=resumptions,
+        batch_id=links.batch_id(envelope.keys),
     )

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextvars import copy_context
 from importlib import import_module
 
-from tenantjobs import adapter, definition, instrumentation, reporting, signing
+from tenantjobs import adapter, concluding, definition, instrumentation, reporting, signing
 from tenantjobs.attempt import Attempt, Delivery
 from tenantjobs.colours import Awaiting, Blocking, Colour, asyncio, drive
 from tenantjobs.definition import Definition
@@ -111,6 +111,7 @@ def _known(data: bytes | str, delivery: Delivery | None) -> tuple[Envelope, Defi
     job = definition.lookup(envelope.name)
     if job is None:
         forsake(envelope)
+        concluding.forget(envelope)
         like = definition.nearest_name(envelope.name)
         hint = f" Did you mean {like}?" if like else ""
         raise UnknownJob(

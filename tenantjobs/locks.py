@@ -17,6 +17,7 @@ from tenantjobs import outbox
 from tenantjobs.adapter import Adapter, CancelsWithin, HasTransactions, enqueue_each
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import DuplicateJob
+from tenantjobs.gathering import Gathering
 
 logger = logging.getLogger("tenantjobs.locks")
 
@@ -74,6 +75,16 @@ class Wishing(Protocol):
     def job_id(self) -> str: ...
     @property
     def wish(self) -> Wish | None: ...
+    @property
+    def batch(self) -> Gathering | None:
+        """The batch that it is to be of."""
+        ...
+
+    @property
+    def called_back_by(self) -> Gathering | None:
+        """The batch whose callback it is."""
+        ...
+
     def seal(self) -> Envelope: ...
     def locked(self, *, apart: bool) -> None: ...
     def refused(self, error: Exception) -> None: ...
@@ -82,10 +93,13 @@ class Wishing(Protocol):
 J = TypeVar("J", bound=Wishing)
 
 
-def admit(jobs: Sequence[J], target: Adapter, connection: object | None = None) -> list[J]:
+def admit(
+    jobs: Sequence[J], target: Adapter, connection: object | None = None, replaced: list[str] | None = None
+) -> list[J]:
     """Those that may be enqueued, with the locks that they want; the others are told that they are duplicates.
 
-    In a transaction, ``connection`` is what the jobs are about to be written on.
+    In a transaction, ``connection`` is what the jobs are about to be written on. ``replaced`` gets the ids of those
+    that were taken back for them.
     """
     wishes = {job.job_id: wish for job in jobs if (wish := job.wish) is not None}
     if not wishes:
@@ -100,6 +114,8 @@ def admit(jobs: Sequence[J], target: Adapter, connection: object | None = None) 
         if wanted[owner].on_conflict == "replace" and _take_back(holder, target, connection)
     ]
     if replacing:
+        if replaced is not None:
+            replaced += [holders[lock.owner] for lock in replacing]
         locks.unlock([msgspec.structs.replace(lock, owner=holders.pop(lock.owner)) for lock in replacing], connection)
         holders |= locks.lock(replacing, connection)
     holders |= superseded
@@ -113,12 +129,16 @@ def admit(jobs: Sequence[J], target: Adapter, connection: object | None = None) 
 
 
 @contextmanager
-def in_one_transaction(jobs: Sequence[Wishing], target: Adapter) -> Iterator[object | None]:
+def in_one_transaction(
+    jobs: Sequence[Wishing], target: Adapter, connection: object | None = None
+) -> Iterator[object | None]:
     """The connection to take locks and to enqueue on, where both are in one database: a crash leaves both or neither.
 
-    None where they are not, and for jobs that want no lock.
+    None where they are not, and for jobs that want no lock and are of no batch. ``connection`` if there is one already.
     """
-    if isinstance(target, HasTransactions) and any(job.wish is not None for job in jobs):
+    if connection is not None:
+        yield connection
+    elif isinstance(target, HasTransactions) and any(_writes_more(job) for job in jobs):
         with target.transaction() as connection:
             yield connection
     else:
@@ -158,6 +178,10 @@ def free(locks: Locks, *held: Lock) -> None:
             locks.unlock(held)
     except Exception:
         logger.warning("the locks %s could not be freed; they end by themselves", held, exc_info=True)
+
+
+def _writes_more(job: Wishing) -> bool:
+    return job.wish is not None or job.batch is not None or job.called_back_by is not None
 
 
 def _superseded(wishes: Mapping[str, Wish]) -> dict[str, str]:

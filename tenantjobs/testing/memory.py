@@ -18,8 +18,10 @@ from tenantjobs.errors import ArgumentError, ConfigurationError, Undecipherable
 from tenantjobs.execution import execute
 from tenantjobs.idempotency import Ledger
 from tenantjobs.locks import Locks
+from tenantjobs.membership import Batches
 from tenantjobs.outcome import Failed, Quarantined, Retried
 from tenantjobs.progress import Progress
+from tenantjobs.testing.batches import MemoryBatches
 from tenantjobs.testing.choice import Choice, Jobs
 from tenantjobs.testing.ledger import MemoryLedger
 from tenantjobs.testing.locks import MemoryLocks
@@ -68,6 +70,7 @@ class MemoryAdapter:
         self.failed: list[FailedJob] = []
         self.ledger: Ledger = MemoryLedger()
         self.locks: Locks = MemoryLocks()
+        self.batches: Batches = MemoryBatches()
         self.stops = False
         self._progress: dict[str, Progress] = {}
 
