@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Interruption,
         JobTimeout,
         LeaseLost,
+        LimitReached,
         PartlyEnqueued,
         RecordGone,
         RecordUnavailable,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from tenantjobs.identity import GlobalId, Locator
     from tenantjobs.instrumentation import subscribe
     from tenantjobs.jobs import Job, JobFunction, aperform_all_later, job, perform_all_later
+    from tenantjobs.limits import limits_concurrency
     from tenantjobs.message import Call
     from tenantjobs.progress import Progress
     from tenantjobs.reporting import ErrorReporter, report
@@ -126,6 +128,7 @@ _HOMES = {
         "idempotent",
     ),
     "uniqueness": ("unique",),
+    "limits": ("limits_concurrency",),
     "instrumentation": ("subscribe",),
     "batches": (
         "Batch",
@@ -162,6 +165,7 @@ _HOMES = {
         "Interruption",
         "JobTimeout",
         "LeaseLost",
+        "LimitReached",
         "PartlyEnqueued",
         "RecordGone",
         "RecordUnavailable",
@@ -222,6 +226,7 @@ __all__ = [
     "discard_on",
     "guard",
     "idempotent",
+    "limits_concurrency",
     "once",
     "rescue_from",
     "retry_on",
@@ -248,6 +253,7 @@ __all__ = [
     "Interruption",
     "JobTimeout",
     "LeaseLost",
+    "LimitReached",
     "PartlyEnqueued",
     "RecordGone",
     "RecordUnavailable",

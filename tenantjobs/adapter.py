@@ -20,6 +20,7 @@ from tenantjobs.errors import ConfigurationError, EnqueueError, PartlyEnqueued, 
 if TYPE_CHECKING:
     from tenantjobs.idempotency import Ledger
     from tenantjobs.locks import Locks
+    from tenantjobs.permits import Permits
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,6 +132,14 @@ class HasLocks(Protocol):
 
     @property
     def locks(self) -> Locks: ...
+
+
+@runtime_checkable
+class HasPermits(Protocol):
+    """A queue that brings a place for the permits of limited jobs along."""
+
+    @property
+    def permits(self) -> Permits: ...
 
 
 class AdapterClass(Protocol):

@@ -131,7 +131,7 @@ def _note_called_back(store: Batches, on: Any, jobs: Iterable[Admitted]) -> None
 def _refuse(jobs: Iterable[Admitted]) -> None:
     for job in jobs:
         assert job.batch is not None
-        if job.wish is not None:
+        if locks.has_condition(job):
             locks.withdraw([job])
         job.refused(
             EnqueueError(

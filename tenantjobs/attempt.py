@@ -31,6 +31,7 @@ from tenantjobs.following import Following
 from tenantjobs.holding import Holding
 from tenantjobs.idempotency import idempotent, ledger_for
 from tenantjobs.keyed import Key, behind_key
+from tenantjobs.limiting import Limiting
 from tenantjobs.outcome import Finished, Outcome, Quarantined, Retried
 from tenantjobs.progress import TellsProgress
 from tenantjobs.replays import Replays
@@ -81,6 +82,8 @@ class Attempt:
         self._course = Course(job, io, self._envelope, delivery)
         self._locks = Holding(self._envelope, job, io)
         self._replays = Replays(self._envelope, io, delivery)
+        self._limit = Limiting(self._envelope, job, io, delivery)
+        self._course.before_commit = self._limit.keep
         self.context = _context(self._envelope, self._course.resumptions)
         self._following = Following(self._envelope, self.context, io)
 
@@ -98,7 +101,7 @@ class Attempt:
             return await self._replays.around(self._followed)
 
     async def _followed(self) -> Outcome:
-        outcome = await self._locks.around(self._answered)
+        outcome = await self._limit.around(lambda: self._locks.around(self._answered))
         return await self._following.after(outcome, self.envelope)
 
     async def _answered(self) -> Outcome:
@@ -115,10 +118,13 @@ class Attempt:
     async def _decided(self) -> Outcome:
         try:
             await self._replays.refuse()
+            kept_out = await self._limit.enter()
+            if kept_out is not None:
+                return kept_out
             await self._locks.enter()
             return await self._behind_its_key()
-        except KeyTaken:
-            return self._uncharged(KEY_RETRY, KEY_BUSY)
+        except KeyTaken as taken:
+            return self._uncharged(KEY_RETRY, str(taken))
         except AlreadyDone:
             return Finished(note=REPLAYED)
         except Unread as unread:
@@ -153,6 +159,7 @@ class Attempt:
             joined = key is not None and session is not None and await io.settle(session.run(key.complete_within))
             if self.delivery is not None and self.delivery.lost():
                 raise LeaseLost(f"job {job.name} id={self.envelope.id} belongs to another worker by now")
+            await self._limit.keep()
             if completion is not None:
                 completion.with_commit(session, finished)
                 self._locks.free_with_commit(session)

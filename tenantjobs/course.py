@@ -6,7 +6,7 @@ whether the worker wants to stop. Then the job is interrupted: another execution
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from inspect import CORO_CREATED, getcoroutinestate
@@ -60,6 +60,7 @@ class Course:
         found = None if envelope is None else envelope.bookmark
         self.io = io
         self.session: Any = None
+        self.before_commit: Callable[[], Awaitable[None]] | None = None  # what may keep a checkpoint from it
         self.bookmark = found if found is None else msgspec.structs.replace(found, resumptions=found.resumptions + 1)
         self.has_advanced = False
         self._job = job
@@ -212,6 +213,8 @@ class Course:
                 keeper.mark_within(connection, envelope)
                 kept_within = True
 
+        if self.before_commit is not None:
+            await self.before_commit()
         if self.session is not None:
             await self.io.settle(self.session.checkpoint(write))
         self.bookmark = bookmark

@@ -15,6 +15,7 @@ from tenantjobs.errors import ConfigurationError
 from tenantjobs.handlers import ErrorPolicy, nearest
 from tenantjobs.hooks import Hook
 from tenantjobs.idempotency import idempotent
+from tenantjobs.limits import limits_concurrency
 from tenantjobs.options import check_options
 from tenantjobs.policies import Policy, listed, own
 from tenantjobs.uniqueness import unique
@@ -155,6 +156,11 @@ class Definition:
     def unique(self) -> unique | None:
         """How it is kept from being enqueued twice: as the subclass says, before the base."""
         return self._one(unique)
+
+    @cached_property
+    def limit(self) -> limits_concurrency | None:
+        """How many of it run at once: as the subclass says, before the base."""
+        return self._one(limits_concurrency)
 
     @property
     def keeps_transaction(self) -> bool:

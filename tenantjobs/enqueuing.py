@@ -14,7 +14,7 @@ from tenantjobs.errors import DuplicateJob, EnqueueError, PartlyEnqueued
 from tenantjobs.gathering import Gathering
 from tenantjobs.handing import Sealed
 from tenantjobs.handle import Handle
-from tenantjobs.locks import in_one_transaction
+from tenantjobs.locks import in_one_transaction, writes_more
 from tenantjobs.message import Call, Message
 
 
@@ -94,11 +94,11 @@ def _not_gathered(messages: Sequence[Message], batch: Gathering, target: Adapter
 
 
 def _enqueued(message: Message, target: Adapter) -> bool:
-    """Hand it to the queue; False, or ``DuplicateJob``, if it is to be the only one of its key, and is not."""
+    """Hand it to the queue; False, or ``DuplicateJob``, if its key has as many jobs as it may have."""
     with _refused([message]):
         envelope = message.seal()
         wish = message.wish
-        if wish is None and message.batch is None and message.called_back_by is None:
+        if not writes_more(message):
             target.enqueue(envelope)
             return True
         with in_one_transaction([message], target) as connection:
@@ -109,7 +109,7 @@ def _enqueued(message: Message, target: Adapter) -> bool:
             error = errors.get(message.job_id)
         else:
             error = message.handle.enqueue_error
-            if isinstance(error, DuplicateJob) and wish is not None and wish.on_conflict != "raise":
+            if isinstance(error, DuplicateJob) and not (wish is not None and wish.on_conflict == "raise"):
                 return False
         if error is not None:
             raise error

@@ -12,6 +12,7 @@ TenantjobsError
 │   ├── SerializationError
 │   ├── UnsupportedCapability
 │   ├── DuplicateJob
+│   │   └── LimitReached
 │   └── PartlyEnqueued
 ├── ArgumentError
 │   ├── RecordGone
@@ -84,6 +85,10 @@ class UnsupportedCapability(EnqueueError):
 
 class DuplicateJob(EnqueueError):
     """A job with the same unique key is already there."""
+
+
+class LimitReached(DuplicateJob):
+    """As many jobs of its key as may run at once are there already, and this one is not to wait for one of them."""
 
 
 class PartlyEnqueued(EnqueueError):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from tenantjobs import definition, instrumentation, links, locks, logs, uniqueness
+from tenantjobs import definition, instrumentation, limits, links, locks, logs, uniqueness
 from tenantjobs.adapter import Adapter
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import DuplicateJob
 from tenantjobs.gathering import Gathering
 from tenantjobs.instrumentation import Enqueued, EnqueueDropped, EnqueueRefused
 from tenantjobs.locks import Wish
+from tenantjobs.permits import Reservation
 from tenantjobs.running import JobContext
 
 logger = logging.getLogger("tenantjobs.enqueuing")
@@ -52,6 +53,14 @@ class Sealed:
             return None
         lock = uniqueness.waiting_lock(self._envelope, job.unique.ttl)
         return Wish(uniqueness.locks_for(f"job {self.name} is @unique"), lock, job.unique.on_conflict)
+
+    @property
+    def reservation(self) -> Reservation | None:
+        job = definition.lookup(self.name)
+        if job is None or job.limit is None or limits.KEY not in self._envelope.keys:
+            return None
+        request = limits.reservation(job.limit, self._envelope)
+        return None if request is None else Reservation(limits.permits_for(f"job {self.name} is limited"), request)
 
     def seal(self) -> Envelope:
         return self._envelope

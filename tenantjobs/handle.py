@@ -8,6 +8,7 @@ from tenantjobs import concluding, outbox
 from tenantjobs.adapter import Adapter
 from tenantjobs.errors import UnsupportedCapability
 from tenantjobs.locks import Wish, free
+from tenantjobs.permits import Reservation, release
 from tenantjobs.progress import Progress, ShowsProgress
 
 
@@ -18,7 +19,17 @@ class Handle:
     why), and None while the transaction that it waits for is open.
     """
 
-    __slots__ = ("_adapter", "_batched", "cancelled", "enqueue_error", "enqueued", "job_id", "lock", "name")
+    __slots__ = (
+        "_adapter",
+        "_batched",
+        "cancelled",
+        "enqueue_error",
+        "enqueued",
+        "job_id",
+        "lock",
+        "name",
+        "reservation",
+    )
 
     def __init__(self, job_id: str, name: str, adapter: Adapter, batched: Sequence[str] = ()) -> None:
         self.job_id = job_id
@@ -27,6 +38,7 @@ class Handle:
         self.enqueue_error: Exception | None = None
         self.cancelled = False
         self.lock: Wish | None = None  # of a unique job that was enqueued
+        self.reservation: Reservation | None = None  # of one that is discarded rather than made to wait
         self._adapter = adapter
         self._batched = batched  # the ids of the jobs that a batch knows under this handle
 
@@ -47,6 +59,8 @@ class Handle:
             free(self.lock.locks, self.lock.lock)
         if self.cancelled and self._batched:
             concluding.leave(self._batched)
+        if self.cancelled and self.reservation is not None:
+            release(self.reservation.permits, self.reservation.request)
         return self.cancelled
 
     def progress(self) -> Progress | None:

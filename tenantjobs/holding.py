@@ -88,9 +88,9 @@ class Holding:
             await self._io.blocking(free, self._locks, self._running)
 
     async def _end(self) -> None:
-        if self._policy is None:
+        if self._policy is None or self._locks is None:  # as of one that a limit has kept from entering
             await self._io.blocking(forsake, self._envelope)
-        elif self._locks is not None:
+        else:
             held = [self._waiting] * self._waits + [self._running] * self._runs
             await self._io.blocking(free, self._locks, *held)
 

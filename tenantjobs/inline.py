@@ -8,7 +8,7 @@ import msgspec
 
 from tenantjobs.adapter import Capabilities
 from tenantjobs.envelope import Envelope
-from tenantjobs.errors import PartlyEnqueued
+from tenantjobs.errors import LimitReached, PartlyEnqueued
 from tenantjobs.execution import execute
 from tenantjobs.outcome import Failed, Quarantined, Retried
 
@@ -32,6 +32,11 @@ class InlineAdapter:
     def enqueue(self, envelope: Envelope) -> None:
         outcome = execute(envelope.encode())
         while isinstance(outcome, Retried):
+            if outcome.waits_for is not None:
+                raise LimitReached(
+                    f"job {envelope.name} id={envelope.id}: as many run as may by the limit {outcome.waits_for}, and "
+                    f"without a queue there is nothing to wait in: try again when one has ended"
+                )
             outcome = execute(outcome.envelope.encode())
         if isinstance(outcome, Failed | Quarantined):
             if not isinstance(outcome.error, Exception):

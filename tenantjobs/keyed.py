@@ -103,7 +103,7 @@ class _Mark:
     """A key that waits for the commit of an open transaction, as a job does."""
 
     cancelled = False
-    wish = batch = called_back_by = None
+    wish = reservation = batch = called_back_by = None
     members: Sequence[str] = ()
 
     def __init__(self, ledger: Ledger, claim: Claim) -> None:

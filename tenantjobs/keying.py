@@ -8,20 +8,25 @@ from typing import Any
 
 import msgspec
 
-from tenantjobs import identity
+from tenantjobs import identity, limits
 from tenantjobs.definition import Definition
 from tenantjobs.errors import SerializationError
 from tenantjobs.idempotency import idempotent
+from tenantjobs.limits import limits_concurrency
 from tenantjobs.uniqueness import unique
 
 
-def keys(job: Definition, given: tuple[Any, ...], kwargs: dict[str, Any], arguments: bytes) -> dict[str, str]:
+def keys(
+    job: Definition, tenant: str | None, given: tuple[Any, ...], kwargs: dict[str, Any], arguments: bytes
+) -> dict[str, str]:
     """What is sealed in the envelope. ``given`` is the job object, if there is one, and then the arguments."""
     found = {}
     if job.idempotent is not None:
         found["idempotent"] = idempotency_key(job, job.idempotent, given, kwargs, arguments)
     if job.unique is not None:
         found["unique"] = unique_key(job, job.unique, given, kwargs, arguments)
+    if job.limit is not None:
+        found[limits.KEY] = limit_key(job, job.limit, tenant, given, kwargs)
     return found
 
 
@@ -40,6 +45,15 @@ def unique_key(
     """The key of the lock: the job's own, in an encoding that no other name and key come out as."""
     own = _digest(arguments) if policy.key is None else _computed(job, "unique key", policy.key, given, kwargs)
     return msgspec.json.encode([job.name, own]).decode()
+
+
+def limit_key(
+    job: Definition, policy: limits_concurrency, tenant: str | None, given: tuple[Any, ...], kwargs: dict[str, Any]
+) -> str:
+    """What the permits are counted by: the tenant or none for all of them, the group, and the key or none."""
+    own = None if policy.key is None else _computed(job, "key of its limit", policy.key, given, kwargs)
+    counted_for = (tenant or "") if policy.per_tenant else None
+    return msgspec.json.encode([counted_for, policy.group or job.name, own]).decode()
 
 
 def _computed(

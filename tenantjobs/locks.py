@@ -13,11 +13,12 @@ from typing import Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from tenantjobs import outbox
+from tenantjobs import outbox, permits
 from tenantjobs.adapter import Adapter, CancelsWithin, HasTransactions, enqueue_each
 from tenantjobs.envelope import Envelope
-from tenantjobs.errors import DuplicateJob
+from tenantjobs.errors import DuplicateJob, LimitReached
 from tenantjobs.gathering import Gathering
+from tenantjobs.permits import Reservation
 
 logger = logging.getLogger("tenantjobs.locks")
 
@@ -76,6 +77,8 @@ class Wishing(Protocol):
     @property
     def wish(self) -> Wish | None: ...
     @property
+    def reservation(self) -> Reservation | None: ...
+    @property
     def batch(self) -> Gathering | None:
         """The batch that it is to be of."""
         ...
@@ -96,11 +99,25 @@ J = TypeVar("J", bound=Wishing)
 def admit(
     jobs: Sequence[J], target: Adapter, connection: object | None = None, replaced: list[str] | None = None
 ) -> list[J]:
-    """Those that may be enqueued, with the locks that they want; the others are told that they are duplicates.
+    """Those that may be enqueued, with the locks and the permits that they want; the others are told why not.
 
     In a transaction, ``connection`` is what the jobs are about to be written on. ``replaced`` gets the ids of those
     that were taken back for them.
     """
+    return _with_permits(_with_locks(jobs, target, connection, replaced), connection)
+
+
+def has_condition(job: Wishing) -> bool:
+    """True if it is enqueued only with a lock, or a permit."""
+    return job.wish is not None or job.reservation is not None
+
+
+def writes_more(job: Wishing) -> bool:
+    """True if it is enqueued with a lock or a permit, or with rows of a batch."""
+    return has_condition(job) or job.batch is not None or job.called_back_by is not None
+
+
+def _with_locks(jobs: Sequence[J], target: Adapter, connection: object | None, replaced: list[str] | None) -> list[J]:
     wishes = {job.job_id: wish for job in jobs if (wish := job.wish) is not None}
     if not wishes:
         return list(jobs)
@@ -116,6 +133,7 @@ def admit(
     if replacing:
         if replaced is not None:
             replaced += [holders[lock.owner] for lock in replacing]
+        _free_places(jobs, [holders[lock.owner] for lock in replacing], connection)
         locks.unlock([msgspec.structs.replace(lock, owner=holders.pop(lock.owner)) for lock in replacing], connection)
         holders |= locks.lock(replacing, connection)
     holders |= superseded
@@ -128,17 +146,36 @@ def admit(
     return [job for job in jobs if job.job_id not in holders]
 
 
+def _free_places(jobs: Sequence[J], taken_back: Sequence[str], connection: object | None) -> None:
+    """Those that the jobs which were taken back had reserved: their successors are to have them."""
+    reservation = next((job.reservation for job in jobs if job.reservation is not None), None)
+    if reservation is not None:
+        reservation.permits.forsake(taken_back, connection)
+
+
+def _with_permits(jobs: Sequence[J], connection: object | None) -> list[J]:
+    refused = permits.reserve(jobs, connection)
+    for job in jobs:
+        if job.job_id in refused:
+            if (wish := job.wish) is not None:
+                wish.locks.unlock([wish.lock], connection)
+            job.refused(_too_many(job, refused[job.job_id]))
+        elif (reservation := job.reservation) is not None:
+            job.locked(apart=connection is None or not reservation.permits.joins(connection))
+    return [job for job in jobs if job.job_id not in refused]
+
+
 @contextmanager
 def in_one_transaction(
     jobs: Sequence[Wishing], target: Adapter, connection: object | None = None
 ) -> Iterator[object | None]:
     """The connection to take locks and to enqueue on, where both are in one database: a crash leaves both or neither.
 
-    None where they are not, and for jobs that want no lock and are of no batch. ``connection`` if there is one already.
+    None where they are not, and for jobs with which nothing else is written. ``connection`` if there is one already.
     """
     if connection is not None:
         yield connection
-    elif isinstance(target, HasTransactions) and any(_writes_more(job) for job in jobs):
+    elif isinstance(target, HasTransactions) and any(map(writes_more, jobs)):
         with target.transaction() as connection:
             yield connection
     else:
@@ -165,10 +202,14 @@ def enqueue_admitted(
 
 
 def withdraw(jobs: Iterable[Wishing]) -> None:
-    """Free the locks of jobs that are not in the queue after all."""
+    """Free the locks and the permits of jobs that are not in the queue after all."""
+    jobs = list(jobs)
     wishes = [wish for job in jobs if (wish := job.wish) is not None]
     if wishes:
         free(wishes[0].locks, *(wish.lock for wish in wishes))
+    reservations = [reservation for job in jobs if (reservation := job.reservation) is not None]
+    if reservations:
+        permits.release(reservations[0].permits, *(reservation.request for reservation in reservations))
 
 
 def free(locks: Locks, *held: Lock) -> None:
@@ -178,10 +219,6 @@ def free(locks: Locks, *held: Lock) -> None:
             locks.unlock(held)
     except Exception:
         logger.warning("the locks %s could not be freed; they end by themselves", held, exc_info=True)
-
-
-def _writes_more(job: Wishing) -> bool:
-    return job.wish is not None or job.batch is not None or job.called_back_by is not None
 
 
 def _superseded(wishes: Mapping[str, Wish]) -> dict[str, str]:
@@ -206,6 +243,13 @@ def _duplicate(job: Wishing, lock: Lock, holder: str) -> DuplicateJob:
     return DuplicateJob(
         f"job {job.name} id={job.job_id} was not enqueued: job id={holder} has its key {lock.key} of tenant "
         f"{lock.tenant or None} until that is done with it"
+    )
+
+
+def _too_many(job: Wishing, request: permits.Request) -> LimitReached:
+    return LimitReached(
+        f"job {job.name} id={job.job_id} was not enqueued: as many with the key {request.key} as may run at once, "
+        f"{request.of}, run or wait already, and it is not to wait for one of them"
     )
 
 

@@ -17,6 +17,7 @@ from tenantjobs import (
     inbox,
     instrumentation,
     keying,
+    limits,
     links,
     locks,
     logs,
@@ -40,6 +41,7 @@ from tenantjobs.identity import GlobalId
 from tenantjobs.instrumentation import Enqueued, EnqueueDropped, EnqueueRefused, Enqueuing
 from tenantjobs.locks import Wish
 from tenantjobs.options import NO_OPTIONS, Options, check_options, queue_name
+from tenantjobs.permits import Reservation
 from tenantjobs.running import JobContext
 from tenantjobs.tenancy import refuse_foreign, require_scope, system_scope
 
@@ -94,6 +96,8 @@ class Message:
             ledger_for(f"job {definition.name} is @idempotent")
         if definition.unique is not None:
             uniqueness.require(definition.unique, definition.name, target)
+        if definition.limit is not None:
+            limits.permits_for(f"job {definition.name} is limited")
         if definition.transactional and not target.capabilities.transactional:
             inbox.require(definition.name)
         self._enqueued_at = clock.now()
@@ -160,6 +164,14 @@ class Message:
         lock = uniqueness.waiting_lock(self.seal(), policy.ttl)
         return Wish(uniqueness.locks_for(f"job {self.name} is @unique"), lock, policy.on_conflict)
 
+    @property
+    def reservation(self) -> Reservation | None:
+        """The permit that it needs before it is enqueued; None for a job that may wait for one, or has no limit."""
+        policy = self._call.definition.limit
+        if policy is None or (request := limits.reservation(policy, self.seal())) is None:
+            return None
+        return Reservation(limits.permits_for(f"job {self.name} is limited"), request)
+
     def begin(self, stack: ExitStack) -> bool:
         """Run the hooks before it, and enter those around it as blocks of ``stack``; False if it is not to go."""
         self._hooked = True
@@ -204,6 +216,7 @@ class Message:
 
     def locked(self, *, apart: bool) -> None:
         self.handle.lock = self.wish
+        self.handle.reservation = self.reservation
         self._locked_apart = apart
 
     def dropped(self, reason: str) -> None:
@@ -300,16 +313,17 @@ class Message:
 
     def _keys(self, arguments: bytes) -> dict[str, str]:
         definition = self._call.definition
-        if definition.idempotent is None and definition.unique is None:
+        if definition.idempotent is None and definition.unique is None and definition.limit is None:
             return {}
+        tenant = self.tenant_id
         if not self._frozen.pending:
-            return keying.keys(definition, self._given, self._call.kwargs, arguments)
+            return keying.keys(definition, tenant, self._given, self._call.kwargs, arguments)
         # A record had no key at the call: computed now, and yet for the tenant and the values of the call.
         thawed = thaw(arguments, definition.types)
         records = {identity.identify(record): record for record in self._frozen.references}
         args, kwargs = thawed.fill({gid: record for gid, record in records.items() if isinstance(gid, GlobalId)})
         with Current.restored(self._snapshot):
-            return keying.keys(definition, (*definition.leading(), *args), kwargs, arguments)
+            return keying.keys(definition, tenant, (*definition.leading(), *args), kwargs, arguments)
 
     def _chosen_queue(self) -> str:
         definition, chosen = self._call.definition, self._call.options.queue

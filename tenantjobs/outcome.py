@@ -22,12 +22,16 @@ class Finished(msgspec.Struct, frozen=True):
 
 
 class Retried(msgspec.Struct, frozen=True):
-    """The job runs again at ``due_at``, with the counters that ``envelope`` carries."""
+    """The job runs again at ``due_at``, with the counters that ``envelope`` carries.
+
+    ``waits_for``: the limit of which all permits were taken, so that it has not started.
+    """
 
     envelope: Envelope
     due_at: datetime
     error: BaseException | None = None
     note: str | None = None
+    waits_for: str | None = None
 
     def again(self) -> Envelope:
         """The envelope of the next attempt, for a queue that takes it as a new message."""

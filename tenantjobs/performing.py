@@ -21,9 +21,12 @@ from tenantjobs.handlers import discard_on
 from tenantjobs.holding import running_alone
 from tenantjobs.idempotency import ledger_for
 from tenantjobs.keyed import Key, behind_key
-from tenantjobs.keying import idempotency_key, unique_key
+from tenantjobs.keying import idempotency_key, limit_key, unique_key
+from tenantjobs.limiting import permitted
+from tenantjobs.limits import permits_for
 from tenantjobs.message import Call
 from tenantjobs.outcome import Finished
+from tenantjobs.permits import Request
 from tenantjobs.running import JobContext, running
 from tenantjobs.tenancy import refuse_foreign, require_scope
 from tenantjobs.uniqueness import locks_for, running_lock
@@ -60,7 +63,7 @@ async def _perform(call: Call, io: Colour) -> Any:
             refuse_foreign(job, record, Current.tenant_id)
         leading = job.leading()
         try:
-            return (await _alone(call, leading, io)).value
+            return (await _limited(call, leading, io)).value
         except BaseException as error:
             policy = job.handler(error) if io.is_failure(error) else None
             if not isinstance(policy, discard_on):
@@ -78,6 +81,18 @@ def _values(value: object) -> Iterator[object]:
             yield from _values(part)
     else:
         yield value
+
+
+async def _limited(call: Call, leading: tuple[Any, ...], io: Colour) -> Finished:
+    """As one of those that may run at once."""
+    job, policy = call.definition, call.definition.limit
+    if policy is None:
+        return await _alone(call, leading, io)
+    tenant, owner = Current.tenant_id, new_id()
+    key = limit_key(job, policy, tenant, (*leading, *call.args), call.kwargs)
+    wanted = Request(key, policy.to, tenant or "", owner, owner, policy.duration)
+    async with permitted(wanted, permits_for(f"job {job.name} is limited"), io, f"job {job.name}"):
+        return await _alone(call, leading, io)
 
 
 async def _alone(call: Call, leading: tuple[Any, ...], io: Colour) -> Finished:

@@ -18,7 +18,8 @@ from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError, EnqueueError
 from tenantjobs.gathering import Gathering
 from tenantjobs.handing import Sealed
-from tenantjobs.locks import Wish, in_one_transaction
+from tenantjobs.locks import Wish, in_one_transaction, writes_more
+from tenantjobs.permits import Reservation
 
 T = TypeVar("T")
 
@@ -48,6 +49,11 @@ class Held(Protocol):
         ...
 
     @property
+    def reservation(self) -> Reservation | None:
+        """The permit without which it may not be written, known by then as well."""
+        ...
+
+    @property
     def batch(self) -> Gathering | None: ...
     @property
     def called_back_by(self) -> Gathering | None: ...
@@ -62,7 +68,7 @@ class Held(Protocol):
 
     def sent(self) -> None: ...
     def locked(self, *, apart: bool) -> None:
-        """It has that lock; ``apart``: a rollback of the transaction does not free it."""
+        """It has them; ``apart``: a rollback of the transaction does not free them."""
         ...
 
     def dropped(self, reason: str) -> None: ...
@@ -257,7 +263,7 @@ def _admitted(held: Sequence[Held], adapter: Adapter, connection: object | None)
     except Exception as error:
         if connection is not None:
             raise  # of a transaction that is good for nothing any more
-        plain = [job for job in held if job.wish is None and job.batch is None and job.called_back_by is None]
+        plain = [job for job in held if not writes_more(job)]
         for job in held:
             if job not in plain:
                 job.failed(error)

@@ -17,6 +17,7 @@ from tenantjobs.adapter import Capabilities, WorkOptions
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.progress import Progress
+from tenantjobs.view import JobView
 from tenantjobs_db import draining, schema
 from tenantjobs_db.batches import DatabaseBatches
 from tenantjobs_db.completing import Completing
@@ -26,11 +27,13 @@ from tenantjobs_db.ledger import DatabaseLedger
 from tenantjobs_db.locks import DatabaseLocks
 from tenantjobs_db.opening import answering, application_engine, beside_application, open_database
 from tenantjobs_db.outbox import DatabaseOutbox
+from tenantjobs_db.permits import DatabasePermits
 from tenantjobs_db.queue import Queue
 from tenantjobs_db.refusing import saying_what_is_missing, saying_who_is_in_the_way
 from tenantjobs_db.settings import DatabaseSettings
 from tenantjobs_db.settling import Settling
 from tenantjobs_db.telling import Telling
+from tenantjobs_db.viewing import Viewing
 from tenantjobs_db.worker import Worker
 
 CAPABILITIES = Capabilities(delay=True, priority=True, queues=True, bulk=True, cancel=True)
@@ -50,6 +53,7 @@ class DatabaseAdapter:
         self._ledger: DatabaseLedger | None = None
         self._locks: DatabaseLocks | None = None
         self._batches: DatabaseBatches | None = None
+        self._permits: DatabasePermits | None = None
         self._outbox: DatabaseOutbox | None = None
         self._inbox: DatabaseInbox | None = None
         self._telling: Telling | None = None
@@ -101,6 +105,14 @@ class DatabaseAdapter:
                 database = self.outbox.database if self._is_apart else self.database
                 self._batches = DatabaseBatches(database, self._is_application)
             return self._batches
+
+    @property
+    def permits(self) -> DatabasePermits:
+        """The permits of limited jobs, in the same database."""
+        with self._opening:
+            if self._permits is None:
+                self._permits = DatabasePermits(self.database, self.joins)
+            return self._permits
 
     @property
     def outbox(self) -> DatabaseOutbox:
@@ -159,6 +171,7 @@ class DatabaseAdapter:
         cancelled = self.queue.cancel(job_id)
         if cancelled:
             self.locks.forsake([job_id])
+            self.permits.forsake([job_id])
         return cancelled
 
     def cancel_within(self, connection: object, job_id: str) -> bool:
@@ -175,6 +188,11 @@ class DatabaseAdapter:
             if self._telling is None:
                 self._telling = Telling(self.database)
         return self._telling.read(job_id)
+
+    def show(self, job_id: str) -> JobView | None:
+        """The job as people look at it; None if there is none of this id, or none any more."""
+        with answering(self.database, self.settings):
+            return Viewing(self.database).view(job_id)
 
     def drain(self) -> int:
         """Perform everything that is due in this process; the number of attempts."""

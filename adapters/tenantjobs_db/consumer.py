@@ -6,17 +6,19 @@ import time
 from collections.abc import Collection, Sequence
 
 import msgspec
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from tenantjobs import faults
 from tenantjobs_db.claiming import Turns, claim_fairly, claiming
 from tenantjobs_db.database import Database
+from tenantjobs_db.limiting import Limiting
 from tenantjobs_db.queue import Queue
 from tenantjobs_db.selection import Selection
 from tenantjobs_db.settlement import Claimed, Settlement
 from tenantjobs_db.settling import Settling
 from tenantjobs_db.tables import CLAIMED, READY, in_state, jobs
 
+REFILLS = 50  # claims that are made up for in one exchange
 KNOWN_FOR = 1.0  # seconds: while a queue fills every claim, others are looked for this often
 
 
@@ -36,6 +38,7 @@ class Consumer:
         self._queue = Queue(database)
         self._settling = Settling(database.dialect, keep_finished=keep_finished)
         self._claim = claiming(database.dialect)
+        self._limiting = Limiting(database)
         self._turns = Turns()
         self._queues: list[str] = []
         self._queues_until = 0.0
@@ -48,7 +51,10 @@ class Consumer:
         )
 
     def exchange(self, process: str, settlements: Sequence[Settlement] = (), wanted: int = 0) -> Exchange:
-        """Settle, and claim up to ``wanted`` jobs for ``process``; all of it or nothing."""
+        """Settle, and claim up to ``wanted`` jobs for ``process``; all of it or nothing.
+
+        Limited jobs that may not start yet are put aside in transactions of their own, and others claimed for them.
+        """
         if settlements:
             faults.point("before_acknowledge")
         if wanted:
@@ -56,18 +62,17 @@ class Consumer:
         queues = self._with_work() if wanted else []
         if not settlements and not queues:
             return Exchange()
-        claimed: list[Claimed] = []
         refused: list[Settlement] = []
+        let_out = 0
         with self._database.begin() as connection:
             if settlements:
                 refused = self._settling.settle(connection, settlements)
-            for queue in queues:
-                missing = wanted - len(claimed)
-                if missing:
-                    found = claim_fairly(self._claim, connection, process, queue, self._turns, missing)
-                    claimed += found
-                    if found:
-                        self._selection.served(queue)
+                let_out = self._limiting.settled(connection, [settlement.claim for settlement in settlements])
+            found = self._claimed(connection, process, queues, wanted)
+        claimed = self._limiting.admitted(found)
+        if len(claimed) < wanted and (let_out or len(claimed) < len(found)):
+            self._queues_until = 0.0  # they have changed since we looked
+            claimed += self._instead(process, self._with_work(), wanted - len(claimed))
         if wanted and len(claimed) < wanted:
             self._queues_until = 0.0
         if settlements:
@@ -88,6 +93,29 @@ class Consumer:
             if unknown:
                 connection.execute(self._give_back, unknown)
         return len(unknown)
+
+    def _claimed(self, connection: Connection, process: str, queues: Sequence[str], wanted: int) -> list[Claimed]:
+        claimed: list[Claimed] = []
+        for queue in queues:
+            missing = wanted - len(claimed)
+            if missing:
+                found = claim_fairly(self._claim, connection, process, queue, self._turns, missing)
+                claimed += found
+                if found:
+                    self._selection.served(queue)
+        return claimed
+
+    def _instead(self, process: str, queues: Sequence[str], wanted: int) -> list[Claimed]:
+        """What may start in the place of limited jobs that were put aside, and what was just let out."""
+        claimed: list[Claimed] = []
+        for _ in range(REFILLS):
+            with self._database.begin() as connection:
+                found = self._claimed(connection, process, queues, wanted - len(claimed))
+            admitted = self._limiting.admitted(found)
+            claimed += admitted
+            if len(admitted) == len(found):
+                break
+        return claimed
 
     def _with_work(self) -> list[str]:
         """The queues to claim from now, in turn. As long as they fill every claim, the list is kept for a moment."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import EnvelopeError
+from tenantjobs.permits import Grant
 from tenantjobs.progress import Progress
 from tenantjobs_db.completing import Completing
 from tenantjobs_db.lease import Lease
@@ -44,6 +45,10 @@ class Delivery:
                 f"{envelope.name} id={envelope.id} of tenant {envelope.tenant_id}: one of them was changed in the "
                 f"database, so it is not run as either"
             )
+
+    def granted(self) -> Grant | None:
+        """The permit that the claim came with; None if all were taken."""
+        return self.claim.grant
 
     def stopping(self) -> bool:
         """True once the worker wants to end."""

@@ -11,9 +11,11 @@ from tenantjobs_db.inbox import DatabaseInbox
 from tenantjobs_db.lease import Lease
 from tenantjobs_db.ledger import DatabaseLedger
 from tenantjobs_db.locks import DatabaseLocks
+from tenantjobs_db.permits import DatabasePermits
 from tenantjobs_db.processes import BATCH as REAPED_AT_ONCE
 from tenantjobs_db.processes import Processes
 from tenantjobs_db.queue import BATCH, Queue
+from tenantjobs_db.releasing import Releasing
 from tenantjobs_db.settings import DatabaseSettings
 from tenantjobs_db.telling import Telling
 
@@ -35,6 +37,8 @@ class Keeping:
         self._queue = Queue(database)
         self._ledger = DatabaseLedger(database)
         self._locks = DatabaseLocks(database)
+        self._permits = DatabasePermits(database)
+        self._releasing = Releasing(database)
         self._processes = processes
         self._lease = lease
         self._settings = settings
@@ -48,6 +52,10 @@ class Keeping:
         while count == BATCH:
             promoted += (count := self._queue.promote())
         return promoted
+
+    def release(self) -> int:
+        """Make blocked jobs ready for which there are permits that nobody has let them out for; how many there were."""
+        return self._releasing.release()
 
     def reap(self) -> None:
         """Take over the jobs of processes that have not been heard of."""
@@ -70,13 +78,15 @@ class Keeping:
             concluding.conclude(batch)
 
     def prune(self) -> None:
-        """Forget what is old: finished jobs with their progress, keys, locks, rows of the inbox, ended batches."""
+        """Forget what is old: finished jobs with their progress, keys, locks, permits, the inbox, ended batches."""
         while (age := self._settings.forgotten_after) is not None and self._queue.prune(age) == BATCH:
             pass
         self._telling.prune()
         while self._ledger.prune() == BATCH:
             pass
         while self._locks.prune() == BATCH:
+            pass
+        while self._permits.prune() == BATCH:
             pass
         while self._inbox is not None and self._inbox.prune() == BATCH:
             pass

@@ -13,6 +13,7 @@ from sqlalchemy import bindparam, delete, exists, insert, select, update
 from tenantjobs.envelope import new_id
 from tenantjobs_db.database import Database
 from tenantjobs_db.dialect import seconds
+from tenantjobs_db.limiting import Limiting
 from tenantjobs_db.tables import CLAIMED, FAILED, READY, failures, in_state, jobs, processes
 
 BATCH = 500
@@ -34,6 +35,7 @@ class Processes:
         self._database = database
         self._lease = lease
         self._max_deaths = max_deaths
+        self._limiting = Limiting(database)
         self._register = insert(processes).values(started_at=now, expires_at=expires_at)
         self._beat = update(processes).where(processes.c.id == bindparam("process")).values(expires_at=expires_at)
         self._known = select(processes.c.id).where(processes.c.id == bindparam("process"))
@@ -42,7 +44,7 @@ class Processes:
             select(processes.c.id).where(processes.c.expires_at < now, processes.c.id != bindparam("own")), processes
         )
         self._orphaned = database.dialect.skip_locked(
-            select(jobs.c.id, jobs.c.tenant, jobs.c.attempt, jobs.c.deaths, jobs.c.claimed_by)
+            select(jobs.c.id, jobs.c.tenant, jobs.c.attempt, jobs.c.deaths, jobs.c.fence, jobs.c.claimed_by)
             .where(in_state(CLAIMED), ~exists().where(processes.c.id == jobs.c.claimed_by))
             .order_by(jobs.c.id)
             .limit(bindparam("batch")),
@@ -93,6 +95,8 @@ class Processes:
             if failed:
                 connection.execute(self._fail, [{"job_id": orphan.id} for orphan in failed])
                 connection.execute(self._record, [_obituary(orphan) for orphan in failed])
+            if orphans:
+                self._limiting.buried(connection, [(orphan.id, orphan.fence) for orphan in orphans])
         return Reaped(_ids(given_back), _ids(failed))
 
 

@@ -15,7 +15,7 @@ from tenantjobs_db.dialect import seconds
 from tenantjobs_db.enqueuing import Enqueuing
 from tenantjobs_db.job_row import JobRow, read_job
 from tenantjobs_db.refusing import saying_what_is_missing, saying_who_is_in_the_way
-from tenantjobs_db.tables import DISCARDED, PRUNED, READY, SCHEDULED, failures, in_state, jobs
+from tenantjobs_db.tables import BLOCKED, DISCARDED, PRUNED, READY, SCHEDULED, failures, in_state, jobs
 
 BATCH = 500
 
@@ -32,7 +32,7 @@ class Queue:
         self._enqueuing = Enqueuing(dialect)
         self._cancel = (
             update(jobs)
-            .where(jobs.c.id == bindparam("job_id"), in_state(READY, SCHEDULED))
+            .where(jobs.c.id == bindparam("job_id"), in_state(READY, SCHEDULED, BLOCKED))
             .values(state=DISCARDED, reason="cancelled", finished_at=now)
         )
         is_due = (in_state(SCHEDULED), jobs.c.due_at <= now)

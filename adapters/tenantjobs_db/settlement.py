@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from tenantjobs.envelope import Envelope
+from tenantjobs.permits import Grant
 from tenantjobs_db.failure import Failure, storable
 
 
@@ -22,6 +23,7 @@ class Claimed(msgspec.Struct, frozen=True):
     tenant: str
     attempt: int
     data: str
+    grant: Grant | None = None  # the permit of a limited job
 
     def __str__(self) -> str:
         return f"{self.name} id={self.id} queue={self.queue} tenant={self.tenant or None} attempt={self.attempt + 1}"

@@ -286,6 +286,55 @@ BATCHES_INDEXES = (
     "CREATE INDEX IF NOT EXISTS tj_batch_jobs_unfinished ON tj_batch_jobs (batch, state) WHERE state <> 'done'",
 )
 
+PERMITS_POSTGRESQL = """
+CREATE TABLE IF NOT EXISTS tj_permits (
+    key TEXT COLLATE "C" NOT NULL,
+    number INTEGER NOT NULL,
+    tenant TEXT COLLATE "C" NOT NULL,
+    owner TEXT COLLATE "C" NOT NULL,
+    token TEXT COLLATE "C" NOT NULL,
+    expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    PRIMARY KEY (key, number)
+)"""
+
+PERMITS_SQLITE = """
+CREATE TABLE IF NOT EXISTS tj_permits (
+    key TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    tenant TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    token TEXT NOT NULL,
+    expires_at DATETIME NOT NULL,
+    PRIMARY KEY (key, number)
+)"""
+
+PERMITS_INDEXES = (
+    "CREATE INDEX IF NOT EXISTS tj_permits_owner ON tj_permits (owner)",
+    "CREATE INDEX IF NOT EXISTS tj_permits_expires ON tj_permits (expires_at)",
+)
+
+BLOCKED_POSTGRESQL = """
+CREATE TABLE IF NOT EXISTS tj_blocked (
+    job_id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    key TEXT COLLATE "C" NOT NULL,
+    tenant TEXT COLLATE "C" NOT NULL,
+    priority INTEGER NOT NULL,
+    permits INTEGER NOT NULL,
+    blocked_at TIMESTAMP WITH TIME ZONE NOT NULL
+)"""
+
+BLOCKED_SQLITE = """
+CREATE TABLE IF NOT EXISTS tj_blocked (
+    job_id TEXT NOT NULL PRIMARY KEY,
+    key TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    permits INTEGER NOT NULL,
+    blocked_at DATETIME NOT NULL
+)"""
+
+BLOCKED_INDEX = "CREATE INDEX IF NOT EXISTS tj_blocked_key ON tj_blocked (key, priority, job_id)"
+
 STEPS = (
     Step(
         version=1,
@@ -345,6 +394,14 @@ STEPS = (
     ),
     Step(
         version=6,
+        summary="the permits of limited jobs, and the jobs that wait for one",
+        statements={
+            "postgresql": (PERMITS_POSTGRESQL, *PERMITS_INDEXES, BLOCKED_POSTGRESQL, BLOCKED_INDEX),
+            "sqlite": (PERMITS_SQLITE, *PERMITS_INDEXES, BLOCKED_SQLITE, BLOCKED_INDEX),
+        },
+    ),
+    Step(
+        version=7,
         summary="batches",
         statements={
             "postgresql": (BATCHES_POSTGRESQL, BATCH_JOBS_POSTGRESQL, *BATCHES_INDEXES),

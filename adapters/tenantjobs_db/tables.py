@@ -28,6 +28,7 @@ from tenantjobs_db.columns import Moment, Name
 
 READY = "ready"  # may be claimed
 SCHEDULED = "scheduled"  # waits for due_at
+BLOCKED = "blocked"  # waits for a permit, as its row in tj_blocked says
 CLAIMED = "claimed"  # a process has it
 FINISHED = "finished"
 DISCARDED = "discarded"  # given up on purpose; reason says why
@@ -118,6 +119,31 @@ locks = Table(
     Column("expires_at", Moment, nullable=False),
     Index("tj_locks_owner", "owner"),
     Index("tj_locks_expires", "expires_at"),
+)
+
+permits = Table(
+    "tj_permits",
+    metadata,
+    Column("key", Name, primary_key=True),  # with the tenant, if it is one of a tenant's
+    Column("number", Integer, primary_key=True, autoincrement=False),  # from 0 on
+    Column("tenant", Name, nullable=False),  # of the job that holds it
+    Column("owner", Name, nullable=False),  # that job
+    Column("token", Name, nullable=False),  # the execution, or that the job has reserved it
+    Column("expires_at", Moment, nullable=False),
+    Index("tj_permits_owner", "owner"),
+    Index("tj_permits_expires", "expires_at"),
+)
+
+blocked = Table(
+    "tj_blocked",
+    metadata,
+    Column("job_id", Name, primary_key=True),
+    Column("key", Name, nullable=False),
+    Column("tenant", Name, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("permits", Integer, nullable=False),  # how many there were of the key
+    Column("blocked_at", Moment, nullable=False),
+    Index("tj_blocked_key", "key", "priority", "job_id"),
 )
 
 outbox = Table(

@@ -24,6 +24,7 @@ from tenantjobs_db.lease import Lease
 from tenantjobs_db.marking import Marking
 from tenantjobs_db.processes import Processes
 from tenantjobs_db.queue import Queue
+from tenantjobs_db.releasing import INTERVAL as RELEASING
 from tenantjobs_db.routine import Routine
 from tenantjobs_db.selection import Selection
 from tenantjobs_db.settings import DatabaseSettings
@@ -195,14 +196,17 @@ class Worker:
             Routine("heartbeat", settings.lease / 3, self._lease.renew),
             Routine("reaping", settings.lease / 4, keeping.reap),
             Routine("pruning", 60.0, keeping.prune),
+            Routine("releasing", RELEASING, lambda: self._waking(keeping.release())),
             Routine("progress", INTERVAL, self._telling.write),
         ]
         if not self._options.drain:
-            routines.append(Routine("promotion", self._options.polling_interval, lambda: self._promote(keeping)))
+            routines.append(
+                Routine("promotion", self._options.polling_interval, lambda: self._waking(keeping.promote()))
+            )
         return routines
 
-    def _promote(self, keeping: Keeping) -> None:
-        if keeping.promote():
+    def _waking(self, ready: int) -> None:
+        if ready:
             self.wake()
 
     @contextmanager

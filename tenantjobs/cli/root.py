@@ -19,6 +19,7 @@ MODULES = {
     "init": "tenantjobs.cli.init",
     "check": "tenantjobs.cli.check",
     "work": "tenantjobs.cli.work",
+    "jobs": "tenantjobs.cli.jobs",
     "db": "tenantjobs.cli.db",
 }
 

@@ -20,11 +20,13 @@ from tenantjobs.idempotency import Ledger
 from tenantjobs.locks import Locks
 from tenantjobs.membership import Batches
 from tenantjobs.outcome import Failed, Quarantined, Retried
+from tenantjobs.permits import Permits
 from tenantjobs.progress import Progress
 from tenantjobs.testing.batches import MemoryBatches
 from tenantjobs.testing.choice import Choice, Jobs
 from tenantjobs.testing.ledger import MemoryLedger
 from tenantjobs.testing.locks import MemoryLocks
+from tenantjobs.testing.permits import MemoryPermits
 
 
 class EnqueuedJob(msgspec.Struct, frozen=True):
@@ -71,6 +73,7 @@ class MemoryAdapter:
         self.ledger: Ledger = MemoryLedger()
         self.locks: Locks = MemoryLocks()
         self.batches: Batches = MemoryBatches()
+        self.permits: Permits = MemoryPermits()
         self.stops = False
         self._progress: dict[str, Progress] = {}
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from typing import Any
 
-from sqlalchemy import create_engine, event
+from sqlalchemy import create_engine, event, insert, update
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
 import tenantjobs_sqlalchemy
-from tenantjobs import Current, batch, chain, idempotent, job, once, step, unique
+from tenantjobs import Current, batch, chain, idempotent, job, limits_concurrency, once, step, unique
 
 engine = create_engine(os.environ["TENANTJOBS_CRASH_URL"])
 async_engine = create_async_engine(os.environ["TENANTJOBS_CRASH_URL"].replace("sqlite:", "sqlite+aiosqlite:"))
@@ -40,6 +41,19 @@ class Order(Base):
     __tablename__ = "orders"
 
     number: Mapped[int] = mapped_column(primary_key=True)
+
+
+class Span(Base):
+    """When an execution has started, and when it has ended; never, if its worker was killed."""
+
+    __tablename__ = "spans"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[int]
+    tenant: Mapped[str | None]
+    pid: Mapped[int]
+    started_at: Mapped[float]
+    ended_at: Mapped[float | None]
 
 
 class Residue(Base):
@@ -72,6 +86,30 @@ async def async_effect(number: int) -> None:
 @job(transactional=True, policies=[unique("until_executed", key=lambda number: number)])
 def unique_effect(number: int) -> None:
     """The same, and one job for each number in the queue at a time."""
+    tenantjobs_sqlalchemy.current_session().add(Effect(number=number, tenant=Current.tenant_id))
+
+
+@job(session=False, policies=[limits_concurrency(to=2, duration=2)])
+def limited_effect(number: int) -> None:
+    """A span of time, of which two at once are allowed to each tenant."""
+    with engine.begin() as connection:
+        row = {"number": number, "tenant": Current.tenant_id, "pid": os.getpid(), "started_at": time.time()}
+        span = connection.execute(insert(Span), row).inserted_primary_key
+    assert span is not None
+    time.sleep(0.05)
+    if number == int(os.environ.get("TENANTJOBS_CRASH_HOLDS", -1)):
+        time.sleep(60)
+    with engine.begin() as connection:
+        connection.execute(update(Span).where(Span.id == span[0]).values(ended_at=time.time()))
+
+
+@job(policies=[limits_concurrency(to=1, duration=1)])
+def paused_effect(number: int) -> None:
+    """An effect at its end; the first one takes its time, in which its worker may be stopped."""
+    with engine.begin() as connection:
+        row = {"number": number, "tenant": Current.tenant_id, "pid": os.getpid(), "started_at": time.time()}
+        connection.execute(insert(Span), row)
+    time.sleep(0.5 if number == 0 else 0)
     tenantjobs_sqlalchemy.current_session().add(Effect(number=number, tenant=Current.tenant_id))
 
 

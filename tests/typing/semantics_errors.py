@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from tenantjobs import JobContext, before_enqueue, discard_on, job, report, rescue_from, retry_on, unique
+from tenantjobs import (
+    JobContext,
+    before_enqueue,
+    discard_on,
+    job,
+    limits_concurrency,
+    report,
+    rescue_from,
+    retry_on,
+    unique,
+)
 
 retry_on(ConnectionError, atempts=3)  # error
 retry_on("ConnectionError")  # error
@@ -16,6 +26,8 @@ report("an error")  # error
 unique("until_expired")  # error
 unique("until_executed", on_conflict="reschedule")  # error
 unique()  # error
+limits_concurrency(on_conflict="raise")  # error
+limits_concurrency(to="3")  # error
 
 
 def again(running: JobContext) -> None:

@@ -22,6 +22,7 @@ from tenantjobs import (
     discard_on,
     job,
     later,
+    limits_concurrency,
     perform_all_later,
     rescue_from,
     retry_on,
@@ -91,6 +92,18 @@ class Unique(Job):
 @unique("until_and_while_executing", ttl=timedelta(hours=1))
 @job(policies=[unique("until_executing", ttl=60, on_conflict="raise")])
 def once_at_a_time(user_id: int) -> str:
+    return str(user_id)
+
+
+@limits_concurrency(to=3, key=lambda job, size: size, group="storage", duration=timedelta(minutes=3), per_tenant=False)
+class Limited(Job):
+    def perform(self, size: int) -> float:
+        return size / 2
+
+
+@limits_concurrency(on_conflict="discard", duration=60)
+@job
+def limited(user_id: int) -> str:
     return str(user_id)
 
 

@@ -21,6 +21,7 @@ from tenantjobs.handlers import discard_on, retry_on
 from tenantjobs.hooks import around_perform, before_enqueue, before_perform
 from tenantjobs.idempotency import idempotent
 from tenantjobs.jobs import Job, job
+from tenantjobs.limits import limits_concurrency
 from tenantjobs.running import JobContext, current_job
 from tenantjobs.steps import step
 from tenantjobs.testing.contract.effects import folder, record, wait_for_file
@@ -169,6 +170,15 @@ def held_alone() -> None:
     record("started")
     wait_for_file("release")
     record("finished")
+
+
+@job(name="contract.limited", policies=[limits_concurrency(to=2, duration=3)])
+def limited(number: int) -> None:
+    record("started", number)
+    if number == 0:
+        wait_for_file("release")
+    time.sleep(0.1)
+    record("finished", number)
 
 
 @job(name="contract.held")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tenantjobs import idempotency, uniqueness
+from tenantjobs import idempotency, limits, uniqueness
 from tenantjobs.current import Current
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.handle import Handle
+from tenantjobs.jobs import perform_all_later
 from tenantjobs.message import Message
 from tenantjobs.testing.contract import jobs
 from tenantjobs.testing.contract.harness import Harness
@@ -78,6 +80,40 @@ class Surviving(Harness):
 
         self.until(lambda: another.job_id in [each.job_id for each in self.effects(of="finished")], "the other one")
 
+    def test_no_more_jobs_of_a_limit_run_at_once_than_may_and_all_of_them_run(self) -> None:
+        self._want_permits()
+        for tenant in ("acme", "globex"):
+            with Current.set(tenant_id=tenant):
+                perform_all_later([jobs.limited.set(queue=self.queue).call(number) for number in range(1, 6)])
+        self.start(threads=4)
+        self.start(threads=4)
+        self.performed(10, of="finished")
+
+        assert max(self._at_once("acme"), self._at_once("globex")) <= 2
+        assert self.in_process or self._at_once("acme") == 2
+
+    def test_a_limited_job_whose_worker_is_killed_keeps_others_waiting_no_longer_than_its_lease(self) -> None:
+        self._want_permits()
+        if self.in_process or not self.survives_kill:
+            pytest.skip("this queue does not declare that it survives a kill")
+        with Current.set(tenant_id="acme"):
+            for _ in range(2):
+                jobs.limited.set(queue=self.queue).perform_later(0)
+        worker = self.start(threads=2)
+        assert worker is not None
+        self.performed(2, of="started")
+        with Current.set(tenant_id="acme"):
+            jobs.limited.set(queue=self.queue).perform_later(1)
+
+        self.kill(worker)
+        killed_at = time.time()
+        Path(self.folder / "release").touch()
+        self.start(threads=2)
+        self.performed(3, of="finished")
+
+        spans = self._spans("acme", ended_by=killed_at)
+        assert max(sum(start <= moment < end for start, end in spans) for moment, _ in spans) <= 2
+
     def test_a_worker_that_is_stopped_finishes_what_runs(self) -> None:
         if self.in_process:
             pytest.skip("there is no worker to stop")
@@ -114,6 +150,27 @@ class Surviving(Harness):
             uniqueness.locks_for("the contract wants locks")
         except ConfigurationError:
             pytest.skip("this queue has no ledger for locks: a section [db] among the settings gives it one")
+
+    def _want_permits(self) -> None:
+        try:
+            limits.permits_for("the contract wants permits")
+        except ConfigurationError:
+            pytest.skip("this queue has no ledger for permits: a section [db] among the settings gives it one")
+
+    def _at_once(self, tenant: str) -> int:
+        spans = self._spans(tenant)
+        return max(sum(start <= moment < end for start, end in spans) for moment, _ in spans)
+
+    def _spans(self, tenant: str, ended_by: float = 0.0) -> list[tuple[float, float]]:
+        """When executions have started and ended; by ``ended_by`` those whose worker was killed."""
+        spans = []
+        open_since: dict[tuple[str | None, int], float] = {}
+        for effect in self.effects():
+            if effect.tenant_id == tenant and effect.what == "started":
+                open_since[effect.job_id, effect.pid] = effect.at
+            elif effect.tenant_id == tenant and effect.what == "finished":
+                spans.append((open_since.pop((effect.job_id, effect.pid)), effect.at))
+        return spans + [(since, ended_by) for since in open_since.values()]
 
     def _let_in(self, enqueue: Callable[[], Handle]) -> Handle:
         """Enqueue until nobody else has the key."""

@@ -1,0 +1,207 @@
+"""Limited jobs of the queue: which of those that were claimed may start, and which are let out when one has ended.
+
+The claim knows nothing of limits. What it has claimed goes through here: jobs without a limit untouched, the others
+with a permit, or they are put aside as blocked, out of the way of further claims. Whoever settles a job gives its
+permit back in the same transaction, and makes the next one ready that waits for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, bindparam, delete, select, update
+
+from tenantjobs import definition
+from tenantjobs.envelope import Envelope
+from tenantjobs.errors import EnvelopeError
+from tenantjobs.limits import KEY, limits_concurrency, request
+from tenantjobs.permits import Grant, Request
+from tenantjobs_db.database import Database
+from tenantjobs_db.ledger import stored
+from tenantjobs_db.permits import DatabasePermits, Overtaken
+from tenantjobs_db.settlement import Claimed
+from tenantjobs_db.tables import BLOCKED, READY, blocked, in_state, jobs, permits
+
+AT_ONCE = 200  # jobs of a line that are looked at when one of them is blocked
+
+
+class Wanting(NamedTuple):
+    """A claim, and the permit that it wants."""
+
+    claim: Claimed
+    policy: limits_concurrency
+    priority: int
+    request: Request
+
+    @property
+    def gives_up(self) -> bool:
+        """True if it is discarded rather than blocked. One that has started before is not given up in the middle."""
+        return self.policy.on_conflict == "discard" and self.claim.fence == 1 and self.claim.attempt == 0
+
+
+class Limiting:
+    """What stands between a claim and its start."""
+
+    def __init__(self, database: Database) -> None:
+        dialect = database.dialect
+        now = dialect.now()
+        self._database = database
+        self._permits = DatabasePermits(database)
+        self._put_aside = (
+            update(jobs)
+            .where(
+                jobs.c.id == bindparam("job_id"),
+                jobs.c.fence == bindparam("of_fence"),
+                jobs.c.claimed_by == bindparam("process"),
+            )
+            .values(state=BLOCKED, claimed_by=None)
+        )
+        self._line = dialect.skip_locked(
+            select(jobs.c.id, jobs.c.fence, jobs.c.name, jobs.c.tenant, jobs.c.attempt, jobs.c.data)
+            .where(in_state(READY), jobs.c.queue == bindparam("of_queue"), jobs.c.tenant == bindparam("of_tenant"))
+            .order_by(jobs.c.priority, jobs.c.id)
+            .limit(AT_ONCE),
+            jobs,
+        )
+        self._put_aside_ready = (
+            update(jobs)
+            .where(jobs.c.id.in_(bindparam("listed", expanding=True)), in_state(READY))
+            .values(state=BLOCKED)
+        )
+        self._note = dialect.insert_new(blocked).values(blocked_at=now)
+        self._next = dialect.skip_locked(
+            select(blocked.c.job_id)
+            .where(blocked.c.key == bindparam("of_key"))
+            .order_by(blocked.c.priority, blocked.c.job_id)
+            .limit(bindparam("count")),
+            blocked,
+        )
+        self._forget = delete(blocked).where(blocked.c.job_id.in_(bindparam("listed", expanding=True)))
+        self._let_out = (
+            update(jobs)
+            .where(jobs.c.id.in_(bindparam("listed", expanding=True)), in_state(BLOCKED))
+            .values(state=READY)
+        )
+        self._held_by = select(permits.c.key, permits.c.owner, permits.c.token).where(
+            permits.c.owner.in_(bindparam("owners", expanding=True))
+        )
+
+    def admitted(self, claims: Sequence[Claimed]) -> list[Claimed]:
+        """Those that may start, limited ones with their permit; the others are blocked by the time this returns.
+
+        One that is to be discarded comes without a permit, which the door decides about.
+        """
+        wanting = {claim.id: wants for claim in claims if (wants := _wanting(claim)) is not None}
+        if not wanting:
+            return list(claims)
+        since = time.monotonic()
+        refused = self._refused(wanting)
+        return [
+            msgspec.structs.replace(claim, grant=Grant(wanting[claim.id].request, since))
+            if claim.id in wanting and claim.id not in refused
+            else claim
+            for claim in claims
+            if claim.id not in refused or wanting[claim.id].gives_up
+        ]
+
+    def _refused(self, wanting: Mapping[str, Wanting]) -> set[str]:
+        """The ids of those without a permit, which are blocked unless they give up."""
+        while True:
+            try:
+                with self._database.begin() as connection:
+                    wanted = [wants.request for wants in wanting.values()]
+                    refused = {request.owner for request in self._permits.take_within(connection, wanted)}
+                    aside = [wanting[owner] for owner in refused if not wanting[owner].gives_up]
+                    if aside:
+                        self._block(connection, aside)
+                    return refused
+            except Overtaken:
+                continue
+
+    def settled(self, connection: Connection, claims: Iterable[Claimed]) -> int:
+        """Give back what these claims had, in the transaction that settles them; how many others that let out."""
+        given = [claim.grant.request for claim in claims if claim.grant is not None]
+        if given:
+            self._permits.give_back(given, connection)
+        return self._let_out_of(connection, Counter(stored(request.key) for request in given))
+
+    def buried(self, connection: Connection, claims: Sequence[tuple[str, int]]) -> None:
+        """The same for the claims of dead processes, by the ids and the fences of the jobs."""
+        tokens = {token(job_id, fence) for job_id, fence in claims}
+        held = connection.execute(self._held_by, {"owners": [job_id for job_id, _ in claims]}).all()
+        dead = [row for row in held if row.token in tokens]
+        if dead:
+            self._permits.give_back([Request(row.key, 1, "", row.owner, row.token, 0) for row in dead], connection)
+            self._let_out_of(connection, Counter(row.key for row in dead))
+
+    def let_out(self, connection: Connection, key: str, count: int) -> int:
+        """Make up to ``count`` jobs ready that wait for permits of the stored ``key``; how many there were."""
+        let_out = 0
+        while let_out < count:
+            listed = connection.execute(self._next, {"of_key": key, "count": count - let_out}).scalars().all()
+            if not listed:
+                break
+            connection.execute(self._forget, {"listed": listed})
+            let_out += connection.execute(self._let_out, {"listed": listed}).rowcount  # fewer: some were cancelled
+        return let_out
+
+    def _let_out_of(self, connection: Connection, freed: Counter[str]) -> int:
+        return sum(self.let_out(connection, key, freed[key]) for key in sorted(freed))
+
+    def _block(self, connection: Connection, aside: Sequence[Wanting]) -> None:
+        """Put these aside, and those behind them in their lines that want the same: they would be claimed in vain."""
+        held = [
+            wants
+            for wants in sorted(aside, key=lambda wants: wants.claim.id)
+            if connection.execute(self._put_aside, _claim(wants.claim)).rowcount == 1
+        ]
+        full = {wants.request.key: wants.request.of for wants in aside}
+        behind: dict[str, Wanting] = {}
+        for queue, tenant in sorted({(wants.claim.queue, wants.claim.tenant) for wants in aside}):
+            for row in connection.execute(self._line, {"of_queue": queue, "of_tenant": tenant}):
+                wants = _wanting(Claimed(row.id, row.fence + 1, "", queue, row.name, row.tenant, row.attempt, row.data))
+                if wants is not None and not wants.gives_up and wants.request.of <= full.get(wants.request.key, 0):
+                    behind[row.id] = wants
+        if behind:
+            connection.execute(self._put_aside_ready, {"listed": sorted(behind)})
+        noted = [_noted(wants) for wants in (*held, *behind.values())]
+        if noted:
+            connection.execute(self._note, noted)
+
+
+def token(job_id: str, fence: int) -> str:
+    """What the permit of a claim is known by."""
+    return f"{job_id}:{fence}"
+
+
+def _wanting(claim: Claimed) -> Wanting | None:
+    """None for a job without a limit, or one that was enqueued before it had one."""
+    job = definition.lookup(claim.name)
+    policy = None if job is None else job.limit
+    if policy is None:
+        return None
+    try:
+        envelope = Envelope.decode(claim.data)
+    except EnvelopeError:
+        return None  # the door puts it in quarantine
+    if KEY not in envelope.keys:
+        return None
+    return Wanting(claim, policy, envelope.priority, request(policy, envelope, token(claim.id, claim.fence)))
+
+
+def _claim(claim: Claimed) -> dict[str, Any]:
+    return {"job_id": claim.id, "of_fence": claim.fence, "process": claim.process}
+
+
+def _noted(wants: Wanting) -> dict[str, Any]:
+    return {
+        "job_id": wants.claim.id,
+        "key": stored(wants.request.key),
+        "tenant": wants.claim.tenant,
+        "priority": wants.priority,
+        "permits": wants.request.of,
+    }

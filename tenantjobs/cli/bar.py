@@ -1,0 +1,50 @@
+"""The progress of a job as a bar: printed once, or drawn again on one line of a terminal for as long as it runs."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterable
+
+import click
+
+from tenantjobs.progress import Progress
+from tenantjobs.view import JobView
+
+WIDTH = 30
+
+
+def bar(progress: Progress) -> str:
+    """``[#########---------------------]  30 %  3 of 10``; without a total, what is done."""
+    share = progress.share
+    if share is None:
+        return f"{progress.done:g} done"
+    # Full only when it is: what is nearly done is not done.
+    full = int(share * WIDTH)
+    return f"[{'#' * full}{'-' * (WIDTH - full)}] {int(share * 100):3d} %  {progress.done:g} of {progress.total:g}"
+
+
+def following(looks: Iterable[JobView], name: str) -> JobView:
+    """Show each look, and give the last one. What is no terminal gets a line whenever there is something new."""
+    drawn = ""
+    last: JobView | None = None
+    for last in looks:
+        line = _line(last, name)
+        if line == drawn:
+            continue
+        if sys.stdout.isatty():
+            width = shutil.get_terminal_size().columns - 1  # a line that wraps could not be drawn over
+            click.echo("\r\033[K" + line[:width], nl=False)
+        else:
+            click.echo(line)
+        drawn = line
+    if sys.stdout.isatty():
+        click.echo("\r\033[K", nl=False)
+    assert last is not None
+    return last
+
+
+def _line(found: JobView, name: str) -> str:
+    told = "" if found.progress is None else f"{bar(found.progress)}  "
+    state = "running" if found.state == "claimed" else found.state
+    return f"{told}{state}  {name}"

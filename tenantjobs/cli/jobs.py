@@ -1,0 +1,105 @@
+"""``tenantjobs jobs``: what is in the queue."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import datetime
+
+import click
+
+from tenantjobs import adapter, runtime
+from tenantjobs.cli.bar import bar, following
+from tenantjobs.cli.output import Failure, as_json, json_option, table
+from tenantjobs.view import JobView, ShowsJobs
+
+LOOK = 0.5  # seconds between two looks at a job that is followed
+LAST_LOOK = 1.5  # seconds until what a job told at its end is certainly written
+
+
+@click.group("jobs")
+def command() -> None:
+    """Look at jobs."""
+
+
+@command.command("show")
+@click.argument("job_id", metavar="ID")
+@click.option("--follow", is_flag=True, help="Show its progress until it is over; exit code 1 if it has failed.")
+@json_option
+@click.pass_context
+def show(ctx: click.Context, job_id: str, follow: bool, wants_json: bool) -> None:
+    """Show a job: where it stands, what it waits for, how far it has come."""
+    if follow and wants_json:
+        raise click.UsageError("--follow draws a bar, and --json prints one object: leave one of them out")
+    found = _found(job_id)
+    if follow and not found.is_over:
+        found = following(_looks(found), f"{found.name} {found.id}")
+    if wants_json:
+        as_json(found)
+    else:
+        _print(found)
+    ctx.exit(1 if follow and found.state in ("failed", "quarantined") else 0)
+
+
+def _looks(found: JobView) -> Iterator[JobView]:
+    """The job as it is now, again and again until it is over."""
+    yield found
+    while not found.is_over:
+        time.sleep(LOOK)
+        found = _found(found.id)
+        yield found
+    time.sleep(LAST_LOOK)
+    yield _found(found.id)
+
+
+def _found(job_id: str) -> JobView:
+    settings = runtime.load_app()
+    queue = adapter.configured()
+    if not isinstance(queue, ShowsJobs):
+        raise Failure(
+            f"the adapter {settings.adapter!r} does not show its jobs: look at them with the tools of its queue"
+        )
+    found = queue.show(job_id)
+    if found is None:
+        raise Failure(
+            f"there is no job {job_id} in the queue: it was not enqueued here, its transaction is open still, or it is "
+            f"over and forgotten (keep_finished in [db] says after how long)"
+        )
+    return found
+
+
+def _print(found: JobView) -> None:
+    click.echo(f"{found.name} {found.id}")
+    table(_rows(found))
+
+
+def _rows(found: JobView) -> Iterator[tuple[str, str]]:
+    yield "state", _state(found)
+    if found.waits_for is not None:
+        yield "waits for", found.waits_for
+    if found.progress is not None:
+        yield "progress", bar(found.progress)
+    yield "tenant", found.tenant_id or "none"
+    yield "queue", found.queue if not found.priority else f"{found.queue}, priority {found.priority}"
+    yield "attempts", f"{found.attempts} so far"
+    yield "enqueued", _moment(found.enqueued_at)
+    if found.last_error is not None:
+        error = found.last_error
+        yield "last error", f"{error.error_class.removeprefix('builtins.')}: {error.message}".rstrip(": ")
+        yield "", f"in attempt {error.attempt}, {_moment(error.at)}"
+
+
+def _state(found: JobView) -> str:
+    if found.claimed_at is not None:
+        return f"running since {_moment(found.claimed_at)}, in {found.worker}"
+    elif found.finished_at is not None:
+        because = f": {found.reason}" if found.reason else ""
+        return f"{found.state} {_moment(found.finished_at)}{because}"
+    elif found.state == "scheduled" and found.due_at is not None:
+        return f"scheduled for {_moment(found.due_at)}"
+    else:
+        return found.state
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

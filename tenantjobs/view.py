@@ -1,0 +1,59 @@
+"""A job as its queue shows it to people."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol, runtime_checkable
+
+import msgspec
+
+from tenantjobs.progress import Progress
+
+OVER = ("finished", "discarded", "failed", "quarantined")
+
+
+class LastError(msgspec.Struct, frozen=True):
+    """What the last attempt that failed has raised."""
+
+    attempt: int
+    at: datetime
+    error_class: str
+    message: str
+    traceback: str
+
+
+class JobView(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a job stands. ``attempts`` have been charged so far, and ``worker`` is what it runs in.
+
+    ``waits_for`` says in words what keeps it from running; None while it runs, and when it is over.
+    """
+
+    id: str
+    name: str
+    state: str
+    queue: str
+    priority: int
+    tenant_id: str | None
+    attempts: int
+    enqueued_at: datetime
+    due_at: datetime | None
+    claimed_at: datetime | None
+    finished_at: datetime | None
+    worker: str | None
+    waits_for: str | None
+    reason: str | None
+    progress: Progress | None
+    last_error: LastError | None
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in OVER
+
+
+@runtime_checkable
+class ShowsJobs(Protocol):
+    """A queue that people can look into."""
+
+    def show(self, job_id: str) -> JobView | None:
+        """The job of this id; None if there is none, or none any more."""
+        ...
