@@ -12,7 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenantjobs import Current, adapter, checks, discard_on, encryption, job, perform_all_later, retry_on, testing
+from tenantjobs import (
+    Current,
+    adapter,
+    chain,
+    checks,
+    discard_on,
+    encryption,
+    job,
+    perform_all_later,
+    retry_on,
+    testing,
+)
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError, EnqueueError, SerializationError, Undecipherable
 from tenantjobs.execution import aexecute, execute
@@ -134,6 +145,28 @@ def test_jobs_of_many_tenants_are_each_encrypted_with_their_own_key() -> None:
     testing.drain()
 
     assert sorted(ran, key=str) == [("acme", 1), ("globex", 2)]
+
+
+def test_the_jobs_of_a_chain_are_each_encrypted_for_themselves() -> None:
+    with testing.override(signing={"keys": ["2026-11:a new secret, in use"]}):
+        with Current.set(tenant_id="acme"):
+            chain(note.call(SECRET), note.call(SECRET + "!")).perform_later()
+        waiting = adapter.configured()._waiting  # type: ignore[attr-defined]  # as it would be stored
+        assert SECRET.encode() not in b"".join(waiting)
+        testing.drain()
+
+    assert ran == [("acme", SECRET), ("acme", SECRET + "!")]
+
+
+def test_a_chain_ends_where_nobody_can_read_on() -> None:
+    with Current.set(tenant_id="acme"):
+        chain(note.call(1), note.call(2)).perform_later()
+    keys["acme"] = [OLD]
+    testing.drain()
+
+    assert ran == []
+    (failed,) = adapter.configured().failed  # type: ignore[attr-defined]  # the adapter `test` keeps them
+    assert isinstance(failed.error, Undecipherable)
 
 
 def test_a_job_that_was_enqueued_before_is_performed() -> None:
