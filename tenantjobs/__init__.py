@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tenantjobs.adapter import Adapter, Capabilities
+    from tenantjobs.batches import Batch, BatchState, current_batch
+    from tenantjobs.blocks import batch
+    from tenantjobs.chains import Chain, chain
     from tenantjobs.config import configure
     from tenantjobs.conventions import later
     from tenantjobs.current import Current, attribute
@@ -127,6 +130,16 @@ _HOMES = {
     "uniqueness": ("unique",),
     "limits": ("limits_concurrency",),
     "instrumentation": ("subscribe",),
+    "batches": (
+        "Batch",
+        "BatchState",
+        "current_batch",
+    ),
+    "blocks": ("batch",),
+    "chains": (
+        "Chain",
+        "chain",
+    ),
     "adapter": (
         "Adapter",
         "Capabilities",
@@ -180,7 +193,10 @@ __all__ = [
     "configure",
     # jobs
     "AsyncCursor",
+    "Batch",
+    "BatchState",
     "Call",
+    "Chain",
     "Cursor",
     "Handle",
     "Job",
@@ -188,6 +204,9 @@ __all__ = [
     "JobFunction",
     "Progress",
     "aperform_all_later",
+    "batch",
+    "chain",
+    "current_batch",
     "current_job",
     "job",
     "later",

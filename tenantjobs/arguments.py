@@ -86,7 +86,7 @@ def thaw(data: bytes | memoryview | msgspec.Raw, types: Mapping[str, type] = NO_
     try:
         args, kwargs = _message.decode(data)
     except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
-        raise ArgumentError(f"the arguments cannot be read: {error}") from error
+        raise ArgumentError(f"the arguments cannot be read: {error!s:.300}") from error
     return Thawed(args, kwargs, types)
 
 

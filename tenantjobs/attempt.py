@@ -17,8 +17,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from tenantjobs import clock, faults, sentinel
-from tenantjobs.arguments import thaw
+from tenantjobs import batches, clock, encryption, faults, identity, links, sentinel
+from tenantjobs.arguments import Thawed, thaw
 from tenantjobs.body import in_time, run
 from tenantjobs.colours import Colour
 from tenantjobs.completing import AlreadyDone, Completion
@@ -26,22 +26,29 @@ from tenantjobs.course import Course, Resumption
 from tenantjobs.current import Current, Snapshot
 from tenantjobs.definition import Definition
 from tenantjobs.envelope import Envelope
-from tenantjobs.errors import Interruption, KeyTaken, LeaseLost
+from tenantjobs.errors import ArgumentError, Interruption, KeyTaken, LeaseLost, Undecipherable
+from tenantjobs.following import Following
 from tenantjobs.holding import Holding
-from tenantjobs.idempotency import ledger_for
+from tenantjobs.idempotency import idempotent, ledger_for
 from tenantjobs.keyed import Key, behind_key
 from tenantjobs.limiting import Limiting
-from tenantjobs.outcome import Finished, Outcome, Retried
+from tenantjobs.outcome import Finished, Outcome, Quarantined, Retried
 from tenantjobs.progress import TellsProgress
+from tenantjobs.replays import Replays
 from tenantjobs.running import JobContext, RetryAsked, running
 from tenantjobs.tenancy import refuse_foreign, require_scope, system_scope
 from tenantjobs.verdict import again, verdict
 
 logger = logging.getLogger("tenantjobs.attempt")
 
+identity.register(batches.locator)  # a callback may be given its batch
+
 REPLAYED = "it was delivered again, and its effect is there already"
 KEY_BUSY = "another one is at work on its key"
 KEY_RETRY = 5.0  # seconds until a job asks again for a key that another one holds
+
+# Whoever finds a batch over sends its callback, so that it may be sent twice: it is behind a key of its own.
+CALLED_BACK_ONCE = idempotent(ttl=timedelta(days=30))
 
 
 class Delivery(Protocol):
@@ -56,6 +63,14 @@ class Delivery(Protocol):
         ...
 
 
+class Unread(Exception):
+    """Arguments that cannot be opened: no handler of the job is asked, for nothing of it has run."""
+
+    def __init__(self, error: Undecipherable) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class Attempt:
     """One run of ``job``, which is charged to ``envelope`` unless it is interrupted."""
 
@@ -68,7 +83,9 @@ class Attempt:
         self._locks = Holding(self._envelope, job, io)
         self._limit = Limiting(self._envelope, job, io, delivery)
         self._course.before_commit = self._limit.keep
+        self._replays = Replays(self._envelope, io, delivery)
         self.context = _context(self._envelope, self._course.resumptions)
+        self._following = Following(self._envelope, self.context, io)
 
     @property
     def envelope(self) -> Envelope:
@@ -81,7 +98,11 @@ class Attempt:
         delivery: object = self.delivery
         tell = delivery.tell if isinstance(delivery, TellsProgress) else None
         with sentinel.performing(self.context), Current.restored(self._snapshot), running(self.context, tell):
-            return await self._limit.around(lambda: self._locks.around(self._answered))
+            return await self._replays.around(self._followed)
+
+    async def _followed(self) -> Outcome:
+        outcome = await self._limit.around(lambda: self._locks.around(self._answered))
+        return await self._following.after(outcome, self.envelope)
 
     async def _answered(self) -> Outcome:
         try:
@@ -96,6 +117,7 @@ class Attempt:
 
     async def _decided(self) -> Outcome:
         try:
+            await self._replays.refuse()
             kept_out = await self._limit.enter()
             if kept_out is not None:
                 return kept_out
@@ -105,6 +127,8 @@ class Attempt:
             return self._uncharged(KEY_RETRY, str(taken))
         except AlreadyDone:
             return Finished(note=REPLAYED)
+        except Unread as unread:
+            return Quarantined(unread.error)
         except BaseException as error:
             if not self.io.is_failure(error):
                 raise
@@ -112,6 +136,8 @@ class Attempt:
 
     async def _behind_its_key(self) -> Outcome:
         policy = self.job.idempotent
+        if policy is None and "callback" in self.envelope.keys:
+            policy = CALLED_BACK_ONCE
         if policy is None:
             return await self._work(None)
         ledger = ledger_for(f"job {self.job.name} is @idempotent")
@@ -137,6 +163,7 @@ class Attempt:
             if completion is not None:
                 completion.with_commit(session, finished)
                 self._locks.free_with_commit(session)
+                self._following.with_commit(session)
             faults.point("before_commit")
         faults.point("after_commit")
         if key is not None and not joined:
@@ -161,13 +188,25 @@ class Attempt:
         await self.io.load_attributes()
 
     async def _load(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        thawed = thaw(self.envelope.arguments, self.job.types)
+        thawed = await self._thawed()
         records = {}
         for reference in thawed.references:
             record = await self.io.locate(reference)
             refuse_foreign(self.job, record, self.envelope.tenant_id)
             records[reference] = record
         return thawed.fill(records)
+
+    async def _thawed(self) -> Thawed:
+        envelope = self.envelope
+        try:
+            return thaw(envelope.arguments, self.job.types)
+        except ArgumentError:  # those that are encrypted cannot be read, and those that are not need not be asked first
+            if not encryption.is_sealed(envelope):
+                raise
+        try:
+            return thaw(await self.io.blocking(encryption.opened, envelope), self.job.types)
+        except Undecipherable as error:
+            raise Unread(error) from error
 
     @cached_property
     def _leading(self) -> tuple[Any, ...]:
@@ -190,6 +229,8 @@ class Attempt:
         key = self.envelope.keys.get("idempotent")
         if key is not None:
             return key
+        if self.job.idempotent is None:
+            return f"callback:{self.envelope.id}"
         logger.warning(
             "job %s id=%s was enqueued before it was @idempotent: its id is its key", self.job.name, self.envelope.id
         )
@@ -212,4 +253,5 @@ def _context(envelope: Envelope, resumptions: int) -> JobContext:
         due_at=envelope.due_at,
         tenant_id=envelope.tenant_id,
         resumptions=resumptions,
+        batch_id=links.batch_id(envelope.keys),
     )

@@ -83,13 +83,13 @@ def _read(header: object) -> Snapshot:
     version = fields.pop("v", None)
     fields.pop("sig", None)  # of a sender with keys, where this process has none
     if version != VERSION:
-        raise Unreadable(f"it is of version {version!r}, and this worker knows {VERSION}: upgrade the worker")
+        raise Unreadable(f"it is of version {version!r:.80}, and this worker knows {VERSION}: upgrade the worker")
     if "error" in fields:
-        raise Unreadable(f"it could not be written where the job was sent, {fields['error']}")
+        raise Unreadable(f"it could not be written where the job was sent, {fields['error']!s:.300}")
     try:
         return msgspec.convert(fields, Snapshot)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise Unreadable(str(error)) from error
+        raise Unreadable(f"{error!s:.300}") from error
 
 
 class Delivery(Scope):

@@ -7,18 +7,25 @@ from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import Any
 
-from tenantjobs import adapter, transaction
+from tenantjobs import adapter, gathering, transaction
 from tenantjobs.adapter import Adapter
-from tenantjobs.errors import EnqueueError, PartlyEnqueued
+from tenantjobs.admission import Admitted, admit, enqueue_admitted
+from tenantjobs.errors import DuplicateJob, EnqueueError, LimitReached, PartlyEnqueued
+from tenantjobs.gathering import Gathering
+from tenantjobs.handing import Sealed
 from tenantjobs.handle import Handle
-from tenantjobs.locks import admit, enqueue_admitted, has_condition, in_one_transaction
+from tenantjobs.locks import has_condition, in_one_transaction
 from tenantjobs.message import Call, Message
 
 
 def enqueue(call: Call) -> Handle:
-    """Enqueue now, or with the open transaction of this context."""
+    """Enqueue now, or with the open transaction or batch of this context."""
     target = adapter.configured()
-    message = Message(call, target)
+    return leave(Message(call, target, batch=gathering.current()), target)
+
+
+def leave(message: Message, target: Adapter) -> Handle:
+    """Enqueue a job that was made before, with the hooks around that."""
     with ExitStack() as hooks:
         if message.begin(hooks) and _not_held([message], target) and _enqueued(message, target):
             message.sent()
@@ -28,7 +35,11 @@ def enqueue(call: Call) -> Handle:
 def aenqueue(call: Call) -> Coroutine[Any, Any, Handle]:
     """The same, without blocking the event loop. Tenant and arguments are those of the call, not of the await."""
     target = adapter.configured()
-    message = Message(call, target)
+    return aleave(Message(call, target, batch=gathering.current()), target)
+
+
+def aleave(message: Message, target: Adapter) -> Coroutine[Any, Any, Handle]:
+    """The same for a job that was made before."""
     with ExitStack() as hooks:
         leaving = message.begin(hooks) and bool(_not_held([message], target))
         return _arrived(message, target, hooks.pop_all() if leaving else None)
@@ -36,8 +47,12 @@ def aenqueue(call: Call) -> Coroutine[Any, Any, Handle]:
 
 def enqueue_all(calls: Sequence[Call]) -> list[Handle]:
     """Enqueue many jobs in one round trip where the adapter can; nothing is stored if one of them is refused."""
-    target = adapter.configured()
-    messages = [Message(call, target) for call in calls]
+    target, batch = adapter.configured(), gathering.current()
+    return leave_all([Message(call, target, batch=batch) for call in calls], target)
+
+
+def leave_all(messages: Sequence[Message], target: Adapter) -> list[Handle]:
+    """The same with jobs that were made before."""
     leaving = _not_held(messages, target)
     if leaving:
         _tell(messages, *_enqueued_all(leaving, target))
@@ -46,19 +61,35 @@ def enqueue_all(calls: Sequence[Call]) -> list[Handle]:
 
 def aenqueue_all(calls: Sequence[Call]) -> Coroutine[Any, Any, list[Handle]]:
     """The same, without blocking the event loop. Tenant and arguments are those of the call, not of the await."""
-    target = adapter.configured()
-    messages = [Message(call, target) for call in calls]
+    target, batch = adapter.configured(), gathering.current()
+    return aleave_all([Message(call, target, batch=batch) for call in calls], target)
+
+
+def aleave_all(messages: Sequence[Message], target: Adapter) -> Coroutine[Any, Any, list[Handle]]:
+    """The same with jobs that were made before."""
     return _all_arrived(messages, _not_held(messages, target), target)
 
 
 def _not_held(messages: Sequence[Message], target: Adapter) -> list[Message]:
-    """Those that leave now; the open transaction of this context takes the others."""
+    """Those that leave now; the open transaction of this context takes the others, and so does the block of a batch."""
+    batch = messages[0].batch if messages else None
+    if batch is not None:
+        return _not_gathered(messages, batch, target)
     waiting = [message for message in messages if message.after_commit]
     leaving = [message for message in messages if not message.after_commit]
     if leaving:
         transaction.refuse_obstacle(leaving[0].name, target)
     if waiting and transaction.hold(waiting, target):
         return leaving
+    return list(messages)
+
+
+def _not_gathered(messages: Sequence[Message], batch: Gathering, target: Adapter) -> list[Message]:
+    """The same for jobs of a batch. They leave together, also those that do not wait for a commit otherwise."""
+    if not batch.over:
+        batch.noted += messages
+    if transaction.hold(messages, target) or gathering.kept(messages, batch):
+        return []
     return list(messages)
 
 
@@ -73,10 +104,26 @@ def _enqueued(message: Message, target: Adapter) -> bool:
         with in_one_transaction([message], target) as connection:
             admitted = admit([message], target, connection)
             errors = enqueue_admitted(admitted, target, connection)
-        error = errors.get(message.job_id) if admitted else message.handle.enqueue_error
-        if error is not None and (admitted or (wish is not None and wish.on_conflict == "raise")):
+        _tell_others(admitted, errors)
+        if message in admitted:
+            error = errors.get(message.job_id)
+        else:
+            error = message.handle.enqueue_error
+            raises = wish is not None and wish.on_conflict == "raise" and not isinstance(error, LimitReached)
+            if isinstance(error, DuplicateJob) and not raises:
+                return False
+        if error is not None:
             raise error
-    return bool(admitted)
+    return message in admitted
+
+
+def _tell_others(admitted: Sequence[Admitted], errors: Mapping[str, Exception]) -> None:
+    """Tell what has left with the jobs: the callbacks of a batch in which all of them were refused."""
+    for other in admitted:
+        if isinstance(other, Sealed) and other.job_id in errors:
+            other.failed(errors[other.job_id])
+        elif isinstance(other, Sealed):
+            other.sent()
 
 
 def _enqueued_all(messages: Sequence[Message], target: Adapter) -> tuple[list[Message], Mapping[str, Exception]]:
@@ -86,7 +133,9 @@ def _enqueued_all(messages: Sequence[Message], target: Adapter) -> tuple[list[Me
             message.seal()
         with in_one_transaction(messages, target) as connection:
             admitted = admit(messages, target, connection)
-            return admitted, enqueue_admitted(admitted, target, connection)
+            errors = enqueue_admitted(admitted, target, connection)
+        _tell_others(admitted, errors)
+        return [message for message in messages if message in admitted], errors
 
 
 def _tell(messages: Sequence[Message], sent: Sequence[Message], errors: Mapping[str, Exception]) -> None:

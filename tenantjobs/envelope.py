@@ -23,7 +23,10 @@ Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, dict=True):
-    """One job on its way. ``context`` and ``arguments`` are JSON that stays byte for byte the same through retries."""
+    """One job on its way. ``context`` and ``arguments`` are JSON that stays byte for byte the same through retries.
+
+    ``chain`` are the jobs that follow it when it has succeeded, each as a ``Link``.
+    """
 
     # A factory, because omit_defaults leaves a plain default out of the message.
     version: int = msgspec.field(name="v", default_factory=lambda: VERSION)
@@ -39,6 +42,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     counters: dict[str, Count] = {}
     keys: dict[str, str] = {}
     bookmark: Bookmark | None = None
+    chain: tuple[msgspec.Raw, ...] = ()
     signature: str | None = msgspec.field(name="sig", default=None)
 
     @cached_property
@@ -74,7 +78,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             envelope.snapshot  # noqa: B018  # read now: nobody may run a job whose tenant cannot be read
             return envelope
         except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
-            raise EnvelopeError(f"this is not an envelope: {error}; it starts with {_start(data)}") from error
+            raise EnvelopeError(f"this is not an envelope: {error!s:.300}; it starts with {_start(data)}") from error
 
 
 def new_id() -> str:

@@ -19,6 +19,7 @@ TenantjobsError
 │   └── RecordUnavailable
 ├── EnvelopeError                  quarantined: out of reach of any handler
 │   ├── BadSignature
+│   ├── Undecipherable
 │   ├── UnknownJob
 │   └── UnknownVersion
 ├── JobTimeout                     also a TimeoutError
@@ -123,6 +124,10 @@ class EnvelopeError(TenantjobsError):
 
 class BadSignature(EnvelopeError):
     """The envelope was not signed by us, or was changed on its way."""
+
+
+class Undecipherable(EnvelopeError):
+    """The arguments are encrypted, and nobody here has the key: it was destroyed, or they were changed."""
 
 
 class UnknownJob(EnvelopeError):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextvars import copy_context
 from importlib import import_module
 
-from tenantjobs import adapter, definition, instrumentation, reporting, signing
+from tenantjobs import adapter, concluding, definition, instrumentation, reporting, signing
 from tenantjobs.attempt import Attempt, Delivery
 from tenantjobs.colours import Awaiting, Blocking, Colour, asyncio, drive
 from tenantjobs.definition import Definition
@@ -100,7 +100,7 @@ async def _attempt(envelope: Envelope, job: Definition, io: Colour, delivery: De
         recording.interrupted(error)
         raise
     recording.ended(outcome)
-    return outcome
+    return _quarantined(outcome.error, delivery) if isinstance(outcome, Quarantined) else outcome
 
 
 def _known(data: bytes | str, delivery: Delivery | None) -> tuple[Envelope, Definition]:
@@ -111,11 +111,12 @@ def _known(data: bytes | str, delivery: Delivery | None) -> tuple[Envelope, Defi
     job = definition.lookup(envelope.name)
     if job is None:
         forsake(envelope)
+        concluding.forget(envelope)
         like = definition.nearest_name(envelope.name)
         hint = f" Did you mean {like}?" if like else ""
         raise UnknownJob(
-            f"no job is called {envelope.name!r} here.{hint} A worker knows the jobs that importing `app` defines; "
-            f"a job that was renamed keeps its old name in aliases=(...)"
+            f"no job is called {envelope.name!r:.100} here.{hint} A worker knows the jobs that importing `app` "
+            f"defines; a job that was renamed keeps its old name in aliases=(...)"
         )
     return envelope, job
 

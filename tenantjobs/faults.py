@@ -23,13 +23,17 @@ POINTS = (
 )
 OUTBOX_POINTS = ("before_publish", "after_publish")  # between the commit of a job and its publication, and after it
 
+# Between the end of a job and what is made of it by its batch, and before it is noted that the callbacks are sent.
+BATCH_POINTS = ("before_batch", "before_conclusion", "after_callback")
+ALL_POINTS = (*POINTS, *OUTBOX_POINTS, *BATCH_POINTS)
+
 
 def _read(value: str) -> tuple[str, int]:
     name, _, count = value.partition(":")
-    if value and (name not in (*POINTS, *OUTBOX_POINTS) or not (count or "1").isdecimal() or count == "0"):
+    if value and (name not in ALL_POINTS or not (count or "1").isdecimal() or count == "0"):
         raise ValueError(
             f"TENANTJOBS_FAULT={value!r}: a point and perhaps a count is wanted, as in after_effect:3; "
-            f"points are {', '.join((*POINTS, *OUTBOX_POINTS))}"
+            f"points are {', '.join(ALL_POINTS)}"
         )
     return name, int(count or 1)
 

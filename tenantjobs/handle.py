@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tenantjobs import outbox
+from collections.abc import Sequence
+
+from tenantjobs import concluding, outbox
 from tenantjobs.adapter import Adapter
 from tenantjobs.errors import UnsupportedCapability
 from tenantjobs.locks import Wish, free
@@ -17,9 +19,13 @@ class Handle:
     why), and None while the transaction that it waits for is open.
     """
 
-    __slots__ = ("_adapter", "cancelled", "enqueue_error", "enqueued", "job_id", "lock", "name", "reservation")
+    # fmt: off
+    __slots__ = (
+        "_adapter", "_batched", "cancelled", "enqueue_error", "enqueued", "job_id", "lock", "name", "reservation",
+    )
+    # fmt: on
 
-    def __init__(self, job_id: str, name: str, adapter: Adapter) -> None:
+    def __init__(self, job_id: str, name: str, adapter: Adapter, batched: Sequence[str] = ()) -> None:
         self.job_id = job_id
         self.name = name
         self.enqueued: bool | None = None
@@ -28,6 +34,7 @@ class Handle:
         self.lock: Wish | None = None  # of a unique job that was enqueued
         self.reservation: Reservation | None = None  # of one that is discarded rather than made to wait
         self._adapter = adapter
+        self._batched = batched  # the ids of the jobs that a batch knows under this handle
 
     def cancel(self) -> bool:
         """Take the job back if it has not started: True if it will not run.
@@ -46,6 +53,8 @@ class Handle:
             free(self.lock.locks, self.lock.lock)
         if self.cancelled and self.reservation is not None:
             release(self.reservation.permits, self.reservation.request)
+        if self.cancelled and self._batched:
+            concluding.leave(self._batched)
         return self.cancelled
 
     def progress(self) -> Progress | None:

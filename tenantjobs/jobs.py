@@ -178,29 +178,29 @@ class JobFunction(Generic[P, R]):
 class Configured(Generic[P, R]):
     """A job with the options of ``set(...)``."""
 
-    __slots__ = ("_definition", "_options")
+    __slots__ = ("__definition__", "__options__")
 
     def __init__(self, definition: Definition, options: Options = NO_OPTIONS) -> None:
-        self._definition = definition
-        self._options = options
+        self.__definition__ = definition
+        self.__options__ = options
 
     def call(self, /, *args: P.args, **kwargs: P.kwargs) -> Call:
         """The job with these arguments and options, for ``perform_all_later``."""
-        return bound_call(self._definition, args, kwargs, self._options)
+        return bound_call(self.__definition__, args, kwargs, self.__options__)
 
     def perform_later(self, /, *args: P.args, **kwargs: P.kwargs) -> Handle:
         """Enqueue the job with these options."""
-        return enqueuing.enqueue(Call(self._definition, args, kwargs, self._options))
+        return enqueuing.enqueue(Call(self.__definition__, args, kwargs, self.__options__))
 
     def aperform_later(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Handle]:
         """Enqueue the job with these options, without blocking the event loop."""
-        return enqueuing.aenqueue(Call(self._definition, args, kwargs, self._options))
+        return enqueuing.aenqueue(Call(self.__definition__, args, kwargs, self.__options__))
 
     def perform_now(self, /, *args: P.args, **kwargs: P.kwargs) -> NoReturn:  # noqa: ARG002  # refused as it stands
         """Refused: ``set(...)`` is about the queue, and ``perform_now`` uses none."""
         raise ConfigurationError(
-            f"{self._definition.name}.set(...).perform_now(...): a queue, a priority or a wait means nothing to a job "
-            f"that is performed at once; leave set(...) out, or write perform_later"
+            f"{self.__definition__.name}.set(...).perform_now(...): a queue, a priority or a wait means nothing to a "
+            f"job that is performed at once; leave set(...) out, or write perform_later"
         )
 
 

@@ -103,8 +103,8 @@ class _Mark:
     """A key that waits for the commit of an open transaction, as a job does."""
 
     cancelled = False
-    wish = None
-    reservation = None
+    wish = reservation = batch = called_back_by = None
+    members: Sequence[str] = ()
 
     def __init__(self, ledger: Ledger, claim: Claim) -> None:
         self._ledger = ledger

@@ -17,6 +17,7 @@ from tenantjobs import outbox, permits
 from tenantjobs.adapter import Adapter, CancelsWithin, HasTransactions, enqueue_each
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import DuplicateJob, LimitReached
+from tenantjobs.gathering import Gathering
 from tenantjobs.permits import Reservation
 
 logger = logging.getLogger("tenantjobs.locks")
@@ -77,6 +78,16 @@ class Wishing(Protocol):
     def wish(self) -> Wish | None: ...
     @property
     def reservation(self) -> Reservation | None: ...
+    @property
+    def batch(self) -> Gathering | None:
+        """The batch that it is to be of."""
+        ...
+
+    @property
+    def called_back_by(self) -> Gathering | None:
+        """The batch whose callback it is."""
+        ...
+
     def seal(self) -> Envelope: ...
     def locked(self, *, apart: bool) -> None: ...
     def refused(self, error: Exception) -> None: ...
@@ -85,20 +96,23 @@ class Wishing(Protocol):
 J = TypeVar("J", bound=Wishing)
 
 
-def admit(jobs: Sequence[J], target: Adapter, connection: object | None = None) -> list[J]:
+def admit(
+    jobs: Sequence[J], target: Adapter, connection: object | None = None, replaced: list[str] | None = None
+) -> list[J]:
     """Those that may be enqueued, with the locks and the permits that they want; the others are told why not.
 
-    In a transaction, ``connection`` is what the jobs are about to be written on.
+    In a transaction, ``connection`` is what the jobs are about to be written on. ``replaced`` gets the ids of those
+    that were taken back for them.
     """
-    return _with_permits(_with_locks(jobs, target, connection), connection)
+    return _with_permits(_with_locks(jobs, target, connection, replaced), connection)
 
 
 def has_condition(job: Wishing) -> bool:
-    """True if it is enqueued only with a lock, or a permit."""
-    return job.wish is not None or job.reservation is not None
+    """True if more is to be asked or written than the job: a lock, a permit, the rows of a batch."""
+    return any(each is not None for each in (job.wish, job.reservation, job.batch, job.called_back_by))
 
 
-def _with_locks(jobs: Sequence[J], target: Adapter, connection: object | None) -> list[J]:
+def _with_locks(jobs: Sequence[J], target: Adapter, connection: object | None, replaced: list[str] | None) -> list[J]:
     wishes = {job.job_id: wish for job in jobs if (wish := job.wish) is not None}
     if not wishes:
         return list(jobs)
@@ -113,6 +127,8 @@ def _with_locks(jobs: Sequence[J], target: Adapter, connection: object | None) -
     ]
     if replacing:
         _free_places(jobs, [holders[lock.owner] for lock in replacing], connection)
+        if replaced is not None:
+            replaced += [holders[lock.owner] for lock in replacing]
         locks.unlock([msgspec.structs.replace(lock, owner=holders.pop(lock.owner)) for lock in replacing], connection)
         holders |= locks.lock(replacing, connection)
     holders |= superseded
@@ -145,12 +161,16 @@ def _with_permits(jobs: Sequence[J], connection: object | None) -> list[J]:
 
 
 @contextmanager
-def in_one_transaction(jobs: Sequence[Wishing], target: Adapter) -> Iterator[object | None]:
+def in_one_transaction(
+    jobs: Sequence[Wishing], target: Adapter, connection: object | None = None
+) -> Iterator[object | None]:
     """The connection to take locks and to enqueue on, where both are in one database: a crash leaves both or neither.
 
-    None where they are not, and for jobs that want none.
+    None where they are not, and for jobs that want none and are of no batch. ``connection`` if there is one already.
     """
-    if isinstance(target, HasTransactions) and any(map(has_condition, jobs)):
+    if connection is not None:
+        yield connection
+    elif isinstance(target, HasTransactions) and any(map(has_condition, jobs)):
         with target.transaction() as connection:
             yield connection
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
@@ -11,11 +12,13 @@ import msgspec
 from tenantjobs import (
     adapter,
     clock,
+    encryption,
     identity,
     inbox,
     instrumentation,
     keying,
     limits,
+    links,
     locks,
     logs,
     reporting,
@@ -29,6 +32,7 @@ from tenantjobs.current import Current, Snapshot
 from tenantjobs.definition import Definition, require_registered
 from tenantjobs.envelope import Envelope, new_id
 from tenantjobs.errors import Abort, CrossTenantSwitch, DuplicateJob, SerializationError
+from tenantjobs.gathering import Gathering
 from tenantjobs.handle import Handle
 from tenantjobs.handlers import retry_on
 from tenantjobs.hooks import After, Around, EnqueueHook, after_enqueue, never_yielded
@@ -55,21 +59,38 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Message:
-    """A job between the call and the queue; an open transaction may hold it."""
+    """A job between the call and the queue; an open transaction may hold it, and so may the block of its ``batch``.
+
+    ``followers`` come after it in a chain. With ``called_back_by`` it is the callback of that batch.
+    """
 
     # fmt: off
     __slots__ = (
-        "_call", "_enqueued_at", "_frozen", "_given", "_hooked", "_job", "_locked_apart", "_priority", "_queue",
-        "_sealed", "_snapshot", "handle",
+        "_call", "_enqueued_at", "_followers", "_frozen", "_given", "_hooked", "_job", "_locked_apart", "_priority",
+        "_queue", "_sealed", "_snapshot", "batch", "called_back_by", "handle",
     )
     # fmt: on
 
-    def __init__(self, call: Call, target: Adapter) -> None:
+    def __init__(
+        self,
+        call: Call,
+        target: Adapter,
+        *,
+        batch: Gathering | None = None,
+        followers: Sequence[Message] = (),
+        called_back_by: Gathering | None = None,
+        ahead: bool = False,
+    ) -> None:
         definition = call.definition
         require_registered(definition)
         self._call = call
         self._frozen = freeze(definition.signature, call.args, call.kwargs, job=definition.name, types=definition.types)
         self._snapshot = _context(call)
+        self._followers = followers
+        self.batch = batch
+        self.called_back_by = called_back_by
+        if batch is not None:
+            batch.refuse_foreign(definition.name, self._snapshot.tenant_id)
         _refuse_foreign(definition, self._frozen, self._snapshot)
         if definition.idempotent is not None:
             ledger_for(f"job {definition.name} is @idempotent")
@@ -80,7 +101,9 @@ class Message:
         if definition.transactional and not target.capabilities.transactional:
             inbox.require(definition.name)
         self._enqueued_at = clock.now()
-        self.handle = Handle(new_id(), definition.name, target)
+        job_id = new_id()
+        batched = [] if batch is None else [job_id, *(each.job_id for each in followers)]
+        self.handle = Handle(job_id, definition.name, target, batched)
         self._hooked = False
         self._locked_apart = False
         self._job: JobContext | None = None
@@ -92,7 +115,25 @@ class Message:
             if instrumentation.listeners:
                 self._announce()
             # Values are fixed at the call. Only the key of a record that is still to be flushed comes later.
-            self._sealed = None if self._frozen.pending else self._seal()
+            self._sealed = None if ahead or self.has_pending_records else self._seal()
+
+    @property
+    def has_pending_records(self) -> bool:
+        """Whether records get their keys with the last flush, before which it cannot be sealed."""
+        return bool(self._frozen.pending) or any(each.has_pending_records for each in self._followers)
+
+    @property
+    def members(self) -> list[str]:
+        """The ids of the jobs that are of its batch with it."""
+        return [self.job_id, *(each.job_id for each in self._followers)]
+
+    @property
+    def pending(self) -> bool:
+        return self.handle.enqueued is None
+
+    @property
+    def refused_or_dropped(self) -> bool:
+        return self.handle.enqueued is False
 
     @property
     def name(self) -> str:
@@ -154,6 +195,15 @@ class Message:
             self._sealed = self._seal()
         return self._sealed
 
+    def link(self) -> msgspec.Raw:
+        """It as a link, whose time to wait begins when it is its turn."""
+        return self._link(self.seal())
+
+    def give_up(self, reason: str) -> None:
+        """Not to be enqueued, wherever it is held."""
+        self.handle.cancelled = True
+        self.dropped(reason)
+
     def sent(self) -> None:
         self.handle.enqueued = True
         if logger.isEnabledFor(logging.INFO):
@@ -205,6 +255,7 @@ class Message:
                 enqueued_at=self._enqueued_at,
                 due_at=self._call.options.due_at,
                 tenant_id=self.tenant_id,
+                batch_id=links.batch_id(self._batch_keys()),
             )
         return self._job
 
@@ -225,6 +276,20 @@ class Message:
                     reporting.report(error, handled=False, context={"job": self.name, "job_id": self.job_id})
 
     def _seal(self) -> Envelope:
+        chain: tuple[msgspec.Raw, ...] = ()
+        for each in reversed(self._followers):
+            with Current.restored(each._snapshot):
+                chain = (each._link(each._sealed_before(chain)), *chain)
+        return self._sealed_before(chain)
+
+    def _link(self, envelope: Envelope) -> msgspec.Raw:
+        waits = self._call.options.wait
+        if waits is not None:
+            envelope = msgspec.structs.replace(envelope, due_at=None)
+        return links.sealed(envelope, waits)
+
+    def _sealed_before(self, chain: tuple[msgspec.Raw, ...]) -> Envelope:
+        """The envelope, with what follows the job."""
         arguments = self._frozen.seal()
         unsigned = Envelope(
             id=self.handle.job_id,
@@ -232,14 +297,19 @@ class Message:
             queue=self._queue,
             priority=self._priority,
             context=msgspec.Raw(self._snapshot.encode()),
-            arguments=msgspec.Raw(arguments),
+            arguments=msgspec.Raw(encryption.sealed(arguments, self.tenant_id, self.job_id, self.name)),
             enqueued_at=self._enqueued_at,
             due_at=self._call.options.due_at,
-            keys=self._keys(arguments),
+            keys=self._batch_keys() | self._keys(arguments),
+            chain=chain,
         )
         envelope = signing.signed(unsigned)
         _refuse_oversize(envelope)
         return envelope
+
+    def _batch_keys(self) -> dict[str, str]:
+        keys = {} if self.batch is None else {"batch": self.batch.id}
+        return keys if self.called_back_by is None else keys | {"callback": self.called_back_by.id}
 
     def _keys(self, arguments: bytes) -> dict[str, str]:
         definition = self._call.definition
@@ -305,7 +375,8 @@ def _refuse_oversize(envelope: Envelope) -> None:
     limit = runtime.settings().size_limit
     # The rest of an envelope is small: encoding it a second time is only worth it near the limit.
     named = len(envelope.queue) + sum(map(len, envelope.keys.values()))
-    if len(envelope.arguments) + len(envelope.context) + 6 * named + 4096 > limit:
+    chained = sum(map(len, envelope.chain))
+    if len(envelope.arguments) + len(envelope.context) + chained + 6 * named + 4096 > limit:
         size = len(envelope.encode())
         if size > limit:
             raise SerializationError(

@@ -18,6 +18,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     queue: str | None = None
     priority: int | None = None
     due_at: datetime | None = None
+    wait: timedelta | None = None  # what ``due_at`` was made of, for a job that waits for something else first
 
 
 NO_OPTIONS = Options()
@@ -37,20 +38,22 @@ def options(
     for name, moment, kinds in (("wait", wait, (int, float, timedelta)), ("wait_until", wait_until, (datetime,))):
         if moment is not None and not isinstance(moment, kinds):
             raise ConfigurationError(f"{name}={moment!r}: {' or '.join(kind.__name__ for kind in kinds)} is wanted")
-    due_at = before.due_at
+    due_at, waiting = before.due_at, before.wait
     if wait_until is not None:
         if wait_until.tzinfo is None:
             raise ConfigurationError(
                 f"wait_until={wait_until!r} has no time zone, so it is no moment: give it one, as in "
                 f"datetime(..., tzinfo=UTC)"
             )
-        due_at = wait_until.astimezone(UTC)
+        due_at, waiting = wait_until.astimezone(UTC), None
     elif wait is not None:
-        due_at = clock.now() + (wait if isinstance(wait, timedelta) else timedelta(seconds=wait))
+        waiting = wait if isinstance(wait, timedelta) else timedelta(seconds=wait)
+        due_at = clock.now() + waiting
     return Options(
         queue=before.queue if queue is None else queue,
         priority=before.priority if priority is None else priority,
         due_at=due_at,
+        wait=waiting,
     )
 
 

@@ -9,7 +9,7 @@ from time import perf_counter
 from tenantjobs import clock, instrumentation, logs
 from tenantjobs.envelope import Envelope
 from tenantjobs.instrumentation import OutcomeName, Performed, Started
-from tenantjobs.outcome import Discarded, Failed, Finished, Outcome, Retried
+from tenantjobs.outcome import Discarded, Failed, Finished, Outcome, Quarantined, Retried
 from tenantjobs.running import JobContext
 
 logger = logging.getLogger("tenantjobs.execution")
@@ -40,7 +40,7 @@ class Recording:
                 self._end("retried", logging.INFO, detail, error=error, note=note, due_at=due_at)
             case Discarded(reason=reason, error=error):
                 self._end("discarded", logging.ERROR, f"{reason} ({error!r})", error=error, note=reason)
-            case Failed(error=error):
+            case Failed(error=error) | Quarantined(error=error):
                 self._end("failed", logging.ERROR, repr(error), error=error)
 
     def interrupted(self, error: BaseException) -> None:

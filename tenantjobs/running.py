@@ -24,7 +24,10 @@ class RetryAsked(Interruption):
 
 
 class JobContext(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
-    """What a running job may know of itself. ``attempt`` counts from 1."""
+    """What a running job may know of itself. ``attempt`` counts from 1.
+
+    ``batch_id`` is that of the batch which the job is part of, or which it was called back by.
+    """
 
     id: str
     name: str
@@ -35,6 +38,7 @@ class JobContext(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
     due_at: datetime | None
     tenant_id: str | None
     resumptions: int = 0
+    batch_id: str | None = None
 
     def progress(self, done: float, total: float | None = None) -> None:
         """Tell how far the job has come, for ``handle.progress()``. It waits for nothing, and only the last one counts.

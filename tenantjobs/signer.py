@@ -23,6 +23,7 @@ class Signer:
 
     def __init__(self, settings: SigningSettings) -> None:
         self.mode = settings.mode
+        self.remember = settings.remember if settings.mode == "enforce" else 0.0
         self._secrets = dict(settings.pairs())
         self._signs_with = next(iter(self._secrets))
         # OpenSSL is loaded by whoever signs; importing it above would cost every importer of tenantjobs.

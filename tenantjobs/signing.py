@@ -1,8 +1,8 @@
 """Signatures of envelopes: what comes off a queue was enqueued by us, for this tenant and this job, and is as it was.
 
 A signature covers the id, the name and the tenant of a job, the key that made it, and the digests of its context, its
-arguments and the keys of its guards. What a retry changes - counters, attempt, queue, priority, due time - is not
-covered: it stays the same through all attempts.
+arguments, the keys of its guards and its batch, and the jobs that follow it in a chain. What a retry changes -
+counters, attempt, queue, priority, due time - is not covered: it stays the same through all attempts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def verify(envelope: Envelope) -> None:
     """``BadSignature`` unless the envelope is as one of us has signed it."""
     signer = configured()
     if signer is not None:
-        what = f"job {envelope.name} id={envelope.id} tenant={envelope.tenant_id}"
+        what = f"job {envelope.name:.100} id={envelope.id:.100} tenant={envelope.tenant_id!s:.100}"
         signer.verify(envelope.signature, "envelope", _covered(signer, envelope), what)
 
 
@@ -38,4 +38,5 @@ def _covered(signer: Signer, envelope: Envelope) -> list[Part]:
         signer.digest(envelope.context),
         signer.digest(envelope.arguments),
         signer.digest(unambiguous(guards)),
+        *((signer.digest(unambiguous([bytes(link) for link in envelope.chain])),) if envelope.chain else ()),
     ]

@@ -61,7 +61,7 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_f
         try:
             return _decoder.decode(data)
         except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
-            raise EnvelopeError(f"the context cannot be read: {error}") from error
+            raise EnvelopeError(f"the context cannot be read: {error!s:.300}") from error
 
     def __bool__(self) -> bool:
         return self.tenant_id is not None or self.system is not None or bool(self.attributes)

@@ -13,9 +13,12 @@ from types import FunctionType
 from typing import Any, Protocol, TypeVar
 
 from tenantjobs.adapter import Adapter, Joins
+from tenantjobs.admission import admit, enqueue_admitted
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError, EnqueueError
-from tenantjobs.locks import Wish, admit, enqueue_admitted, has_condition, in_one_transaction
+from tenantjobs.gathering import Gathering
+from tenantjobs.handing import Sealed
+from tenantjobs.locks import Wish, has_condition, in_one_transaction
 from tenantjobs.permits import Reservation
 
 T = TypeVar("T")
@@ -48,6 +51,15 @@ class Held(Protocol):
     @property
     def reservation(self) -> Reservation | None:
         """The permit without which it may not be written, known by then as well."""
+        ...
+
+    @property
+    def batch(self) -> Gathering | None: ...
+    @property
+    def called_back_by(self) -> Gathering | None: ...
+    @property
+    def members(self) -> Sequence[str]:
+        """The ids of the jobs that are of its batch with it."""
         ...
 
     def seal(self) -> Envelope:
@@ -231,7 +243,7 @@ def send(held: Sequence[Held], adapter: Adapter) -> None:
             ready.append(job)
         except Exception as error:
             job.failed(error)
-    admitted = ready
+    admitted: Sequence[Held] = ready
     try:
         with in_one_transaction(ready, adapter) as connection:
             admitted = _admitted(ready, adapter, connection)
@@ -245,11 +257,14 @@ def send(held: Sequence[Held], adapter: Adapter) -> None:
             job.sent()
 
 
-def _admitted(held: Sequence[Held], adapter: Adapter, connection: object | None) -> list[Held]:
+def _admitted(held: Sequence[Held], adapter: Adapter, connection: object | None) -> Sequence[Held | Sealed]:
     try:
         return admit(held, adapter, connection)
     except Exception as error:
+        if connection is not None:
+            raise  # of a transaction that is good for nothing any more
+        plain = [job for job in held if not has_condition(job)]
         for job in held:
-            if has_condition(job):
+            if job not in plain:
                 job.failed(error)
-        return [job for job in held if not has_condition(job)]
+        return plain

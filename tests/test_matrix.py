@@ -101,6 +101,7 @@ def test_a_suite_is_run_in_company_and_again_alone(tmp_path: Path, monkeypatch: 
     (tmp_path / "bin" / "python").symlink_to(sys.executable)
     monkeypatch.setattr(matrix, "ROOT", tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # where this test is in company itself
 
     company = matrix._suite(tmp_path, "company", ["-n", "2"])
     alone = matrix._suite(tmp_path, "alone", matrix.ALONE)

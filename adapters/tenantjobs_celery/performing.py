@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 from tenantjobs import strides
 from tenantjobs_celery.delivery import WRAPPER
+from tenantjobs_celery.stopping import Tell, stopping
 
 
 def wrapper(app: Any) -> Any:
@@ -28,15 +28,10 @@ def wrapper(app: Any) -> Any:
             store_errors_even_if_ignored=True,
             serializer="json",
         )
+        app.steps["worker"].add(Tell)
     return found
 
 
 def perform(data: str) -> None:
     """What becomes of the job is decided inside."""
-    strides.perform(data, stopping=_stopping)
-
-
-def _stopping() -> bool:
-    """Whether the worker shuts down, where a job can know: in its own process, so never in a child of prefork."""
-    state = import_module("celery.worker.state")  # which producers have no need of
-    return any(asked is not None and asked is not False for asked in (state.should_stop, state.should_terminate))
+    strides.perform(data, stopping=stopping)

@@ -19,6 +19,7 @@ from tenantjobs.errors import ConfigurationError
 from tenantjobs.progress import Progress
 from tenantjobs.view import JobView
 from tenantjobs_db import draining, schema
+from tenantjobs_db.batches import DatabaseBatches
 from tenantjobs_db.completing import Completing
 from tenantjobs_db.database import Database
 from tenantjobs_db.inbox import DatabaseInbox
@@ -52,6 +53,7 @@ class DatabaseAdapter:
         self._ledger: DatabaseLedger | None = None
         self._locks: DatabaseLocks | None = None
         self._permits: DatabasePermits | None = None
+        self._batches: DatabaseBatches | None = None
         self._outbox: DatabaseOutbox | None = None
         self._inbox: DatabaseInbox | None = None
         self._telling: Telling | None = None
@@ -102,6 +104,15 @@ class DatabaseAdapter:
             if self._permits is None:
                 self._permits = DatabasePermits(self.database, self.joins)
             return self._permits
+
+    @property
+    def batches(self) -> DatabaseBatches:
+        """Batches: in the application's database where that is known, so that they commit with its transactions."""
+        with self._opening:
+            if self._batches is None:
+                database = self.outbox.database if self._is_apart else self.database
+                self._batches = DatabaseBatches(database, self._is_application)
+            return self._batches
 
     @property
     def outbox(self) -> DatabaseOutbox:
@@ -196,7 +207,14 @@ class DatabaseAdapter:
         self._refuse_memory()
         with answering(self.database, self.settings):
             schema.require(self.database)
-        worker = Worker(self.database, self.settings, options, completing=self._completing(), inbox=self.inbox)
+        worker = Worker(
+            self.database,
+            self.settings,
+            options,
+            completing=self._completing(),
+            inbox=self.inbox,
+            batches=self.batches,
+        )
         self._workers.append(worker)
         try:
             with self._relaying(options):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from tenantjobs import concluding
+from tenantjobs_db.batches import DatabaseBatches
 from tenantjobs_db.database import Database
 from tenantjobs_db.inbox import DatabaseInbox
 from tenantjobs_db.lease import Lease
@@ -30,6 +32,7 @@ class Keeping:
         lease: Lease,
         settings: DatabaseSettings,
         inbox: DatabaseInbox | None = None,
+        batches: DatabaseBatches | None = None,
     ) -> None:
         self._queue = Queue(database)
         self._ledger = DatabaseLedger(database)
@@ -40,6 +43,7 @@ class Keeping:
         self._lease = lease
         self._settings = settings
         self._inbox = inbox
+        self._batches = DatabaseBatches(database) if batches is None else batches
         self._telling = Telling(database)
 
     def promote(self) -> int:
@@ -63,10 +67,18 @@ class Keeping:
             for job_id in reaped.failed:
                 logger.error("job id=%s has failed: too many processes died with it", job_id)
             if len(reaped.given_back) + len(reaped.failed) < REAPED_AT_ONCE:
-                return
+                break
+        self.conclude()
+
+    def conclude(self) -> None:
+        """Tell batches of jobs that ended where nobody told them, and let those end that wait for nothing any more."""
+        for batch, job, state in self._batches.untold():
+            concluding.tell(batch, job, state)
+        for batch in self._batches.stalled():
+            concluding.conclude(batch)
 
     def prune(self) -> None:
-        """Forget finished jobs with their progress, used-up keys, ended locks and permits, old rows of the inbox."""
+        """Forget what is old: finished jobs with progress, keys, locks, permits, rows of the inbox, ended batches."""
         while (age := self._settings.forgotten_after) is not None and self._queue.prune(age) == BATCH:
             pass
         self._telling.prune()
@@ -77,4 +89,6 @@ class Keeping:
         while self._permits.prune() == BATCH:
             pass
         while self._inbox is not None and self._inbox.prune() == BATCH:
+            pass
+        while age is not None and self._batches.prune(age) == BATCH:
             pass

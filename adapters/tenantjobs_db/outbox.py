@@ -29,9 +29,13 @@ class DatabaseOutbox:
 
     def __init__(self, database: Database, joins: Callable[[object], bool], *, lease: float) -> None:
         self.database = database
-        self.joins = joins
+        self._joins = joins
         self._rows = OutboxRows(database, lease=lease)
         self.relay = Relay(self._rows, adapter.configured)
+
+    def joins(self, engine: object) -> bool:
+        """True for the application's engine, and for connections of our own."""
+        return self._joins(engine) or (isinstance(engine, Connection) and self.database.began(engine))
 
     def write_within(self, connection: object, envelopes: Sequence[Envelope]) -> None:
         assert isinstance(connection, Connection), "joins() has said yes to something else"

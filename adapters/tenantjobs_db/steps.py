@@ -279,6 +279,62 @@ CREATE TABLE IF NOT EXISTS tj_blocked (
 
 BLOCKED_INDEX = "CREATE INDEX IF NOT EXISTS tj_blocked_key ON tj_blocked (key, priority, job_id)"
 
+BATCHES_POSTGRESQL = """
+CREATE TABLE IF NOT EXISTS tj_batches (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    tenant TEXT COLLATE "C" NOT NULL,
+    description TEXT,
+    properties TEXT NOT NULL,
+    parent TEXT COLLATE "C",
+    on_success TEXT,
+    on_failure TEXT,
+    on_finish TEXT,
+    closed BOOLEAN NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    failed_at TIMESTAMP WITH TIME ZONE,
+    finished_at TIMESTAMP WITH TIME ZONE
+)"""
+
+BATCHES_SQLITE = """
+CREATE TABLE IF NOT EXISTS tj_batches (
+    id TEXT NOT NULL PRIMARY KEY,
+    tenant TEXT NOT NULL,
+    description TEXT,
+    properties TEXT NOT NULL,
+    parent TEXT,
+    on_success TEXT,
+    on_failure TEXT,
+    on_finish TEXT,
+    closed BOOLEAN NOT NULL,
+    created_at DATETIME NOT NULL,
+    failed_at DATETIME,
+    finished_at DATETIME
+)"""
+
+BATCH_JOBS_POSTGRESQL = """
+CREATE TABLE IF NOT EXISTS tj_batch_jobs (
+    batch TEXT COLLATE "C" NOT NULL,
+    job TEXT COLLATE "C" NOT NULL,
+    kind TEXT COLLATE "C" NOT NULL,
+    state TEXT COLLATE "C" NOT NULL,
+    PRIMARY KEY (batch, job)
+)"""
+
+BATCH_JOBS_SQLITE = """
+CREATE TABLE IF NOT EXISTS tj_batch_jobs (
+    batch TEXT NOT NULL,
+    job TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    state TEXT NOT NULL,
+    PRIMARY KEY (batch, job)
+)"""
+
+BATCHES_INDEXES = (
+    "CREATE INDEX IF NOT EXISTS tj_batches_finished ON tj_batches (finished_at)",
+    "CREATE INDEX IF NOT EXISTS tj_batch_jobs_job ON tj_batch_jobs (job)",
+    "CREATE INDEX IF NOT EXISTS tj_batch_jobs_unfinished ON tj_batch_jobs (batch, state) WHERE state <> 'done'",
+)
+
 STEPS = (
     Step(
         version=1,
@@ -338,6 +394,14 @@ STEPS = (
     ),
     Step(
         version=6,
+        summary="batches",
+        statements={
+            "postgresql": (BATCHES_POSTGRESQL, BATCH_JOBS_POSTGRESQL, *BATCHES_INDEXES),
+            "sqlite": (BATCHES_SQLITE, BATCH_JOBS_SQLITE, *BATCHES_INDEXES),
+        },
+    ),
+    Step(
+        version=7,
         summary="the permits of limited jobs, and the jobs that wait for one",
         statements={
             "postgresql": (PERMITS_POSTGRESQL, *PERMITS_INDEXES, BLOCKED_POSTGRESQL, BLOCKED_INDEX),

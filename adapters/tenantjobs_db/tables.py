@@ -180,6 +180,35 @@ progress = Table(
     Column("told_at", Moment, nullable=False),
 )
 
+batches = Table(
+    "tj_batches",
+    metadata,
+    Column("id", Name, primary_key=True),
+    Column("tenant", Name, nullable=False),  # '' for one without a tenant
+    Column("description", Text),
+    Column("properties", Text, nullable=False),  # JSON
+    Column("parent", Name),  # the batch that it is nested in
+    Column("on_success", Text),  # jobs that are sealed already
+    Column("on_failure", Text),
+    Column("on_finish", Text),
+    Column("closed", Boolean, nullable=False),  # it is filled
+    Column("created_at", Moment, nullable=False),
+    Column("failed_at", Moment),  # when the first of its jobs had failed
+    Column("finished_at", Moment),
+    Index("tj_batches_finished", "finished_at"),
+)
+
+batch_jobs = Table(
+    "tj_batch_jobs",
+    metadata,
+    Column("batch", Name, primary_key=True),
+    Column("job", Name, primary_key=True),  # or the id of a batch that is nested in it
+    Column("kind", Name, nullable=False),  # job | batch | callback
+    Column("state", Name, nullable=False),  # pending | done | failed; of a callback also due | sent
+    Index("tj_batch_jobs_job", "job"),
+    _partial("tj_batch_jobs_unfinished", "batch", "state", where="state <> 'done'"),
+)
+
 schema = Table(
     "tj_schema",
     metadata,

@@ -12,6 +12,7 @@ from types import FrameType
 
 from tenantjobs.adapter import WorkOptions
 from tenantjobs_db.backoff import Backoff
+from tenantjobs_db.batches import DatabaseBatches
 from tenantjobs_db.completing import Completing
 from tenantjobs_db.consumer import Consumer
 from tenantjobs_db.database import Database
@@ -47,6 +48,7 @@ class Worker:
         *,
         completing: Completing | None = None,
         inbox: DatabaseInbox | None = None,
+        batches: DatabaseBatches | None = None,
     ) -> None:
         processes = Processes(database, lease=settings.lease, max_deaths=settings.max_deaths)
         consumer = Consumer(database, Selection(options.queues), keep_finished=settings.keeps_finished)
@@ -58,7 +60,8 @@ class Worker:
         self._lease = Lease(processes, settings.lease)
         self._exchanging = Exchanging(consumer, self._lease)
         self._slots = Slots(options.threads, self._delivery)
-        self._routines = self._planned(Keeping(database, processes, self._lease, settings, inbox), settings)
+        keeping = Keeping(database, processes, self._lease, settings, inbox, batches)
+        self._routines = self._planned(keeping, settings)
         self._stops = 0
         self.hanging: Sequence[Claimed] = ()
 

@@ -12,7 +12,7 @@ from rq.job import Job
 from tenantjobs.carriage import KEY, refusal, write
 from tenantjobs.current import Current, Snapshot
 from tenantjobs.errors import SerializationError
-from tenantjobs.seal import Own, sealed
+from tenantjobs.seal import NO_SCOPE, Own, sealed
 from tenantjobs.signer import Part
 from tenantjobs_rq import policy
 
@@ -53,7 +53,8 @@ def put(job: Job, header: str | bytes | None) -> None:
 
 def of(job: Job) -> str | None:
     """What the job carries. The gate says what is wrong with it."""
-    return vars(job).get(_SLOT) or None
+    found: str | None = vars(job).get(_SLOT)
+    return found or (NO_SCOPE if isinstance(found, Own) else None)
 
 
 def to_store(job: Job) -> str | None:

@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 from tenantjobs import adapter as adapters
 from tenantjobs import outbox
 from tenantjobs.adapter import Adapter, Joins, JoinsTransaction
+from tenantjobs.admission import admit
 from tenantjobs.errors import SerializationError
-from tenantjobs.locks import admit
 from tenantjobs.outbox import Outbox
 from tenantjobs.transaction import Held
 from tenantjobs_sqlalchemy import levels
@@ -91,7 +91,7 @@ def write(session: Session, level: Level) -> None:
         envelopes = [job.seal() for job in jobs]
         if envelopes:
             connection = session.connection(bind_arguments={"bind": place.bind})
-            jobs = admit(jobs, adapter, connection)
+            jobs = list(admit(jobs, adapter, connection))
             envelopes = [job.seal() for job in jobs]  # of those whose locks were free
             if envelopes and isinstance(place.writer, Outbox):
                 place.writer.write_within(connection, envelopes)

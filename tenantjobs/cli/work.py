@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import click
 
-from tenantjobs import definition, runtime
+from tenantjobs import definition, encryption, runtime
 from tenantjobs.adapter import WorkOptions, Works
 from tenantjobs.cli import serving
 from tenantjobs.cli.output import ARGUMENTS, Failure
@@ -127,6 +127,7 @@ def _options(names: list[str]) -> str:
 def _workers(name: str | None) -> dict[str, Works]:
     """All that the configuration asks for, or the one that is wanted."""
     settings = runtime.load_app()
+    encryption.keyring()  # a worker without it would put every job into quarantine
     found = serving.workers(settings)
     if name is not None and name not in found:
         raise click.BadParameter(f"{name!r} is not served here: {' and '.join(map(repr, found))}", param_hint="--from")

@@ -28,7 +28,7 @@ class Reader:
         except MemoryError:
             raise
         except Exception as error:  # constructors and hashes of the user's classes may raise anything
-            raise ArgumentError(f"{what} cannot be read: {type(error).__name__}: {error}") from error
+            raise ArgumentError(f"{what} cannot be read: {type(error).__name__}: {error!s:.300}") from error
 
     def _read(self, tree: object) -> object:
         if isinstance(tree, list):

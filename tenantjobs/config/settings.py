@@ -39,11 +39,13 @@ class SigningSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     The first one signs, all of them are accepted, so that a new one can be put in front while messages are on their
     way. ``mode``: ``"enforce"`` runs nothing without a good signature, ``"observe"`` signs and only warns, for a
-    roll-out, ``"off"`` neither signs nor looks.
+    roll-out, ``"off"`` neither signs nor looks. ``remember``: for how many seconds a ledger, where there is one, keeps
+    the ids of jobs that have ended, so that a message that comes again has no second effect; 0 keeps none.
     """
 
     keys: tuple[str, ...]
     mode: Literal["off", "observe", "enforce"] = "enforce"
+    remember: Annotated[float, msgspec.Meta(ge=0)] = 30 * 86_400.0
 
     def __post_init__(self) -> None:
         ids = [key.partition(":")[0] for key in self.keys]
@@ -59,12 +61,32 @@ class SigningSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             raise ValueError(f"keys: the ids {', '.join(ids)} are not different")
 
     def __repr__(self) -> str:
-        return f"SigningSettings(keys={[key_id for key_id, _ in self.pairs()]}, mode={self.mode!r})"
+        ids = [key_id for key_id, _ in self.pairs()]
+        return f"SigningSettings(keys={ids}, mode={self.mode!r}, remember={self.remember!r})"
 
     def pairs(self) -> list[tuple[str, bytes]]:
         """Each key as its id and its secret."""
         split = [key.partition(":") for key in self.keys]
         return [(key_id, secret.encode()) for key_id, _, secret in split]
+
+
+class EncryptionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The section ``[encryption]``: where the keys come from that arguments are encrypted with.
+
+    ``keys`` is ``"shop.keys:keyring"``, or in code the callable itself. It takes the id of a tenant, None for a job of
+    no tenant, and returns keys of 32 bytes, the newest first; none, or a ``LookupError``, if the tenant has none.
+    """
+
+    keys: Any
+
+    def __post_init__(self) -> None:
+        if not callable(self.keys) and not (isinstance(self.keys, str) and _PATH.fullmatch(self.keys)):
+            raise ValueError('keys: "module:name" of a function is wanted, as in "shop.keys:keyring", or the function')
+
+    @property
+    def names_keys(self) -> bool:
+        """True if the function is named, and has to be imported."""
+        return isinstance(self.keys, str)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +106,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     queue_prefix: str = ""
     drain: DrainSettings | None = None
     signing: SigningSettings | None = None
+    encryption: EncryptionSettings | None = None
     tenant: Any = None
     tenant_locator: Any = None
     error_reporters: tuple[Any, ...] = ()
@@ -93,8 +116,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 # Sections that belong to no adapter.
-CORE_SECTIONS: dict[str, type[msgspec.Struct]] = {"drain": DrainSettings, "signing": SigningSettings}
+CORE_SECTIONS: dict[str, type[msgspec.Struct]] = {
+    "drain": DrainSettings,
+    "signing": SigningSettings,
+    "encryption": EncryptionSettings,
+}
 
+_PATH = re.compile(r"[\w.]+:\w+")
 _KEY_ID = re.compile(r"[A-Za-z0-9._-]+")
 
 OPTIONS = {

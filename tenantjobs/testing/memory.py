@@ -10,17 +10,19 @@ from typing import Any
 
 import msgspec
 
-from tenantjobs import adapter, clock, definition
+from tenantjobs import adapter, clock, definition, encryption
 from tenantjobs.adapter import Capabilities
 from tenantjobs.arguments import thaw
 from tenantjobs.envelope import Envelope
-from tenantjobs.errors import ArgumentError, ConfigurationError
+from tenantjobs.errors import ArgumentError, ConfigurationError, Undecipherable
 from tenantjobs.execution import execute
 from tenantjobs.idempotency import Ledger
 from tenantjobs.locks import Locks
+from tenantjobs.membership import Batches
 from tenantjobs.outcome import Failed, Quarantined, Retried
 from tenantjobs.permits import Permits
 from tenantjobs.progress import Progress
+from tenantjobs.testing.batches import MemoryBatches
 from tenantjobs.testing.choice import Choice, Jobs
 from tenantjobs.testing.ledger import MemoryLedger
 from tenantjobs.testing.locks import MemoryLocks
@@ -71,6 +73,7 @@ class MemoryAdapter:
         self.ledger: Ledger = MemoryLedger()
         self.locks: Locks = MemoryLocks()
         self.permits: Permits = MemoryPermits()
+        self.batches: Batches = MemoryBatches()
         self.stops = False
         self._progress: dict[str, Progress] = {}
 
@@ -227,9 +230,9 @@ def _memory() -> MemoryAdapter:
 def _view(envelope: Envelope) -> EnqueuedJob:
     job = definition.lookup(envelope.name)
     try:
-        thawed = thaw(envelope.arguments, job.types if job is not None else {})
+        thawed = thaw(encryption.clear(envelope), job.types if job is not None else {})
         args, kwargs = thawed.fill({reference: reference for reference in thawed.references})
-    except ArgumentError:
+    except (ArgumentError, Undecipherable):
         args, kwargs = (), {}
     return EnqueuedJob(
         id=envelope.id,

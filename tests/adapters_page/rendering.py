@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tenantjobs.testing.contract.carrying import Carrying
 from tenantjobs.testing.contract.deciding import Deciding
+from tenantjobs.testing.contract.following import Following
 from tenantjobs.testing.contract.hooking import Hooking
 from tenantjobs.testing.contract.ordering import Ordering
 from tenantjobs.testing.contract.resuming import Resuming
@@ -19,6 +20,7 @@ SIDES = {
     "What is enqueued is what is performed": Carrying,
     "What becomes of a job that does not succeed": Deciding,
     "What runs around a job": Hooking,
+    "What follows a job": Following,
     "When and where": Ordering,
     "Where a job with steps goes on": Resuming,
     "What holds when things end": Surviving,

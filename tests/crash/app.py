@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from typing import Any
 
 from sqlalchemy import create_engine, event, insert, update
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
@@ -12,7 +13,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
 import tenantjobs_sqlalchemy
-from tenantjobs import Current, idempotent, job, limits_concurrency, once, step, unique
+from tenantjobs import Current, batch, chain, idempotent, job, limits_concurrency, once, step, unique
 
 engine = create_engine(os.environ["TENANTJOBS_CRASH_URL"])
 async_engine = create_async_engine(os.environ["TENANTJOBS_CRASH_URL"].replace("sqlite:", "sqlite+aiosqlite:"))
@@ -118,6 +119,30 @@ def guarded_effect(number: int) -> None:
     with once(f"effect:{number}") as first:
         if first:
             tenantjobs_sqlalchemy.current_session().add(Effect(number=number, tenant=Current.tenant_id))
+
+
+@job
+def called_back(number: int) -> None:
+    """An effect of a batch, which has no guard of its own."""
+    tenantjobs_sqlalchemy.current_session().add(Effect(number=number, tenant=Current.tenant_id))
+
+
+@job
+def failing() -> None:
+    raise ZeroDivisionError
+
+
+def batch_of(jobs: int, job: Any) -> None:
+    """A batch whose parts are a loose job, a nested batch and a chain; each calls back under a number below 0."""
+    with Current.set(tenant_id="acme"), Session.begin() as session:
+        session.add(Order(number=jobs))
+        with batch(on_success=called_back.call(-1), on_finish=called_back.call(-2), on_failure=called_back.call(-3)):
+            for number in range(0, jobs, 3):
+                job.perform_later(number)
+            with batch(on_success=called_back.call(-4)):
+                for number in range(1, jobs, 3):
+                    job.perform_later(number)
+            chain(*(job.call(number) for number in range(2, jobs, 3))).perform_later()
 
 
 @job

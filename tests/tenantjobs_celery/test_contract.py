@@ -21,6 +21,7 @@ APP = "tests.tenantjobs_celery.contract_app"
 class CeleryContract(AdapterContract):
     adapter = "celery"
     survives_kill = True
+    interrupts = True
     broker: ClassVar[str]
     pool: ClassVar[str] = "prefork"
 

@@ -14,7 +14,18 @@ from tenantjobs_db.database import Database, own
 from tenantjobs_db.processes import Processes
 from tenantjobs_db.queue import Queue
 from tenantjobs_db.settings import DatabaseSettings
-from tenantjobs_db.tables import blocked, failures, jobs, ledger, locks, permits, processes, progress
+from tenantjobs_db.tables import (
+    batch_jobs,
+    batches,
+    blocked,
+    failures,
+    jobs,
+    ledger,
+    locks,
+    permits,
+    processes,
+    progress,
+)
 from tests.services import fresh_postgres
 from tests.tenantjobs_db.making import Claimer, claimed_without_owner
 
@@ -56,7 +67,7 @@ def database(url: str) -> Iterator[Database]:
     if opened.embedded:
         schema.upgrade(opened.engine)
     with opened.begin() as connection:
-        for table in (jobs, failures, processes, ledger, locks, permits, blocked, progress):
+        for table in (jobs, failures, processes, ledger, locks, permits, blocked, progress, batches, batch_jobs):
             connection.execute(delete(table))
     yield opened
     assert claimed_without_owner(opened) == 0

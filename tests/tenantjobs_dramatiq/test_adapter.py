@@ -27,6 +27,7 @@ from tenantjobs import adapter, perform_all_later, strides, testing
 from tenantjobs.adapter import WorkOptions
 from tenantjobs.current import Current
 from tenantjobs.errors import ConfigurationError, UnsupportedCapability
+from tenantjobs_db import DatabaseAdapter, schema
 from tenantjobs_dramatiq import DramatiqAdapter
 from tenantjobs_dramatiq.performing import NAME
 from tests.services import AMQP, REDIS, require
@@ -113,6 +114,23 @@ def test_retries_are_ours(stub: StubBroker, acme: Any) -> None:
     with acme:
         app.retried.perform_later()
     work(stub)
+
+    assert app.SEEN == ["acme 1", "acme 2", "acme 3"]
+    assert stub.dead_letters == []
+
+
+def test_a_message_that_is_replayed_has_no_second_effect(stub: StubBroker, acme: Any, tmp_path: Path) -> None:
+    keys = {"keys": ["2026-11:a new secret, in use"]}
+    with testing.override(signing=keys, db={"url": f"sqlite:///{tmp_path / 'ledger.db'}"}):
+        keeper = adapter.built("db")
+        assert isinstance(keeper, DatabaseAdapter)
+        schema.upgrade(keeper.database.engine)
+        with acme:
+            app.retried.perform_later()
+        (first,) = waiting(stub)
+        work(stub)
+        stub.enqueue(first)
+        work(stub)
 
     assert app.SEEN == ["acme 1", "acme 2", "acme 3"]
     assert stub.dead_letters == []

@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 
 import tenantjobs
+from tenantjobs.batches import current_batch
 from tenantjobs.current import Current
 from tenantjobs.errors import Abort, Interruption
 from tenantjobs.handlers import discard_on, retry_on
@@ -115,6 +116,13 @@ def patient() -> None:
 
 def on_discard(error: BaseException) -> None:
     record("handler", str(error))
+
+
+@job(name="contract.called_back")
+def called_back(name: str) -> None:
+    batch = current_batch()
+    assert batch is not None, "it is called back by a batch"
+    record("called_back", [name, batch.properties["file"], batch.done, batch.failed])
 
 
 @job(name="contract.discarded", policies=[discard_on(LookupError, then=on_discard)])
