@@ -10,7 +10,7 @@ from typing import Any
 from tenantjobs import adapter, gathering, transaction
 from tenantjobs.adapter import Adapter
 from tenantjobs.admission import Admitted, admit, enqueue_admitted
-from tenantjobs.errors import DuplicateJob, EnqueueError, PartlyEnqueued
+from tenantjobs.errors import DuplicateJob, EnqueueError, LimitReached, PartlyEnqueued
 from tenantjobs.gathering import Gathering
 from tenantjobs.handing import Sealed
 from tenantjobs.handle import Handle
@@ -109,7 +109,8 @@ def _enqueued(message: Message, target: Adapter) -> bool:
             error = errors.get(message.job_id)
         else:
             error = message.handle.enqueue_error
-            if isinstance(error, DuplicateJob) and not (wish is not None and wish.on_conflict == "raise"):
+            raises = wish is not None and wish.on_conflict == "raise" and not isinstance(error, LimitReached)
+            if isinstance(error, DuplicateJob) and not raises:
                 return False
         if error is not None:
             raise error

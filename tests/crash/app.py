@@ -109,7 +109,7 @@ def paused_effect(number: int) -> None:
     with engine.begin() as connection:
         row = {"number": number, "tenant": Current.tenant_id, "pid": os.getpid(), "started_at": time.time()}
         connection.execute(insert(Span), row)
-    time.sleep(0.5 if number == 0 else 0)
+    time.sleep(1 if number == 0 else 0)
     tenantjobs_sqlalchemy.current_session().add(Effect(number=number, tenant=Current.tenant_id))
 
 
