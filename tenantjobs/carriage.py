@@ -75,7 +75,7 @@ def _read(header: object) -> Snapshot:
     if isinstance(header, (str, bytes)):
         try:
             header = _decode(str(header) if isinstance(header, str) else header)  # msgspec takes no subclass
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Unreadable(f"it is {header!r:.80}, not an object") from error
     if not isinstance(header, Mapping):
         raise Unreadable(f"it is {header!r:.80}, not an object")
@@ -88,7 +88,7 @@ def _read(header: object) -> Snapshot:
         raise Unreadable(f"it could not be written where the job was sent, {fields['error']!s:.300}")
     try:
         return msgspec.convert(fields, Snapshot)
-    except (msgspec.ValidationError, RecursionError) as error:
+    except (msgspec.ValidationError, ValueError, RecursionError) as error:
         raise Unreadable(f"{error!s:.300}") from error
 
 

@@ -87,7 +87,7 @@ def opened(envelope: Envelope) -> bytes:
         )
     try:
         form, _, rest = _text.decode(envelope.arguments).partition(":")
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Undecipherable(f"{job}: its arguments are no text that we have written") from error
     key_id, _, text = rest.partition(":")
     if form != FORMAT:

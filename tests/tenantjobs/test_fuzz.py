@@ -124,7 +124,7 @@ class Mutator:
         """Another value somewhere in the tree, or another name."""
         try:
             tree = msgspec.json.decode(data)
-        except (msgspec.MsgspecError, RecursionError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # of older versions of msgspec
             return self._flip(data)
         at = tree
         while isinstance(at, (dict, list)) and at:
