@@ -38,7 +38,7 @@ def close(gathering: Gathering) -> None:
     """Let a batch that was written while it was filled end with its jobs."""
     if not gathering.is_open_elsewhere:
         return
-    gathering.is_open_elsewhere = False
+    gathering.is_open_elsewhere, gathering.stored = False, True
     store = batches_for("a batch")
     with store.transaction() as on:
         store.close(on, gathering.id)
