@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sqlalchemy import Connection, event
-from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction
+from sqlalchemy.orm import Session, SessionTransaction
 
 from tenantjobs_sqlalchemy import joining, leaving, levels, writing
 from tenantjobs_sqlalchemy.levels import Level, Root
@@ -40,12 +40,6 @@ def _connected(session: Session, _transaction: SessionTransaction, connection: C
     if root is not None:
         root.connections[connection.engine] = connection
     writing.watch(session, connection)
-
-
-def _used(state: ORMExecuteState) -> None:
-    # A transaction that began in another thread's or task's context counts in this one as soon as it is used here.
-    if isinstance(state.session, _tracked):
-        levels.note(state.session)
 
 
 def _added(session: Session, _record: object) -> None:
@@ -142,7 +136,6 @@ def _listen() -> None:
     if _is_listening:
         return
     _is_listening = True
-    event.listen(Session, "do_orm_execute", _used)
     for name, listener in _LISTENERS.items():
         # First of all after a commit: another listener's error must not make it look like none.
         event.listen(Session, name, _if_tracked(listener), insert=name == "after_commit")
