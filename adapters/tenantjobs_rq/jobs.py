@@ -6,6 +6,7 @@ and take a job of another class than theirs for an id.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import wraps
 from inspect import iscoroutinefunction
@@ -90,7 +91,8 @@ def _perform(original: Callable[..., Any]) -> Callable[..., Any]:
         if sealed is not None:
             sealed.admit_seal()
         # Its module may be what says in which policy, and belongs to no tenant: it is imported before the scope.
-        job.func  # noqa: B018
+        if str(job.func_name).rpartition(".")[0] not in sys.modules:
+            job.func  # noqa: B018
         delivered = sealed or delivery(job)
         with delivered:
             delivered.admit(policy.tenancy(), HOW)

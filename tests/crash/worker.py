@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from importlib import reload
 from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Event
 
 from tenantjobs import faults
 
@@ -40,12 +42,17 @@ def exit_code(process: BaseProcess, seconds: float = 30) -> int | None:
 
 
 def _started(target: object, environment: Mapping[str, str], *arguments: str) -> BaseProcess:
-    process = _context.Process(target=_in, args=(target, dict(environment), *arguments))
+    is_there = _context.Event()
+    process = _context.Process(target=_in, args=(is_there, target, dict(environment), *arguments))
     process.start()
+    is_there.wait(30)
     return process
 
 
-def _in(target: object, environment: Mapping[str, str], *arguments: str) -> None:
+def _in(is_there: Event, target: object, environment: Mapping[str, str], *arguments: str) -> None:
+    # Told to stop before it is up, where others have done all the work: it ends in peace.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    is_there.set()
     os.environ.update(environment)
     reload(faults)  # the variable was read in the fork server
     target(*arguments)  # type: ignore[operator]  # a function
