@@ -1,4 +1,4 @@
-"""What is asked and written before a job is handed to its queue: the lock of a unique job, the rows of its batch."""
+"""What is asked and written before a job is handed to its queue: its lock, its permit, the rows of its batch."""
 
 from __future__ import annotations
 
