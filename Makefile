@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 TESTERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench adapters matrix docs format clean
+.PHONY: help demo test check bench adapters matrix mutate docs format clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -34,6 +34,9 @@ adapters: $(VENV)/dev.stamp  ## The conformance kit on every queue, recorded in 
 
 matrix: $(VENV)/dev.stamp  ## The suite on the oldest and the newest supported libraries, recorded in docs/adapters.md
 	@TESTERS=$(TESTERS) $(BIN)/python -m tests.matrix
+
+mutate: $(VENV)/dev.stamp  ## Take out code that docs/parity.md stands on, and see its tests fail; ROW=1a.12, MODULE=tenantjobs.waits
+	@nice $(BIN)/python -m tests.mutate $(ROW) $(MODULE)
 
 docs: $(VENV)/dev.stamp  ## Check that every code block and link of the documentation works
 	@$(BIN)/python -m pytest tests/docs -q

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+
 import pytest
 
-from tests.parity.page import PAGE, marked, render
-from tests.parity.rows import ROWS, Row
+from tests.mutate.mutants import functions
+from tests.parity.page import PAGE, ROOT, marked, render
+from tests.parity.rows import ROWS, Row, file_of
 
 
 def test_the_page_is_as_the_tests_and_the_rows_make_it() -> None:
@@ -26,3 +29,13 @@ def test_every_mark_names_a_row() -> None:
 
 def test_every_row_has_a_number_of_its_own() -> None:
     assert len({row.id for row in ROWS}) == len(ROWS)
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if marked().get(row.id)], ids=lambda row: row.id)
+def test_a_row_with_tests_names_the_functions_that_they_show(row: Row) -> None:
+    assert row.code
+
+    for place in row.code:
+        module, _, name = place.partition(":")
+        names = {found for found, _ in functions(ast.parse((ROOT / file_of(module)).read_text()))}
+        assert name == "*" or name in names, f"{place} is not there"
