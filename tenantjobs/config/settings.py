@@ -21,11 +21,13 @@ class Origin(msgspec.Struct, frozen=True):
 
     place: str
     line: int | None = None
+    column: int | None = None
     directory: str | None = None  # what relative paths are relative to; None: the working directory
     text: bool = False  # a text that stands for a number or a truth value, as environment variables are
 
     def __str__(self) -> str:
-        return self.place if self.line is None else f"{self.place}:{self.line}"
+        marks = (mark for mark in (self.line, self.column) if mark is not None)
+        return ":".join((self.place, *map(str, marks)))
 
 
 class DrainSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
