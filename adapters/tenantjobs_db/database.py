@@ -11,13 +11,17 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, make_url
 
-from tenantjobs_db.dialect import Dialect, SQLite, dialect_of
+from tenantjobs_db.dialect import Dialect, dialect_of
 
 # Drivers for asyncio, and what connects to the same database without it.
 SYNC_DRIVERS = {
     "sqlite+aiosqlite": "sqlite",
     "postgresql+asyncpg": "postgresql+psycopg",
     "postgresql+psycopg_async": "postgresql+psycopg",
+    "mysql+aiomysql": "mysql+pymysql",
+    "mysql+asyncmy": "mysql+pymysql",
+    "mariadb+aiomysql": "mariadb+pymysql",
+    "mariadb+asyncmy": "mariadb+pymysql",
 }
 
 
@@ -107,8 +111,7 @@ def beside(
 
 def _ours(engine: Engine, *, synchronous: str, busy_timeout: float, wal: bool, embedded: bool) -> Database:
     dialect = dialect_of(engine.dialect.name)
-    if isinstance(dialect, SQLite):
-        dialect.prepare(engine, synchronous=synchronous, busy_timeout=busy_timeout, wal=wal)
+    dialect.prepare(engine, synchronous=synchronous, busy_timeout=busy_timeout, wal=wal)
     return Database(engine, dialect, embedded=embedded)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any, ClassVar, TypeVar
 
@@ -20,7 +21,7 @@ from sqlalchemy import (
     literal_column,
     text,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.sql.type_api import TypeEngine
 
 from tenantjobs.errors import ConfigurationError
@@ -29,7 +30,9 @@ from tenantjobs_db.columns import Moment
 S = TypeVar("S", bound=GenerativeSelect)
 
 UPGRADE_LOCK = 0x746A_5F73_6368  # "tj_sch": concurrent upgraders wait for each other
+UPGRADE_PATIENCE = 600  # seconds, where such a wait must have an end
 
+_micro: ColumnElement[int] = literal_column("6")  # digits of fraction
 _moment: TypeEngine[datetime] = Moment()
 
 
@@ -44,6 +47,10 @@ class Dialect:
     set_based: ClassVar[bool] = False
     # True where a transaction that has written keeps every other from writing.
     one_writer: ClassVar[bool] = False
+    # False where every row is in every index, so that an index begins with the state.
+    partial_indexes: ClassVar[bool] = True
+    # False where the count of ``insert_new`` says nothing about which rows were new.
+    counts_inserts: ClassVar[bool] = True
 
     def now(self) -> ColumnElement[datetime]:
         """The time of the database: leases and due times are compared by one clock."""
@@ -61,9 +68,12 @@ class Dialect:
         """Lock what is selected from ``table``, and leave out what another transaction has locked."""
         return statement.with_for_update(skip_locked=True, of=table)
 
-    def lock_upgrade(self, connection: Connection) -> None:
-        """Keep other upgraders out until the transaction ends."""
+    def upgrading(self, connection: Connection) -> AbstractContextManager[object]:
+        """Keep other upgraders out while the block runs, and until its transaction ends where there is one of DDL."""
         raise NotImplementedError
+
+    def prepare(self, engine: Engine, *, synchronous: str, busy_timeout: float, wal: bool) -> None:
+        """Have the connections of ``engine``, which is ours, be as the queue wants them."""
 
 
 class PostgreSQL(Dialect):
@@ -84,8 +94,57 @@ class PostgreSQL(Dialect):
     def insert_new(self, table: Table) -> Insert:
         return postgresql.insert(table).on_conflict_do_nothing(index_elements=list(table.primary_key))
 
-    def lock_upgrade(self, connection: Connection) -> None:
+    def upgrading(self, connection: Connection) -> AbstractContextManager[object]:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
+        return nullcontext()
+
+
+class MySQL(Dialect):
+    """MariaDB from 10.6 on, and MySQL from 8.0.17 on: in the words that both of them know."""
+
+    name = "mysql"
+    # The isolation level belongs to the session here, and is set once, when we connect.
+    autocommit = {}
+    transaction = {}
+    partial_indexes = False
+    counts_inserts = False
+
+    def now(self) -> ColumnElement[datetime]:
+        return func.utc_timestamp(_micro, type_=_moment)
+
+    def after(self, seconds: ColumnElement[float]) -> ColumnElement[datetime]:
+        microseconds = func.round(seconds.op("*")(literal_column("1000000")))
+        return func.timestampadd(literal_column("MICROSECOND"), microseconds, self.now(), type_=_moment)
+
+    def insert_new(self, table: Table) -> Insert:
+        # INSERT IGNORE would also cut off a text that is too long, and a row that it finds it locks as a reader, so
+        # that two who go on to write it are a deadlock.
+        first = next(iter(table.primary_key))
+        return mysql.insert(table).on_duplicate_key_update({first.name: first})
+
+    def skip_locked(self, statement: S, table: Table) -> S:  # noqa: ARG002
+        return statement.with_for_update(skip_locked=True)  # MariaDB knows no OF; a subquery is not locked anyway
+
+    @contextmanager
+    def upgrading(self, connection: Connection) -> Iterator[None]:
+        # Each statement of DDL commits, so that no lock of a transaction lasts. The name is one for the whole server.
+        lock = {"name": connection.execute(text("SELECT concat('tj_schema.', md5(database()))")).scalar_one()}
+        lock["patience"] = UPGRADE_PATIENCE
+        if connection.execute(text("SELECT get_lock(:name, :patience)"), lock).scalar_one() != 1:
+            raise ConfigurationError("another process has been upgrading the queue's schema for more than ten minutes")
+        try:
+            yield
+        finally:
+            connection.execute(text("SELECT release_lock(:name)"), lock)
+
+    def prepare(self, engine: Engine, *, synchronous: str, busy_timeout: float, wal: bool) -> None:  # noqa: ARG002
+        """Repeatable reads would lock the gaps between rows, and so keep others from enqueueing."""
+
+        @event.listens_for(engine, "connect")
+        def on_connect(connection: Any, _record: object) -> None:
+            cursor = connection.cursor()
+            cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+            cursor.close()
 
 
 class SQLite(Dialect):
@@ -114,11 +173,11 @@ class SQLite(Dialect):
     def skip_locked(self, statement: S, table: Table) -> S:  # noqa: ARG002
         return statement  # one writer at a time: nothing is locked by another
 
-    def lock_upgrade(self, connection: Connection) -> None:
-        """BEGIN IMMEDIATE has done it."""
+    def upgrading(self, connection: Connection) -> AbstractContextManager[object]:  # noqa: ARG002
+        return nullcontext()  # BEGIN IMMEDIATE has done it
 
     def prepare(self, engine: Engine, *, synchronous: str, busy_timeout: float, wal: bool) -> None:
-        """Have ``engine``, which is ours, begin as writers do: a deferred BEGIN may find the file locked half way."""
+        """Begin as writers do: a deferred BEGIN may find the file locked half way."""
 
         @event.listens_for(engine, "connect")
         def on_connect(connection: Any, _record: object) -> None:
@@ -138,7 +197,13 @@ class SQLite(Dialect):
                 connection.exec_driver_sql(begin)
 
 
-DIALECTS: Mapping[str, Callable[[], Dialect]] = {"postgresql": PostgreSQL, "sqlite": SQLite}
+# As SQLAlchemy calls them.
+DIALECTS: Mapping[str, Callable[[], Dialect]] = {
+    "mariadb": MySQL,
+    "mysql": MySQL,
+    "postgresql": PostgreSQL,
+    "sqlite": SQLite,
+}
 
 
 def dialect_of(name: str) -> Dialect:
@@ -147,7 +212,7 @@ def dialect_of(name: str) -> Dialect:
         return DIALECTS[name]()
     except KeyError:
         raise ConfigurationError(
-            f"tenantjobs_db has no dialect for {name!r}; it speaks {' and '.join(sorted(DIALECTS))}"
+            f"tenantjobs_db has no dialect for {name!r}; it speaks {', '.join(sorted(DIALECTS))}"
         ) from None
 
 

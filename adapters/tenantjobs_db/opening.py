@@ -15,7 +15,7 @@ from tenantjobs_db.database import Database, beside, own
 from tenantjobs_db.settings import DatabaseSettings
 
 # The extra that brings the driver of a backend.
-EXTRAS = {"postgresql": "postgres"}
+EXTRAS = {"postgresql": "postgres", "mysql": "mysql", "mariadb": "mysql"}
 
 UNKNOWN = (
     "the adapter 'db' does not know its database: set url in the section [db] "

@@ -15,24 +15,14 @@ from sqlalchemy import Connection, Engine, func, inspect, select, text
 from tenantjobs.errors import ConfigurationError
 from tenantjobs_db.database import Database, beside
 from tenantjobs_db.dialect import Dialect, dialect_of
-from tenantjobs_db.steps import STEPS, Step
+from tenantjobs_db.steps import STEPS
+from tenantjobs_db.steps.books import BOOKS
+from tenantjobs_db.steps.step import Step
+from tenantjobs_db.steps.table import spelt
 from tenantjobs_db.tables import schema
 
 VERSION = STEPS[-1].version
 PREFIX = "tj_"
-
-BOOKS = {
-    "postgresql": (
-        "CREATE TABLE IF NOT EXISTS tj_schema (\n"
-        "    version INTEGER NOT NULL PRIMARY KEY,\n"
-        "    applied_at TIMESTAMP WITH TIME ZONE NOT NULL\n)"
-    ),
-    "sqlite": (
-        "CREATE TABLE IF NOT EXISTS tj_schema (\n"
-        "    version INTEGER NOT NULL PRIMARY KEY,\n"
-        "    applied_at DATETIME NOT NULL\n)"
-    ),
-}
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -67,16 +57,17 @@ def upgrade(target: Engine | Connection) -> tuple[int, ...]:
     """
     with _connection(target) as connection:
         dialect = dialect_of(connection.dialect.name)
-        dialect.lock_upgrade(connection)
-        connection.execute(text(BOOKS[dialect.name]))
-        found = status(connection)
-        if found.version > found.wanted:
-            raise ConfigurationError(found.problem)
-        pending = found.pending
-        for step in pending:
-            for statement in step.statements[dialect.name]:
+        with dialect.upgrading(connection):
+            for statement in BOOKS.statements(dialect.name):
                 connection.execute(text(statement))
-            connection.execute(dialect.insert_new(schema).values(version=step.version, applied_at=dialect.now()))
+            found = status(connection)
+            if found.version > found.wanted:
+                raise ConfigurationError(found.problem)
+            pending = found.pending
+            for step in pending:
+                for statement in step.statements(dialect.name):
+                    connection.execute(text(statement))
+                connection.execute(dialect.insert_new(schema).values(version=step.version, applied_at=dialect.now()))
     return tuple(step.version for step in pending)
 
 
@@ -119,12 +110,14 @@ def include_name(name: str | None, type_: str, _parent_names: Mapping[str, str |
 
 
 def _script(dialect: Dialect, since: int) -> Iterator[str]:
-    yield BOOKS[dialect.name]
+    yield from BOOKS.statements(dialect.name)
     for step in STEPS:
         if step.version > since:
-            yield f"-- {step.version}: {step.summary}\n" + step.statements[dialect.name][0].strip()
-            yield from step.statements[dialect.name][1:]
-            yield f"INSERT INTO tj_schema (version, applied_at) VALUES ({step.version}, CURRENT_TIMESTAMP)"
+            first, *others = step.statements(dialect.name)
+            yield f"-- {step.version}: {step.summary}\n{first}"
+            yield from others
+            taken = f"INSERT INTO tj_schema (version, applied_at) VALUES ({step.version}, {{now}})"
+            yield spelt(taken, dialect.name)
 
 
 @contextmanager

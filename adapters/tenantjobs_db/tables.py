@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import (
@@ -9,14 +10,12 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
-    Float,
     FromClause,
     Identity,
     Index,
     Integer,
     MetaData,
     Table,
-    Text,
     bindparam,
     case,
     literal_column,
@@ -24,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-from tenantjobs_db.columns import Moment, Name
+from tenantjobs_db.columns import MYSQL, Id, LongText, Moment, Name, Real, Word
 
 READY = "ready"  # may be claimed
 SCHEDULED = "scheduled"  # waits for due_at
@@ -40,47 +39,62 @@ PRUNED = (FINISHED, DISCARDED)
 metadata = MetaData()
 
 
-def _partial(name: str, *columns: str, where: str) -> Index:
-    return Index(name, *columns, postgresql_where=text(where), sqlite_where=text(where))
+def _partial(name: str, *columns: str, where: str, whole: Sequence[str]) -> tuple[Index, ...]:
+    """The index of the rows ``where``; in a database without partial indexes, on the columns ``whole`` of all rows."""
+    partial = Index(name, *columns, postgresql_where=text(where), sqlite_where=text(where))
+    partial.ddl_if(callable_=lambda *_arguments, dialect, **_others: dialect.name not in MYSQL)
+    if not whole:
+        return (partial,)
+    return partial, Index(name, *whole).ddl_if(callable_=lambda *_arguments, dialect, **_others: dialect.name in MYSQL)
 
 
 jobs = Table(
     "tj_jobs",
     metadata,
-    Column("id", Name, primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("queue", Name, nullable=False),
     Column("tenant", Name, nullable=False),  # '' for a job without a tenant
     Column("name", Name, nullable=False),
     Column("priority", Integer, nullable=False),
-    Column("state", Name, nullable=False),
+    Column("state", Word, nullable=False),
     Column("attempt", Integer, nullable=False),  # executions so far
     Column("deaths", Integer, nullable=False, server_default=text("0")),  # processes that died with it
     Column("fence", BigInteger, nullable=False, server_default=text("0")),  # claims so far
-    Column("claimed_by", Name),  # tj_processes.id while it is claimed, and only then
+    Column("claimed_by", Id),  # tj_processes.id while it is claimed, and only then
     Column("claimed_at", Moment),
     Column("enqueued_at", Moment, nullable=False),
     Column("due_at", Moment),
     Column("finished_at", Moment),  # when it came to its end, whichever
-    Column("reason", Text),
-    Column("data", Text, nullable=False),  # the envelope
-    _partial("tj_jobs_ready", "queue", "tenant", "priority", "id", where="state = 'ready'"),
-    _partial("tj_jobs_scheduled", "due_at", "id", where="state = 'scheduled'"),
-    _partial("tj_jobs_claimed", "claimed_by", where="state = 'claimed'"),
-    _partial("tj_jobs_pruned", "finished_at", where="state = 'finished' OR state = 'discarded'"),
-    _partial("tj_jobs_failed", "finished_at", where="state = 'failed' OR state = 'quarantined'"),
+    Column("reason", LongText),
+    Column("data", LongText, nullable=False),  # the envelope
+    *_partial(
+        "tj_jobs_ready",
+        *("queue", "tenant", "priority", "id"),
+        where="state = 'ready'",
+        whole=("state", "queue", "tenant", "priority", "id"),
+    ),
+    *_partial("tj_jobs_scheduled", "due_at", "id", where="state = 'scheduled'", whole=("state", "due_at", "id")),
+    *_partial("tj_jobs_claimed", "claimed_by", where="state = 'claimed'", whole=("claimed_by",)),
+    *_partial(
+        "tj_jobs_pruned",
+        "finished_at",
+        where="state = 'finished' OR state = 'discarded'",
+        whole=("state", "finished_at"),
+    ),
+    *_partial("tj_jobs_failed", "finished_at", where="state = 'failed' OR state = 'quarantined'", whole=()),
 )
 
 failures = Table(
     "tj_failures",
     metadata,
     Column("id", BigInteger().with_variant(Integer, "sqlite"), Identity(), primary_key=True),
-    Column("job_id", Name, nullable=False),
+    Column("job_id", Id, nullable=False),
     Column("tenant", Name, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("failed_at", Moment, nullable=False),
-    Column("error_class", Text, nullable=False),
-    Column("message", Text, nullable=False),
-    Column("traceback", Text, nullable=False),
+    Column("error_class", LongText, nullable=False),
+    Column("message", LongText, nullable=False),
+    Column("traceback", LongText, nullable=False),
     Column("retried", Boolean, nullable=False),
     Index("tj_failures_job", "job_id"),
 )
@@ -88,9 +102,9 @@ failures = Table(
 processes = Table(
     "tj_processes",
     metadata,
-    Column("id", Name, primary_key=True),
-    Column("kind", Name, nullable=False),
-    Column("host", Text, nullable=False),
+    Column("id", Id, primary_key=True),
+    Column("kind", Word, nullable=False),
+    Column("host", LongText, nullable=False),
     Column("pid", Integer, nullable=False),
     Column("started_at", Moment, nullable=False),
     Column("expires_at", Moment, nullable=False),  # the lease of everything it has claimed
@@ -103,8 +117,8 @@ ledger = Table(
     Column("key", Name, primary_key=True),
     Column("owner", Name, nullable=False),  # the job at work on it
     Column("token", Name, nullable=False),  # tells this holder from a later one
-    Column("state", Name, nullable=False),  # running | done
-    Column("ttl", Float),  # seconds that a done key is remembered; NULL for ever
+    Column("state", Word, nullable=False),  # running | done
+    Column("ttl", Real),  # seconds that a done key is remembered; NULL for ever
     Column("lease_until", Moment, nullable=False),
     Column("expires_at", Moment),
     Index("tj_ledger_expires", "expires_at"),
@@ -115,7 +129,7 @@ locks = Table(
     metadata,
     Column("tenant", Name, primary_key=True),
     Column("key", Name, primary_key=True),
-    Column("owner", Name, nullable=False),  # the job that has it
+    Column("owner", Id, nullable=False),  # the job that has it
     Column("expires_at", Moment, nullable=False),
     Index("tj_locks_owner", "owner"),
     Index("tj_locks_expires", "expires_at"),
@@ -127,7 +141,7 @@ permits = Table(
     Column("key", Name, primary_key=True),  # with the tenant, if it is one of a tenant's
     Column("number", Integer, primary_key=True, autoincrement=False),  # from 0 on
     Column("tenant", Name, nullable=False),  # of the job that holds it
-    Column("owner", Name, nullable=False),  # that job
+    Column("owner", Id, nullable=False),  # that job
     Column("token", Name, nullable=False),  # the execution, or that the job has reserved it
     Column("expires_at", Moment, nullable=False),
     Index("tj_permits_owner", "owner"),
@@ -137,7 +151,7 @@ permits = Table(
 blocked = Table(
     "tj_blocked",
     metadata,
-    Column("job_id", Name, primary_key=True),
+    Column("job_id", Id, primary_key=True),
     Column("key", Name, nullable=False),
     Column("tenant", Name, nullable=False),
     Column("priority", Integer, nullable=False),
@@ -149,21 +163,21 @@ blocked = Table(
 outbox = Table(
     "tj_outbox",
     metadata,
-    Column("id", Name, primary_key=True),  # of the job: what it is known by in any queue
+    Column("id", Id, primary_key=True),  # of the job: what it is known by in any queue
     Column("tenant", Name, nullable=False),
     Column("name", Name, nullable=False),
     Column("failures", Integer, nullable=False, server_default=text("0")),  # attempts to publish it by itself
     Column("written_at", Moment, nullable=False),
     Column("relay_at", Moment, nullable=False),  # until then whoever wrote or claimed it may publish it undisturbed
-    Column("error", Text),  # why it could not be published the last time
-    Column("data", Text, nullable=False),  # the envelope
+    Column("error", LongText),  # why it could not be published the last time
+    Column("data", LongText, nullable=False),  # the envelope
     Index("tj_outbox_relay", "relay_at", "id"),
 )
 
 inbox = Table(
     "tj_inbox",
     metadata,
-    Column("id", Name, primary_key=True),  # of the job
+    Column("id", Id, primary_key=True),  # of the job
     Column("tenant", Name, nullable=False),
     Column("name", Name, nullable=False),
     Column("done_at", Moment, nullable=False),
@@ -173,24 +187,24 @@ inbox = Table(
 progress = Table(
     "tj_progress",
     metadata,
-    Column("job_id", Name, primary_key=True),
+    Column("job_id", Id, primary_key=True),
     Column("tenant", Name, nullable=False),
-    Column("done", Float, nullable=False),
-    Column("total", Float),  # NULL where it is not known
+    Column("done", Real, nullable=False),
+    Column("total", Real),  # NULL where it is not known
     Column("told_at", Moment, nullable=False),
 )
 
 batches = Table(
     "tj_batches",
     metadata,
-    Column("id", Name, primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("tenant", Name, nullable=False),  # '' for one without a tenant
-    Column("description", Text),
-    Column("properties", Text, nullable=False),  # JSON
-    Column("parent", Name),  # the batch that it is nested in
-    Column("on_success", Text),  # jobs that are sealed already
-    Column("on_failure", Text),
-    Column("on_finish", Text),
+    Column("description", LongText),
+    Column("properties", LongText, nullable=False),  # JSON
+    Column("parent", Id),  # the batch that it is nested in
+    Column("on_success", LongText),  # jobs that are sealed already
+    Column("on_failure", LongText),
+    Column("on_finish", LongText),
     Column("closed", Boolean, nullable=False),  # it is filled
     Column("created_at", Moment, nullable=False),
     Column("failed_at", Moment),  # when the first of its jobs had failed
@@ -201,12 +215,12 @@ batches = Table(
 batch_jobs = Table(
     "tj_batch_jobs",
     metadata,
-    Column("batch", Name, primary_key=True),
-    Column("job", Name, primary_key=True),  # or the id of a batch that is nested in it
-    Column("kind", Name, nullable=False),  # job | batch | callback
-    Column("state", Name, nullable=False),  # pending | done | failed; of a callback also due | sent
+    Column("batch", Id, primary_key=True),
+    Column("job", Id, primary_key=True),  # or the id of a batch that is nested in it
+    Column("kind", Word, nullable=False),  # job | batch | callback
+    Column("state", Word, nullable=False),  # pending | done | failed; of a callback also due | sent
     Index("tj_batch_jobs_job", "job"),
-    _partial("tj_batch_jobs_unfinished", "batch", "state", where="state <> 'done'"),
+    *_partial("tj_batch_jobs_unfinished", "batch", "state", where="state <> 'done'", whole=("state", "batch")),
 )
 
 schema = Table(

@@ -56,7 +56,11 @@ def status(ctx: click.Context, wants_json: bool) -> None:
 
 
 @command.command("sql")
-@click.option("--dialect", metavar="NAME", help="postgresql or sqlite.  [default: that of the configured database]")
+@click.option(
+    "--dialect",
+    metavar="NAME",
+    help="mysql (MariaDB too), postgresql or sqlite.  [default: that of the configured database]",
+)
 @click.option(
     "--since", metavar="VERSION", type=click.IntRange(min=0), default=0, help="Leave out steps up to this one."
 )

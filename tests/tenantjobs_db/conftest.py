@@ -26,10 +26,13 @@ from tenantjobs_db.tables import (
     processes,
     progress,
 )
-from tests.services import fresh_postgres
+from tests.services import fresh_mariadb, fresh_postgres
 from tests.tenantjobs_db.making import Claimer, claimed_without_owner
 
-DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
+DATABASES = [
+    "sqlite",
+    pytest.param("postgresql", marks=pytest.mark.postgres),
+]
 
 
 @pytest.fixture(scope="session")
@@ -51,12 +54,30 @@ def bare_postgres_url() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def mariadb_url() -> Iterator[str]:
+    """A database of this session, with the schema; each test finds its tables empty."""
+    with fresh_mariadb() as url:
+        prepared = own(url)
+        schema.upgrade(prepared.engine)
+        prepared.close()
+        yield url
+
+
+@pytest.fixture(scope="session")
+def bare_mariadb_url() -> Iterator[str]:
+    """A database of this session without any table."""
+    with fresh_mariadb() as url:
+        yield url
+
+
 @pytest.fixture(params=DATABASES)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where a queue may live."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'queue.db'}"
-    found: str = request.getfixturevalue("postgres_url")
+    server = "postgres" if request.param == "postgresql" else request.param
+    found: str = request.getfixturevalue(f"{server}_url")
     return found
 
 

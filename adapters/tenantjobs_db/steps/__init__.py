@@ -1,0 +1,16 @@
+"""The numbered steps of the schema, a file each. One that was released is never changed."""
+
+from __future__ import annotations
+
+from tenantjobs_db.steps import batches, inbox, jobs, locks, outbox, permits, progress
+from tenantjobs_db.steps.step import Step
+
+STEPS: tuple[Step, ...] = (
+    jobs.STEP,
+    outbox.STEP,
+    inbox.STEP,
+    locks.STEP,
+    progress.STEP,
+    permits.STEP,
+    batches.STEP,
+)
