@@ -63,19 +63,23 @@ class EnqueueRefused(Event, frozen=True, kw_only=True):
 class Started(Event, frozen=True, kw_only=True):
     """An attempt begins. ``wait`` is how many seconds it was due; ``headers`` as they were put in ``Enqueuing``.
 
-    Always followed by ``Performed``, in the same thread or task, and in the same ``contextvars`` context.
+    ``now`` says that it is one of ``perform_now``: no queue knows its ``job.id``, and nothing was waited for. Always
+    followed by ``Performed``, in the same thread or task, and in the same ``contextvars`` context: that of the caller
+    under ``perform_now``, and one of its own in a worker.
     """
 
     job: JobContext
     wait: float
     headers: Mapping[str, str]
+    now: bool = False
 
 
 class Performed(Event, frozen=True, kw_only=True):
     """An attempt has ended. Only the outcome ``"finished"`` is a success; a retried job is not over.
 
     ``wait`` and ``run`` are seconds. ``error`` is what was raised; ``note`` says what else is to be known of it, as of
-    a job that a guard has skipped; ``due_at`` is when a retried job runs again.
+    a job that a guard has skipped; ``due_at`` is when a retried job runs again. Where ``now`` says that it was
+    ``perform_now``, a job that has failed has raised its error at the caller.
     """
 
     job: JobContext
@@ -85,6 +89,7 @@ class Performed(Event, frozen=True, kw_only=True):
     error: BaseException | None = None
     note: str | None = None
     due_at: datetime | None = None
+    now: bool = False
 
 
 class Quarantined(Event, frozen=True, kw_only=True):

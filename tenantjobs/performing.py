@@ -25,8 +25,9 @@ from tenantjobs.keying import idempotency_key, limit_key, unique_key
 from tenantjobs.limiting import permitted
 from tenantjobs.limits import permits_for
 from tenantjobs.message import Call
-from tenantjobs.outcome import Finished
+from tenantjobs.outcome import Discarded, Finished
 from tenantjobs.permits import Request
+from tenantjobs.recording import Recording
 from tenantjobs.running import JobContext, running
 from tenantjobs.tenancy import refuse_foreign, require_scope
 from tenantjobs.uniqueness import locks_for, running_lock
@@ -61,15 +62,31 @@ async def _perform(call: Call, io: Colour) -> Any:
             require_scope(job, "performed")
         for record in _values([*call.args, *call.kwargs.values()]):
             refuse_foreign(job, record, Current.tenant_id)
-        leading = job.leading()
+        leading, context = job.leading(), _context(job)
+        recording = Recording(context, None)
         try:
-            return (await _limited(call, leading, io)).value
+            finished = await _answered(call, leading, io, context)
         except BaseException as error:
-            policy = job.handler(error) if io.is_failure(error) else None
-            if not isinstance(policy, discard_on):
-                raise
-            await give_up(job, io, error, policy, leading[0] if job.has_object else _context(job))
-            return None
+            if io.is_failure(error):
+                recording.raised(error)
+            else:
+                recording.interrupted(error)
+            raise
+        recording.ended(finished)
+        return finished.value if isinstance(finished, Finished) else None
+
+
+async def _answered(call: Call, leading: tuple[Any, ...], io: Colour, context: JobContext) -> Finished | Discarded:
+    """What came of it, where the job does not leave its error to the caller."""
+    job = call.definition
+    try:
+        return await _limited(call, leading, io)
+    except BaseException as error:
+        policy = job.handler(error) if io.is_failure(error) else None
+        if not isinstance(policy, discard_on):
+            raise
+        await give_up(job, io, error, policy, leading[0] if job.has_object else context)
+        return Discarded("its declaration discards this error", error)
 
 
 def _values(value: object) -> Iterator[object]:
@@ -142,7 +159,7 @@ def _arguments(call: Call, key: object) -> bytes:
 
 
 def _context(job: Definition) -> JobContext:
-    """What a handler is told of a function or a method that was never enqueued."""
+    """What is told of a job that was never enqueued: to events, and to handlers of a function or a method."""
     return JobContext(
         id=new_id(),
         name=job.name,

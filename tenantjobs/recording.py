@@ -18,15 +18,17 @@ logger = logging.getLogger("tenantjobs.execution")
 class Recording:
     """What is told of an attempt that begins now."""
 
-    __slots__ = ("_began", "_job", "_wait")
+    __slots__ = ("_began", "_job", "_now", "_wait")
 
-    def __init__(self, job: JobContext, envelope: Envelope) -> None:
+    def __init__(self, job: JobContext, envelope: Envelope | None) -> None:
+        """``envelope`` is None under ``perform_now``."""
         self._job = job
-        self._wait: float | None = None
+        self._now = envelope is None
+        self._wait: float | None = 0.0 if self._now else None
         if instrumentation.listeners:
-            self._wait = _waited(job)
-            headers = instrumentation.headers_of(envelope.snapshot)
-            instrumentation.emit(Started(job=job, wait=self._wait, headers=headers))
+            self._wait = 0.0 if envelope is None else _waited(job)
+            headers = {} if envelope is None else instrumentation.headers_of(envelope.snapshot)
+            instrumentation.emit(Started(job=job, wait=self._wait, headers=headers, now=self._now))
         logs.line(logger, logging.DEBUG, "started", job)
         self._began = perf_counter()
 
@@ -42,6 +44,10 @@ class Recording:
                 self._end("discarded", logging.ERROR, f"{reason} ({error!r})", error=error, note=reason)
             case Failed(error=error) | Quarantined(error=error):
                 self._end("failed", logging.ERROR, repr(error), error=error)
+
+    def raised(self, error: BaseException) -> None:
+        """Tell that it has failed at the caller of ``perform_now``, who has the error and says whether it is one."""
+        self._end("failed", logging.INFO, repr(error), error=error)
 
     def interrupted(self, error: BaseException) -> None:
         """Tell that nothing came of it: the job is given back, or belongs to another worker by now."""
@@ -65,7 +71,9 @@ class Recording:
         logs.line(logger, level, outcome, job, detail, error=error, **measured)
         if instrumentation.listeners:
             instrumentation.emit(
-                Performed(job=job, outcome=outcome, wait=wait, run=run, error=error, note=note, due_at=due_at)
+                Performed(
+                    job=job, outcome=outcome, wait=wait, run=run, error=error, note=note, due_at=due_at, now=self._now
+                )
             )
 
 

@@ -18,3 +18,12 @@ ATTEMPT = "tenantjobs.attempt"
 WAIT = "tenantjobs.queue.wait_ms"
 OUTCOME = "tenantjobs.outcome"
 NOTE = "tenantjobs.note"
+
+OTHER = "other"  # any tenant that is not named
+
+PROCESS_DURATION = "messaging.process.duration"
+SENT_MESSAGES = "messaging.client.sent.messages"
+CONSUMED_MESSAGES = "messaging.client.consumed.messages"
+QUEUE_WAIT = "tenantjobs.queue.wait"
+PERFORM_DURATION = "tenantjobs.perform.duration"
+QUARANTINED = "tenantjobs.quarantined"

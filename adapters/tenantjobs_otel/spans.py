@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextvars import ContextVar
+from contextvars import Token
 from weakref import WeakKeyDictionary
 
 from opentelemetry import context, trace
+from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from tenantjobs import Abort, JobContext
 from tenantjobs.instrumentation import Enqueued, EnqueueDropped, EnqueueRefused, Enqueuing, Event, Performed, Started
 from tenantjobs_otel import names
+from tenantjobs_otel.errors import type_of
 
 Attributes = dict[str, str | int | float]
 
 # W3C's, whatever the process speaks elsewhere: what travels here is read by nobody but ourselves.
 _trace_context = TraceContextTextMapPropagator()
-_attempt: ContextVar[Span | None] = ContextVar("tenantjobs_otel_attempt", default=None)
 
 
 class Spans:
@@ -29,6 +30,8 @@ class Spans:
         self._parent = parent
         # Weak, because a job that its caller has taken back before the commit is never heard of again.
         self._leaving: WeakKeyDictionary[JobContext, Span] = WeakKeyDictionary()
+        # By identity: one message may come twice at a time.
+        self._going_on: dict[int, tuple[Span, Token[Context]]] = {}
 
     def hear(self, event: Event) -> None:
         match event:
@@ -42,10 +45,12 @@ class Spans:
                 self._left(job, {names.OUTCOME: "aborted", names.NOTE: str(abort)})
             case EnqueueRefused(job=job, error=error):
                 self._left(job, {names.OUTCOME: "refused"}, error)
+            case Started(job=job, now=True):
+                self._perform(job)
             case Started(job=job, wait=wait, headers=headers):
-                self._start(job, wait, headers)
+                self._process(job, wait, headers)
             case Performed():
-                _end(event)
+                self._end(event)
 
     def _enqueue(self, job: JobContext, headers: dict[str, str]) -> None:
         # It ends when the queue has the job, maybe after a commit, elsewhere: so it is never the current span.
@@ -62,7 +67,7 @@ class Spans:
             _fail(span, error)
             span.end()
 
-    def _start(self, job: JobContext, wait: float, headers: Mapping[str, str]) -> None:
+    def _process(self, job: JobContext, wait: float, headers: Mapping[str, str]) -> None:
         producer = _trace_context.extract(headers)
         sent_by = trace.get_current_span(producer).get_span_context()
         linked = sent_by.is_valid and not self._parent
@@ -77,21 +82,28 @@ class Spans:
                 names.WAIT: round(wait * 1e3, 3),
             },
         )
-        # Neither is undone: an attempt has a context of its own, which ends with it.
-        _attempt.set(span)
-        context.attach(trace.set_span_in_context(span))
+        self._enter(job, span)
 
+    def _perform(self, job: JobContext) -> None:
+        # No message: it is a call like any other, inside of what calls it.
+        tenant: Attributes = {} if job.tenant_id is None else {names.TENANT: job.tenant_id}
+        self._enter(job, self._tracer.start_span(f"perform {job.name}", attributes={names.JOB: job.name, **tenant}))
 
-def _end(event: Performed) -> None:
-    span = _attempt.get()
-    if span is None:  # installed in the middle of it
-        return
-    span.set_attribute(names.OUTCOME, event.outcome)
-    if event.note is not None:
-        span.set_attribute(names.NOTE, event.note)
-    # A job that is given back, because its worker stops, has not failed.
-    _fail(span, None if event.outcome == "interrupted" else event.error)
-    span.end()
+    def _enter(self, job: JobContext, span: Span) -> None:
+        self._going_on[id(job)] = span, context.attach(trace.set_span_in_context(span))
+
+    def _end(self, event: Performed) -> None:
+        going_on = self._going_on.pop(id(event.job), None)
+        if going_on is None:  # installed in the middle of it
+            return
+        span, token = going_on
+        span.set_attribute(names.OUTCOME, event.outcome)
+        if event.note is not None:
+            span.set_attribute(names.NOTE, event.note)
+        # A job that is given back, because its worker stops, has not failed.
+        _fail(span, None if event.outcome == "interrupted" else event.error)
+        span.end()
+        context.detach(token)
 
 
 def _attributes(job: JobContext, operation: str, kind: str) -> Attributes:
@@ -109,8 +121,6 @@ def _attributes(job: JobContext, operation: str, kind: str) -> Attributes:
 
 def _fail(span: Span, error: BaseException | None) -> None:
     if error is not None:
-        kind = type(error)
-        named = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
         span.record_exception(error)
-        span.set_attribute(names.ERROR_TYPE, named)
+        span.set_attribute(names.ERROR_TYPE, type_of(error))
         span.set_status(StatusCode.ERROR, str(error))

@@ -44,10 +44,11 @@ class Metrics:
             case EnqueueRefused(job=job, error=error):
                 reason = "aborted" if isinstance(error, Abort) else "refused"
                 self._not_enqueued.labels(*self._labels(job), reason).inc()
-            case Performed(job=job, outcome=outcome, wait=wait, run=run):
+            case Performed(job=job, outcome=outcome, wait=wait, run=run, now=now):
                 labels = self._labels(job)
                 self._performed.labels(*labels, outcome).inc()
-                self._wait.labels(*labels).observe(wait)
+                if not now:  # which has waited in no queue
+                    self._wait.labels(*labels).observe(wait)
                 self._run.labels(*labels, outcome).observe(run)
             case Quarantined():
                 self._quarantined.inc()

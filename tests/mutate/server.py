@@ -6,6 +6,7 @@ passed. What is imported beforehand is what has no line of ours.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -17,14 +18,28 @@ from contextlib import suppress
 
 import pytest
 
-IMPORTED_BEFORE = ("asyncio", "cryptography", "msgspec", "sqlalchemy.orm", "sqlalchemy.ext.asyncio", "yaml")
-OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-n0")
+IMPORTED_BEFORE = (
+    "asyncio",
+    "cryptography",
+    "hypothesis",
+    "msgspec",
+    "pytest_asyncio.plugin",
+    "rich",
+    "sqlalchemy.ext.asyncio",
+    "sqlalchemy.orm",
+    "xdist.plugin",
+    "yaml",
+)
+# Whether a test passes is all that is asked: no assertion has to explain itself.
+OPTIONS = ("-x", "-q", "-n0", "--assert=plain", "-p", "no:cacheprovider")
 
 
 def serve() -> None:
     """Answer until the end of standard input."""
     for module in IMPORTED_BEFORE:
         importlib.import_module(module)
+    gc.collect()
+    gc.freeze()  # which each child would otherwise go through again
     for line in sys.stdin:
         asked = json.loads(line)
         began = time.monotonic()

@@ -66,6 +66,7 @@ def test_queue_and_priority_are_computed_from_the_arguments_or_left_to_the_decla
 
 @pytest.mark.usefixtures("acme")
 @pytest.mark.parametrize("wrong", [{"choose_queue": lambda number=0: ""}, {"choose_priority": lambda number=0: "high"}])
+@pytest.mark.parity("1a.19", "1a.20")
 def test_a_choice_that_no_queue_could_store_is_refused_at_the_call(wrong: dict[str, Any]) -> None:
     @job(**wrong)
     def chosen(number: int = 0) -> None: ...

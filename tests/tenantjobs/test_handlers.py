@@ -71,10 +71,34 @@ def test_a_wait_of_no_known_kind_is_refused_when_it_is_declared(wait: Any) -> No
         retry_on(Base, wait=wait)
 
 
+@pytest.mark.parametrize(
+    "options", [{"queue": ""}, {"queue": 3}, {"priority": "high"}, {"priority": True}, {"priority": 2**31}]
+)
+@pytest.mark.parity("1a.01")
+def test_a_queue_or_a_priority_of_retries_that_no_queue_could_store_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
+        retry_on(Base, **options)
+
+
+@pytest.mark.parity("1a.01")
+def test_a_callable_wait_takes_executions_and_maybe_the_error_and_is_no_coroutine() -> None:
+    async def later(executions: int) -> int:
+        return 1
+
+    for wrong in (lambda a, b, c: 1, lambda a, b, c, d=1: 1, later):
+        with pytest.raises(ConfigurationError, match="wait="):
+            retry_on(Base, wait=wrong)
+
+    assert retry_on(Base, wait=lambda executions, error, more=1: 7).delay(1, Base()) == 7
+
+
 @pytest.mark.parametrize("attempts", [0, -1, True, "forever", 2.5])
+@pytest.mark.parity("1a.02")
 def test_attempts_below_one_are_refused_when_they_are_declared(attempts: Any) -> None:
     with pytest.raises(ConfigurationError, match="attempts="):
         retry_on(Base, attempts=attempts)
+
+    assert retry_on(Base, attempts=1).exhausted(1)
 
 
 @pytest.mark.parity("1a.02")
@@ -104,12 +128,14 @@ def test_a_subclass_wins_over_its_base_at_the_same_distance() -> None:
     assert of_the_subclass is nearest([(of_the_subclass,), (of_the_base,)], Middle())
 
 
+@pytest.mark.parity("1a.12")
 def test_a_nearer_class_of_the_base_wins_over_a_farther_one_of_the_subclass() -> None:
     of_the_base, of_the_subclass = discard_on(Leaf), retry_on(Base)
 
     assert of_the_base is nearest([(of_the_subclass,), (of_the_base,)], Leaf())
 
 
+@pytest.mark.parity("1a.12")
 def test_a_predicate_wins_over_a_class() -> None:
     by_class, by_predicate = discard_on(Base), retry_on(lambda error: "busy" in str(error))
 
@@ -157,6 +183,7 @@ def test_a_policy_keeps_what_it_decorates() -> None:
 
 
 @pytest.mark.parametrize("arguments", [(), ("text",), (int,), (EnvelopeError,)])
+@pytest.mark.parity("1a.01")
 def test_what_is_no_error_cannot_be_declared(arguments: tuple[Any, ...]) -> None:
     with pytest.raises(ConfigurationError):
         retry_on(*arguments)
@@ -169,6 +196,7 @@ def test_the_key_of_a_declaration_does_not_depend_on_the_order_of_its_classes() 
     assert retry_on(Base, key="mine").key == "mine"
 
 
+@pytest.mark.parity("1a.03")
 def test_two_declarations_that_would_share_a_counter_are_refused() -> None:
     def target() -> None: ...
 
@@ -177,10 +205,12 @@ def test_two_declarations_that_would_share_a_counter_are_refused() -> None:
 
 
 @pytest.mark.parametrize("then", [5, "log", lambda: None])
+@pytest.mark.parity("1a.01")
 def test_a_handler_that_could_not_be_called_is_refused_when_declared(then: Any) -> None:
     with pytest.raises(ConfigurationError, match="then="):
         discard_on(Base, then=then)
 
 
+@pytest.mark.parity("1a.04")
 def test_a_wait_without_end_stays_a_moment_that_can_be_stored() -> None:
     assert retry_on(Base, wait="exponentially_longer").delay(10_000, Base()) < 11 * 365 * 86_400

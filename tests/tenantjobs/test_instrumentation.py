@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -148,6 +149,51 @@ def test_an_interrupted_attempt_has_ended_too() -> None:
 
     assert kinds()[-2:] == ["Started", "Performed"]
     assert those(Performed)[-1].outcome == "interrupted"
+
+
+@pytest.mark.parity("1a.13", "1a.38")
+@pytest.mark.parametrize("target", [works, Many], ids=["function", "class"])
+def test_perform_now_is_told_of_as_what_no_queue_knows(target: Any) -> None:
+    target.perform_now()
+
+    started, performed = those(Started)[0], those(Performed)[-1]
+    assert started.job is performed.job
+    assert (started.job.name, started.job.tenant_id, started.job.attempt) == (target.name, "acme", 1)
+    assert [(event.now, event.wait) for event in (started, performed)] == [(True, 0.0)] * 2
+    assert (performed.outcome, performed.error) == ("finished", None)
+    assert performed.run > 0
+
+
+async def test_perform_now_of_an_async_job_is_told_of_alike() -> None:
+    assert await works_async.perform_now(3) == 3
+
+    assert kinds() == ["Started", "Performed"]
+    assert those(Performed)[0].outcome == "finished"
+
+
+@pytest.mark.parity("1a.13", "1a.38")
+@pytest.mark.parametrize(
+    ("target", "outcome", "note", "raised"),
+    [
+        (skipped, "finished", "its guard said no", ()),
+        (given_up, "discarded", "its declaration discards this error", ()),
+        (flaky, "failed", None, ConnectionError),
+        (stopped, "interrupted", None, Interruption),
+    ],
+)
+def test_perform_now_tells_what_came_of_it(target: Any, outcome: str, note: str | None, raised: Any) -> None:
+    with pytest.raises(raised) if raised else nullcontext():
+        target.perform_now()
+
+    assert kinds() == ["Started", "Performed"]
+    assert (those(Performed)[0].outcome, those(Performed)[0].note) == (outcome, note)
+
+
+def test_what_the_caller_of_perform_now_did_wrong_is_no_attempt() -> None:
+    with pytest.raises(TypeError):
+        works.perform_now(1, 2, 3)
+
+    assert kinds() == []
 
 
 def test_a_retry_says_when_it_runs_and_waits_from_then_on(tenantjobs_clock: testing.Clock) -> None:

@@ -148,12 +148,14 @@ def test_a_wait_of_zero_is_a_real_value() -> None:
     assert testing.drain() == 1
 
 
+@pytest.mark.parity("1a.18")
 def test_a_naive_datetime_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="no time zone"):
         a_function_job().set(wait_until=datetime(2030, 1, 1))  # noqa: DTZ001  # the mistake under test
 
 
 @pytest.mark.parametrize("options", [{"queue": ""}, {"queue": 3}, {"priority": "high"}, {"priority": True}])
+@pytest.mark.parity("1a.18")
 def test_options_of_the_wrong_kind_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         a_function_job().set(**options)

@@ -177,3 +177,19 @@ def test_what_a_record_says_already_is_kept(filtered: Callable[[], list[Any]]) -
     app_logger.warning("by hand", extra={"tenant": "initech"})
 
     assert filtered()[-1].tenant == "initech"
+
+
+@pytest.mark.parity("1a.39")
+def test_what_perform_now_raises_is_left_to_its_caller_and_what_it_does_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    works.perform_now("secret")
+    with pytest.raises(ConnectionError):
+        flaky.perform_now("secret")
+
+    assert [(line.outcome, line.levelno) for line in lines(caplog)] == [
+        ("started", logging.DEBUG),
+        ("finished", logging.INFO),
+        ("started", logging.DEBUG),
+        ("failed", logging.INFO),
+    ]

@@ -222,6 +222,7 @@ def test_an_error_is_reported_where_that_is_declared(declare: Callable[..., Any]
     assert reported[0][2]["tenant_id"] == "acme"
 
 
+@pytest.mark.parity("1a.08")
 def test_a_failure_is_reported_as_not_handled_with_its_job() -> None:
     with testing.override(error_reporters=[reporter]):
         data = enqueued(a_function(), "value")
@@ -233,6 +234,7 @@ def test_a_failure_is_reported_as_not_handled_with_its_job() -> None:
     assert told[2]["attempt"] == 1
 
 
+@pytest.mark.parity("1a.08")
 def test_what_may_not_be_run_is_reported() -> None:
     with testing.override(error_reporters=[reporter]):
         execute(b"{}")
@@ -369,6 +371,7 @@ def test_a_rescue_that_raises_fails_the_job_and_consults_nobody_else() -> None:
 
 
 @pytest.mark.parametrize("wrong", [lambda: 5, lambda: type("X", (), {})])
+@pytest.mark.parity("1a.12")
 def test_a_rescue_without_a_handler_is_refused(wrong: Callable[[], Any]) -> None:
     with pytest.raises(ConfigurationError, match="then="):
         rescue_from(ValueError)(wrong())
@@ -429,6 +432,7 @@ async def test_an_async_job_asks_for_another_attempt() -> None:
 
 
 @pytest.mark.parametrize("given", [{"queue": ""}, {"priority": 2**40}, {"wait": "soon"}])
+@pytest.mark.parity("1a.15")
 def test_an_impossible_next_attempt_is_refused_where_it_is_asked_for(given: dict[str, Any]) -> None:
     @job
     def asks() -> None:
@@ -442,6 +446,7 @@ def test_an_impossible_next_attempt_is_refused_where_it_is_asked_for(given: dict
     assert isinstance(outcome.error, ConfigurationError)
 
 
+@pytest.mark.parity("1a.15")
 def test_another_attempt_cannot_be_asked_for_where_there_is_none() -> None:
     enqueue = a_function(discard_on(ValueError, then=lambda job, error: job.retry()))
 

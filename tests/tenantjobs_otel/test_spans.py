@@ -346,3 +346,24 @@ def test_a_native_task_under_carriage_sees_the_span_that_it_is_in() -> None:
             assert context.get_value("tests.key") == "theirs"
     finally:
         context.detach(token)
+
+
+def test_perform_now_is_a_span_like_any_call_inside_of_what_calls_it() -> None:
+    with tracer.start_as_current_span("request"):
+        works.perform_now()
+        after = trace.get_current_span().get_span_context().span_id
+
+    performed, request = (
+        next(span for span in spans() if span.name == name) for name in ("perform otel.works", "request")
+    )
+    assert (performed.kind, performed.parent and performed.parent.span_id) == (
+        SpanKind.INTERNAL,
+        request.context.span_id,
+    )
+    assert attributes(performed) == {
+        "tenantjobs.job.name": "otel.works",
+        "tenantjobs.tenant.id": "acme",
+        "tenantjobs.outcome": "finished",
+    }
+    assert seen == [performed.context.span_id]
+    assert after == request.context.span_id

@@ -89,6 +89,14 @@ def test_a_retried_or_discarded_attempt_is_no_success(registry: CollectorRegistr
     assert series(registry, "tenantjobs_run_seconds_count") == expected
 
 
+def test_perform_now_ran_and_has_not_waited(registry: CollectorRegistry) -> None:
+    with Current.set(tenant_id="acme"):
+        works.perform_now()
+
+    assert series(registry, "tenantjobs_performed_total") == {("metrics.works", "finished", "mailers", "acme"): 1}
+    assert series(registry, "tenantjobs_wait_seconds_count") == {}
+
+
 def test_a_thousand_tenants_are_one_series(registry: CollectorRegistry) -> None:
     for number in range(1_000, 2_000):
         with Current.set(tenant_id=number):

@@ -49,7 +49,7 @@ def enqueued(card: Card) -> bytes:
 
 
 @pytest.mark.parametrize("shape", [lambda card: card, lambda card: [card], lambda card: {"a": (card,)}])
-@pytest.mark.parity("1c.12")
+@pytest.mark.parity("1a.13", "1c.12")
 def test_it_is_refused_at_the_call(cards: list[Card], shape: Any) -> None:
     own, foreign = cards
     with Current.set(tenant_id="1"):
