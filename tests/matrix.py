@@ -70,6 +70,7 @@ OLDEST = Column(
         "redis==5.0.1",
         "opentelemetry-api==1.30.0",
         "opentelemetry-sdk==1.30.0",
+        "pymysql==1.1.0",
         "prometheus-client==0.20.0",
         "cryptography==42.0.0",
     ),
