@@ -119,6 +119,22 @@ class Works(Protocol):
 
 
 @runtime_checkable
+class Supervises(Works, Protocol):
+    """A queue whose work can be shared by several processes."""
+
+    def supervise(self, options: WorkOptions, processes: int, command: Sequence[str]) -> int:
+        """Run that many workers, and what they need beside them, until stopped; the exit code.
+
+        ``command`` and a text as its last argument start a process that comes to ``serve`` with the text.
+        """
+        ...
+
+    def serve(self, assignment: str) -> int:
+        """Be the process that the supervisor wants; its exit code."""
+        ...
+
+
+@runtime_checkable
 class HasLedger(Protocol):
     """A queue that brings the ledger of idempotency keys along."""
 

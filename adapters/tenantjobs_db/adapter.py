@@ -19,6 +19,8 @@ from tenantjobs.errors import ConfigurationError
 from tenantjobs.progress import Progress
 from tenantjobs.view import JobView
 from tenantjobs_db import draining, schema
+from tenantjobs_db.assembly import Assembly
+from tenantjobs_db.assignment import Assignment
 from tenantjobs_db.batches import DatabaseBatches
 from tenantjobs_db.completing import Completing
 from tenantjobs_db.database import Database
@@ -28,6 +30,7 @@ from tenantjobs_db.locks import DatabaseLocks
 from tenantjobs_db.opening import answering, application_engine, beside_application, open_database
 from tenantjobs_db.outbox import DatabaseOutbox
 from tenantjobs_db.permits import DatabasePermits
+from tenantjobs_db.plan import Plan
 from tenantjobs_db.queue import Queue
 from tenantjobs_db.refusing import saying_what_is_missing, saying_who_is_in_the_way
 from tenantjobs_db.settings import DatabaseSettings
@@ -207,23 +210,25 @@ class DatabaseAdapter:
         self._refuse_memory()
         with answering(self.database, self.settings):
             schema.require(self.database)
-        worker = Worker(
-            self.database,
-            self.settings,
-            options,
-            completing=self._completing(),
-            inbox=self.inbox,
-            batches=self.batches,
-        )
-        self._workers.append(worker)
-        try:
-            with self._relaying(options):
-                code = worker.run()
-        finally:
-            self._workers.remove(worker)
-        if worker.hanging:
-            _leave_now(code)
-        return code
+        with self._relaying(options):
+            return self._run(self._assembly().worker(options))
+
+    def supervise(self, options: WorkOptions, processes: int, command: Sequence[str]) -> int:
+        """Run ``processes`` workers and a dispatcher until stopped; the exit code.
+
+        ``command`` starts a process that comes to ``serve`` with its last argument.
+        """
+        self._refuse_memory()
+        for database in self._databases():
+            with answering(database, self.settings):
+                schema.require(database)
+        plan = Plan.of(options, processes)
+        return self._assembly().supervisor(plan, command, shutdown_timeout=options.shutdown_timeout).run()
+
+    def serve(self, assignment: str) -> int:
+        """Be one of the processes of a supervisor; the exit code."""
+        process = self._assembly().assigned(Assignment.decode(assignment))
+        return self._run(process) if isinstance(process, Worker) else process.run()
 
     def check(self) -> list[str]:
         """What is wrong with the configuration and the schema, each with what to do about it."""
@@ -239,6 +244,26 @@ class DatabaseAdapter:
                 self._database.close()
             if self._outbox is not None:
                 self._outbox.database.close()
+
+    def _run(self, worker: Worker) -> int:
+        self._workers.append(worker)
+        try:
+            code = worker.run()
+        finally:
+            self._workers.remove(worker)
+        if worker.hanging:
+            _leave_now(code)
+        return code
+
+    def _assembly(self) -> Assembly:
+        return Assembly(
+            self.database,
+            self.settings,
+            completing=self._completing(),
+            inbox=self.inbox,
+            batches=self.batches,
+            relay=self.outbox.relay if runtime.settings().outbox else None,
+        )
 
     def _completing(self) -> Completing | None:
         if self._is_apart or self.settings.engine is None:

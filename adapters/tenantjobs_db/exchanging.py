@@ -44,6 +44,7 @@ class Exchanging:
             self._lease.renew_if_stale()
             if self._unsure:
                 self._give_back_unknown(running)
+            wanted = 0 if self._lease.is_lost else wanted
             exchange = self._consumer.exchange(self._lease.process, self._unsettled, wanted)
         except Exception as error:
             self._unsure = True

@@ -46,11 +46,11 @@ class Keeping:
         self._batches = DatabaseBatches(database) if batches is None else batches
         self._telling = Telling(database)
 
-    def promote(self) -> int:
-        """Make the jobs ready whose time has come; how many there were."""
-        promoted = count = self._queue.promote()
-        while count == BATCH:
-            promoted += (count := self._queue.promote())
+    def promote(self, batch: int = BATCH) -> int:
+        """Make the jobs ready whose time has come, ``batch`` at a time; how many there were."""
+        promoted = count = self._queue.promote(batch)
+        while count == batch:
+            promoted += (count := self._queue.promote(batch))
         return promoted
 
     def release(self) -> int:

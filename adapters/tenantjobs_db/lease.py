@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 from tenantjobs_db.processes import Processes
 
@@ -12,21 +13,41 @@ logger = logging.getLogger("tenantjobs.db")
 
 
 class Lease:
-    """The id under which this process claims. A lost one is replaced, and what was claimed under it is lost."""
+    """The id under which this process claims. What was claimed under a lost one is lost.
 
-    def __init__(self, processes: Processes, seconds: float, kind: str = "worker") -> None:
+    ``chosen`` is the first id; another one is as good. ``on_lost`` is called when it is lost, and that is the end;
+    without it, a lost one is replaced by another.
+    """
+
+    def __init__(
+        self,
+        processes: Processes,
+        seconds: float,
+        kind: str = "worker",
+        *,
+        chosen: str | None = None,
+        on_lost: Callable[[], object] | None = None,
+    ) -> None:
         self._processes = processes
         self._seconds = seconds
         self._kind = kind
+        self._chosen = chosen
         self._renewing = threading.Lock()
         self._renewed = 0.0
         self._ended = False
+        self.on_lost = on_lost
+        self.is_lost = False
         self.process = ""
 
     def begin(self) -> None:
         """Register; from now on there is a name to claim under."""
         self._renewed = time.monotonic()
-        self.process = self._processes.register(self._kind)
+        self.process = self._processes.register(self._kind, self._chosen)
+
+    @property
+    def is_fresh(self) -> bool:
+        """True if the database has heard of us within the lease."""
+        return bool(self.process) and not self.is_lost and not self._stale(self._seconds)
 
     def holds(self, process: str) -> bool:
         """True while what was claimed under ``process`` is ours.
@@ -35,8 +56,8 @@ class Lease:
         first: others may have its jobs, and no answer counts as no. It only reads: on SQLite, the job that asks may
         itself hold the lock that a renewal would wait for.
         """
-        if process != self.process or not self._stale(self._seconds):
-            return process == self.process
+        if process != self.process or self.is_lost or not self._stale(self._seconds):
+            return process == self.process and not self.is_lost
         try:
             return self._processes.known(process)
         except Exception as error:
@@ -44,18 +65,11 @@ class Lease:
             return False
 
     def renew(self) -> None:
-        """Tell the database that we live; take a new id if it had given us up."""
+        """Tell the database that we live; if it had given us up, take a new id or tell who is to be told."""
         with self._renewing:
             asked = time.monotonic()
-            if not self._ended and not self._processes.beat(self.process):
-                lost, self.process = self.process, self._processes.register(self._kind)
-                logger.error(
-                    "process %s was silent for longer than its lease of %g s and has lost its jobs to others; it goes "
-                    "on as %s",
-                    lost,
-                    self._seconds,
-                    self.process,
-                )
+            if not self._ended and not self.is_lost and not self._processes.beat(self.process):
+                self._lose()
             self._renewed = asked
 
     def renew_if_stale(self, seconds: float | None = None) -> None:
@@ -71,6 +85,16 @@ class Lease:
         with self._renewing:
             self._ended = True
             self._processes.leave(self.process)
+
+    def _lose(self) -> None:
+        told = "process %s was silent for longer than its lease of %g s and has lost its jobs to others; it "
+        if self.on_lost is not None:
+            self.is_lost = True
+            logger.error(told + "stops", self.process, self._seconds)
+            self.on_lost()
+        else:
+            lost, self.process = self.process, self._processes.register(self._kind)
+            logger.error(told + "goes on as %s", lost, self._seconds, self.process)
 
     def _stale(self, seconds: float) -> bool:
         return time.monotonic() - self._renewed > seconds

@@ -55,9 +55,9 @@ class Processes:
         self._fail = orphan.values(state=FAILED, claimed_by=None, finished_at=now)
         self._record = insert(failures).values(failed_at=now)
 
-    def register(self, kind: str) -> str:
-        """Make this process known; its id, under which it claims."""
-        process = new_id()
+    def register(self, kind: str, process: str | None = None) -> str:
+        """Make this process known; its id, under which it claims: ``process`` if its supervisor has chosen one."""
+        process = process or new_id()
         row = {"id": process, "kind": kind, "host": socket.gethostname(), "pid": os.getpid(), "lease": self._lease}
         with self._database.begin() as connection:
             connection.execute(self._register, row)

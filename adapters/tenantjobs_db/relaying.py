@@ -36,13 +36,17 @@ class Relay:
     @contextmanager
     def running(self, interval: float = INTERVAL) -> Iterator[None]:
         """Relay on a thread of its own until the block is left."""
-        routine = Routine("relay", interval, self.relay)
+        routine = self.routine(interval)
         routine.start()
         try:
             yield
         finally:
             routine.stop()
             routine.join(5.0)
+
+    def routine(self, interval: float = INTERVAL) -> Routine:
+        """What relays again and again."""
+        return Routine("relay", interval, self.relay)
 
     def _publish(self, claimed: list[Unpublished]) -> int:
         faults.point("before_publish")

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable, Sequence
 
+from tenantjobs import signals
 from tenantjobs.adapter import WorkOptions
 from tenantjobs_db.backoff import Backoff
 from tenantjobs_db.batches import DatabaseBatches
+from tenantjobs_db.chores import chores, promotion
 from tenantjobs_db.completing import Completing
 from tenantjobs_db.consumer import Consumer
 from tenantjobs_db.database import Database
@@ -24,7 +22,7 @@ from tenantjobs_db.lease import Lease
 from tenantjobs_db.marking import Marking
 from tenantjobs_db.processes import Processes
 from tenantjobs_db.queue import Queue
-from tenantjobs_db.releasing import INTERVAL as RELEASING
+from tenantjobs_db.recycling import Recycling
 from tenantjobs_db.routine import Routine
 from tenantjobs_db.selection import Selection
 from tenantjobs_db.settings import DatabaseSettings
@@ -38,7 +36,11 @@ LAST_WORDS = 3.0  # seconds that a stopping worker spends on a database that doe
 
 
 class Worker:
-    """Serves queues until it is stopped, or until nothing is left to do."""
+    """Serves queues until it is stopped, or until nothing is left to do.
+
+    One that is ``alone`` looks after the queue as well, as a dispatcher does. ``recycling`` says when it makes room for
+    another; ``retire`` is called then, while it finishes what runs.
+    """
 
     def __init__(
         self,
@@ -49,6 +51,10 @@ class Worker:
         completing: Completing | None = None,
         inbox: DatabaseInbox | None = None,
         batches: DatabaseBatches | None = None,
+        lease: Lease | None = None,
+        alone: bool = True,
+        recycling: Recycling | None = None,
+        retire: Callable[[], object] = lambda: None,
     ) -> None:
         processes = Processes(database, lease=settings.lease, max_deaths=settings.max_deaths)
         consumer = Consumer(database, Selection(options.queues), keep_finished=settings.keeps_finished)
@@ -57,30 +63,37 @@ class Worker:
         self._marking = Marking(database)
         self._telling = Telling(database)
         self._queue = Queue(database)
-        self._lease = Lease(processes, settings.lease)
+        self._lease = lease or Lease(processes, settings.lease)
+        self._recycling = recycling
+        self._retire = retire
         self._exchanging = Exchanging(consumer, self._lease)
         self._slots = Slots(options.threads, self._delivery)
-        keeping = Keeping(database, processes, self._lease, settings, inbox, batches)
-        self._routines = self._planned(keeping, settings)
+        self._routines = self._own_routines(settings)
+        if alone:
+            self._routines += self._chores(
+                Keeping(database, processes, self._lease, settings, inbox, batches), settings
+            )
         self._stops = 0
+        self._quiet = self._retiring = False
         self.hanging: Sequence[Claimed] = ()
 
     def run(self) -> int:
         """Work. 0 if every job that was started has ended and is settled.
 
-        1 if some were given back while they ran (``hanging``), or if the database could not be told of a verdict.
+        1 if some were given back while they ran (``hanging``), if the database could not be told of a verdict, or if
+        the lease was lost to others.
         """
         self._lease.begin()
         queues = ", ".join(self._options.queues)
         logger.info("worker %s serves %s, %d jobs at a time", self._lease, queues, self._options.threads)
-        with self._stopped_by_signals():
+        with signals.obeyed(self):
             for routine in self._routines:
                 routine.start()
             try:
                 self._work()
             finally:
                 self._wind_down()
-        return 1 if self.hanging or not self._exchanging.settled else 0
+        return 1 if self.hanging or not self._exchanging.settled or self._lease.is_lost else 0
 
     def stop(self) -> None:
         """Claim no more, and end once what runs has ended; asked a second time: give back what runs, and end.
@@ -89,6 +102,15 @@ class Worker:
         """
         self._stops += 1
         self._slots.wake()
+
+    def halt(self) -> None:
+        """Give back what runs, and end."""
+        self._stops += 2
+        self._slots.wake()
+
+    def quiet(self) -> None:
+        """Claim no more; what runs goes on, and the worker stays until it is stopped."""
+        self._quiet = True
 
     def wake(self) -> None:
         """There is work: do not wait for the next look."""
@@ -109,7 +131,7 @@ class Worker:
                 self._gather(pause)
             else:
                 backoff.reset()
-                if idle and self._options.drain:
+                if idle and (self._options.drain or self._retiring):
                     return
                 self._exchanging.keep(self._slots.results(self._options.polling_interval))
 
@@ -118,13 +140,26 @@ class Worker:
         idle = self._exchanging.settled and not self._slots.running
         if self._options.drain and self._queue.promote():
             idle = False
-        free = self._slots.free
+        free = self._free()
         if not free and self._exchanging.settled:
-            return False
+            return idle
         claimed = self._exchanging.exchange(free, self._slots.running)
         for claim in claimed:
             self._start(claim)
+        if self._recycling is not None:
+            self._recycling.started(len(claimed))
         return idle and not claimed
+
+    def _free(self) -> int:
+        """How many jobs may be claimed."""
+        if self._recycling is not None and not self._retiring and (reason := self._recycling.due()) is not None:
+            logger.info("worker %s makes room for another: %s", self._lease, reason)
+            self._retiring = True
+            self._retire()
+        if self._quiet or self._retiring or self._lease.is_lost:
+            return 0
+        left = None if self._recycling is None else self._recycling.jobs_left
+        return self._slots.free if left is None else min(left, self._slots.free)
 
     def _start(self, claim: Claimed) -> None:
         try:
@@ -190,37 +225,15 @@ class Worker:
             completing=self._completing,
         )
 
-    def _planned(self, keeping: Keeping, settings: DatabaseSettings) -> list[Routine]:
-        routines = [
+    def _own_routines(self, settings: DatabaseSettings) -> list[Routine]:
+        return [
             # On a thread of its own: a claim that is blocked must not cost the lease.
             Routine("heartbeat", settings.lease / 3, self._lease.renew),
-            Routine("reaping", settings.lease / 4, keeping.reap),
-            Routine("pruning", 60.0, keeping.prune),
-            Routine("releasing", RELEASING, lambda: self._waking(keeping.release())),
             Routine("progress", INTERVAL, self._telling.write),
         ]
+
+    def _chores(self, keeping: Keeping, settings: DatabaseSettings) -> list[Routine]:
+        found = chores(keeping, lease=settings.lease, wake=self.wake)
         if not self._options.drain:
-            routines.append(
-                Routine("promotion", self._options.polling_interval, lambda: self._waking(keeping.promote()))
-            )
-        return routines
-
-    def _waking(self, ready: int) -> None:
-        if ready:
-            self.wake()
-
-    @contextmanager
-    def _stopped_by_signals(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def on_signal(_number: int, _frame: FrameType | None) -> None:
-            self.stop()
-
-        before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            found.append(promotion(keeping, interval=self._options.polling_interval, wake=self.wake))
+        return found

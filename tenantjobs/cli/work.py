@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 import click
 
-from tenantjobs import definition, encryption, runtime
-from tenantjobs.adapter import WorkOptions, Works
+from tenantjobs import definition, encryption, runtime, signals
+from tenantjobs.adapter import Supervises, WorkOptions, Works
 from tenantjobs.cli import serving
 from tenantjobs.cli.output import ARGUMENTS, Failure
 from tenantjobs.cli.supervising import supervise
@@ -65,6 +65,13 @@ def no_jobs(settings: Settings) -> str:
     help="How long an idle worker waits before it looks again.",
 )
 @click.option(
+    "--processes",
+    metavar="NUMBER",
+    type=click.IntRange(min=1),
+    help="Share the work between so many worker processes, under a supervisor.",
+)
+@click.option("--as", "assignment", metavar="JSON", hidden=True, help="Be one of the processes of a supervisor.")
+@click.option(
     "--from",
     "name",
     metavar="ADAPTER",
@@ -83,10 +90,16 @@ def command(
     drain: bool,
     shutdown_timeout: float,
     polling_interval: float,
+    processes: int | None,
+    assignment: str | None,
     name: str | None,
     log_level: str | None,
 ) -> None:
     """Perform jobs until stopped."""
+    if assignment is not None:
+        signals.hold()
+    if processes is not None and drain:
+        raise click.UsageError("--drain is for one process: leave --processes out")
     options = WorkOptions(
         queues=_queues(queues),
         threads=threads,
@@ -97,8 +110,8 @@ def command(
     workers = _workers(name)
     _log(log_level)
     if len(workers) == 1:
-        (worker,) = workers.values()
-        ctx.exit(worker.work(options))
+        ((name, worker),) = workers.items()
+        ctx.exit(_work(ctx, name, worker, options, processes=processes, assignment=assignment))
     ctx.exit(supervise(_commands(ctx, workers), drain=drain))
 
 
@@ -137,10 +150,33 @@ def _workers(name: str | None) -> dict[str, Works]:
     return found if name is None else {name: found[name]}
 
 
+def _work(
+    ctx: click.Context,
+    name: str,
+    worker: Works,
+    options: WorkOptions,
+    *,
+    processes: int | None,
+    assignment: str | None,
+) -> int:
+    """As one process that does everything, as a supervisor, or as one of its processes."""
+    if processes is None and assignment is None:
+        return worker.work(options)
+    if not isinstance(worker, Supervises):
+        raise Failure(f"the adapter {name!r} has no supervisor: leave --processes out, and start the worker as often")
+    if assignment is not None:
+        return worker.serve(assignment)
+    assert processes is not None
+    return worker.supervise(options, processes, [*_this(ctx), "--from", name, "--as"])
+
+
 def _commands(ctx: click.Context, names: Iterable[str]) -> dict[str, list[str]]:
     """This command, once for each of them."""
-    this = [sys.executable, "-m", "tenantjobs.cli", *ctx.meta[ARGUMENTS]]
-    return {name: [*this, "--from", name] for name in names}
+    return {name: [*_this(ctx), "--from", name] for name in names}
+
+
+def _this(ctx: click.Context) -> list[str]:
+    return [sys.executable, "-m", "tenantjobs.cli", *ctx.meta[ARGUMENTS]]
 
 
 def _log(level: str | None) -> None:

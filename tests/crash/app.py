@@ -121,6 +121,17 @@ def guarded_effect(number: int) -> None:
             tenantjobs_sqlalchemy.current_session().add(Effect(number=number, tenant=Current.tenant_id))
 
 
+@job(transactional=True)
+def held_effect(number: int) -> None:
+    """An effect that the test holds back for as long as the gate, a file, is not there."""
+    with engine.begin() as connection:
+        row = {"number": number, "tenant": Current.tenant_id, "pid": os.getpid(), "started_at": time.time()}
+        connection.execute(insert(Span), row)
+    while not os.path.exists(os.environ["TENANTJOBS_CRASH_GATE"]):
+        time.sleep(0.02)
+    tenantjobs_sqlalchemy.current_session().add(Effect(number=number, tenant=Current.tenant_id))
+
+
 @job
 def called_back(number: int) -> None:
     """An effect of a batch, which has no guard of its own."""

@@ -1,0 +1,117 @@
+"""Puts the processes of the queue together: workers, dispatchers and their supervisor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tenantjobs.adapter import WorkOptions
+from tenantjobs_db.assignment import Assignment
+from tenantjobs_db.batches import DatabaseBatches
+from tenantjobs_db.chores import chores, promotion
+from tenantjobs_db.completing import Completing
+from tenantjobs_db.database import Database
+from tenantjobs_db.inbox import DatabaseInbox
+from tenantjobs_db.keeping import Keeping
+from tenantjobs_db.lease import Lease
+from tenantjobs_db.line import Line
+from tenantjobs_db.plan import DispatcherPlan, Plan, WorkerPlan
+from tenantjobs_db.processes import Processes
+from tenantjobs_db.recycling import Recycling
+from tenantjobs_db.relaying import Relay
+from tenantjobs_db.service import Service
+from tenantjobs_db.settings import DatabaseSettings
+from tenantjobs_db.supervisor import Supervisor
+from tenantjobs_db.undertaker import Undertaker
+from tenantjobs_db.worker import Worker
+
+
+class Assembly:
+    """Knows what each of them is made of. ``relay``: that of the outbox, if there is one."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: DatabaseSettings,
+        *,
+        completing: Completing | None,
+        inbox: DatabaseInbox | None,
+        batches: DatabaseBatches,
+        relay: Relay | None,
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._completing = completing
+        self._inbox = inbox
+        self._batches = batches
+        self._relay = relay
+        self._processes = Processes(database, lease=settings.lease, max_deaths=settings.max_deaths)
+
+    def worker(self, options: WorkOptions, **more: Any) -> Worker:
+        """A worker that is alone, unless ``more`` says otherwise."""
+        return Worker(
+            self._database,
+            self._settings,
+            options,
+            completing=self._completing,
+            inbox=self._inbox,
+            batches=self._batches,
+            **more,
+        )
+
+    def supervisor(self, plan: Plan, command: Sequence[str], *, shutdown_timeout: float) -> Supervisor:
+        """The supervisor of the processes of ``plan``, each of which is started by ``command``."""
+        lease = self._lease("supervisor")
+        keeping = self._keeping(lease)
+        return Supervisor(
+            plan,
+            command,
+            lease,
+            keeping,
+            Undertaker(self._database, self._processes, keeping),
+            beat=self._beat,
+            shutdown_timeout=shutdown_timeout,
+        )
+
+    def assigned(self, told: Assignment) -> Worker | Service:
+        """The process that a supervisor has asked for: it stops when its lease is lost, or its supervisor is gone."""
+        lease = self._lease(told.post.kind, told.process)
+        line = Line(told.line)
+        process = (
+            self._assigned_worker(told.post, told.shutdown_timeout, lease, line)
+            if isinstance(told.post, WorkerPlan)
+            else self._dispatcher(told.post, lease)
+        )
+        lease.on_lost = process.stop
+        line.watch(process.stop)
+        return process
+
+    def _assigned_worker(self, post: WorkerPlan, shutdown_timeout: float, lease: Lease, line: Line) -> Worker:
+        options = WorkOptions(
+            queues=post.queues,
+            threads=post.threads,
+            shutdown_timeout=shutdown_timeout,
+            polling_interval=post.polling_interval,
+        )
+        recycling = None if post.limits is None else Recycling(post.limits)
+        return self.worker(options, lease=lease, alone=False, recycling=recycling, retire=line.retire)
+
+    def _dispatcher(self, post: DispatcherPlan, lease: Lease) -> Service:
+        keeping = self._keeping(lease)
+        routines = [
+            promotion(keeping, interval=post.polling_interval, batch=post.batch_size),
+            *chores(keeping, lease=self._settings.lease),
+        ]
+        if self._relay is not None:
+            routines.append(self._relay.routine())
+        return Service(post.kind, lease, routines, beat=self._beat)
+
+    def _lease(self, kind: str, chosen: str | None = None) -> Lease:
+        return Lease(self._processes, self._settings.lease, kind, chosen=chosen)
+
+    def _keeping(self, lease: Lease) -> Keeping:
+        return Keeping(self._database, self._processes, lease, self._settings, self._inbox, self._batches)
+
+    @property
+    def _beat(self) -> float:
+        return self._settings.lease / 3
