@@ -122,8 +122,13 @@ class Works(Protocol):
 class Supervises(Works, Protocol):
     """A queue whose work can be shared by several processes."""
 
-    def supervise(self, options: WorkOptions, processes: int, command: Sequence[str]) -> int:
-        """Run that many workers, and what they need beside them, until stopped; the exit code.
+    @property
+    def plan(self) -> str | None:
+        """The file that says which processes there are; None if there is none."""
+        ...
+
+    def supervise(self, options: WorkOptions, processes: int | None, command: Sequence[str]) -> int:
+        """Run that many workers, and what they need beside them, until stopped; the exit code. None: those of the plan.
 
         ``command`` and a text as its last argument start a process that comes to ``serve`` with the text.
         """

@@ -14,11 +14,12 @@ from sqlalchemy import Connection, Engine
 
 from tenantjobs import runtime
 from tenantjobs.adapter import Capabilities, WorkOptions
+from tenantjobs.config.file import displayed
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.progress import Progress
 from tenantjobs.view import JobView
-from tenantjobs_db import draining, schema
+from tenantjobs_db import draining, plan_file, schema
 from tenantjobs_db.assembly import Assembly
 from tenantjobs_db.assignment import Assignment
 from tenantjobs_db.batches import DatabaseBatches
@@ -213,16 +214,22 @@ class DatabaseAdapter:
         with self._relaying(options):
             return self._run(self._assembly().worker(options))
 
-    def supervise(self, options: WorkOptions, processes: int, command: Sequence[str]) -> int:
-        """Run ``processes`` workers and a dispatcher until stopped; the exit code.
+    @property
+    def plan(self) -> str | None:
+        """The file that says which processes there are."""
+        path = plan_file.place(self.settings)
+        return None if path is None else displayed(path)
+
+    def supervise(self, options: WorkOptions, processes: int | None, command: Sequence[str]) -> int:
+        """Run ``processes`` workers and a dispatcher, or those of the file, until stopped; the exit code.
 
         ``command`` starts a process that comes to ``serve`` with its last argument.
         """
+        plan = self._plan() if processes is None else Plan.of(options, processes)
         self._refuse_memory()
         for database in self._databases():
             with answering(database, self.settings):
                 schema.require(database)
-        plan = Plan.of(options, processes)
         return self._assembly().supervisor(plan, command, shutdown_timeout=options.shutdown_timeout).run()
 
     def serve(self, assignment: str) -> int:
@@ -234,6 +241,8 @@ class DatabaseAdapter:
         """What is wrong with the configuration and the schema, each with what to do about it."""
         try:
             self._refuse_memory()
+            if self.plan is not None:
+                self._plan()
             return [problem for database in self._databases() if (problem := self._problem(database)) is not None]
         except ConfigurationError as error:
             return [str(error)]
@@ -254,6 +263,11 @@ class DatabaseAdapter:
         if worker.hanging:
             _leave_now(code)
         return code
+
+    def _plan(self) -> Plan:
+        path = plan_file.place(self.settings)
+        assert path is not None, "it is asked for only where there is one"
+        return plan_file.read(path)
 
     def _assembly(self) -> Assembly:
         return Assembly(

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
 from tenantjobs.adapter import WorkOptions
+from tenantjobs.errors import ConfigurationError
+from tenantjobs_db import memory
 from tenantjobs_db.recycling import Limits
+from tenantjobs_db.selection import Selection
 from tenantjobs_db.settings import Positive
+
+UNITS = {
+    "B": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "KIB": 2**10,
+    "MIB": 2**20,
+    "GIB": 2**30,
+}
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([KMG]i?B|B)", re.IGNORECASE)
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -22,18 +37,36 @@ class WorkerPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     kind: ClassVar[str] = "worker"
 
-    queues: tuple[str, ...] = ("*",)
+    queues: tuple[str, ...] | dict[str, int] | str = ("*",)
     threads: Count = 3
     processes: Count | Literal["auto"] = 1
     polling_interval: Positive = 0.1
     max_jobs: Count | None = None
     max_age: Positive | None = None
-    max_memory: Count | None = None
+    max_memory: Count | str | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.queues, dict):
+            raise ValueError("queues: weights are not known here: write a list, in which what comes first goes first")
+        try:
+            Selection(self.names)
+        except ConfigurationError as error:
+            raise ValueError(str(error)) from error
+        if isinstance(self.max_memory, str):
+            size(self.max_memory)
+        if self.max_memory is not None and not memory.is_measurable():
+            raise ValueError("max_memory: the memory of a process cannot be read here: pip install psutil")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The queues as a worker takes them."""
+        return (self.queues,) if isinstance(self.queues, str) else tuple(self.queues)
 
     @property
     def limits(self) -> Limits | None:
         """None if there are none."""
-        limits = Limits(max_jobs=self.max_jobs, max_age=self.max_age, max_memory=self.max_memory)
+        most = size(self.max_memory) if isinstance(self.max_memory, str) else self.max_memory
+        limits = Limits(max_jobs=self.max_jobs, max_age=self.max_age, max_memory=most)
         return None if limits == Limits() else limits
 
 
@@ -57,6 +90,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     workers: tuple[WorkerPlan, ...] = ()
     dispatchers: tuple[DispatcherPlan, ...] = ()
 
+    @property
+    def is_empty(self) -> bool:
+        return not self.workers and not self.dispatchers
+
     @classmethod
     def of(cls, options: WorkOptions, processes: int) -> Plan:
         """``processes`` alike, and a dispatcher."""
@@ -79,6 +116,14 @@ def processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def size(text: str) -> int:
+    """``"512MB"`` in bytes; ``ValueError`` if it is no such text."""
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f'max_memory: {text!r} is no amount of memory: write bytes, or as in "512MB" or "1.5GiB"')
+    return int(float(found[1]) * UNITS[found[2].upper()])
 
 
 def _count(processes: int | str) -> int:

@@ -15,7 +15,12 @@ from tenantjobs.cli.output import ARGUMENTS, Failure
 from tenantjobs.cli.supervising import supervise
 from tenantjobs.config import Settings
 
+logger = logging.getLogger("tenantjobs.cli")
+
 DEFAULTS = WorkOptions()
+
+# What is said of one process, by parameter; of several, a file says it.
+ONE = {"queues": "queue", "threads": "threads", "polling_interval": "polling-interval", "drain": "drain"}
 
 NO_APP = (
     "no app is configured, so a worker would know no job: "
@@ -160,14 +165,24 @@ def _work(
     assignment: str | None,
 ) -> int:
     """As one process that does everything, as a supervisor, or as one of its processes."""
-    if processes is None and assignment is None:
-        return worker.work(options)
     if not isinstance(worker, Supervises):
-        raise Failure(f"the adapter {name!r} has no supervisor: leave --processes out, and start the worker as often")
-    if assignment is not None:
+        if processes is not None:
+            raise Failure(f"the adapter {name!r} has no supervisor: leave --processes out, and start as many workers")
+        return worker.work(options)
+    elif assignment is not None:
         return worker.serve(assignment)
-    assert processes is not None
-    return worker.supervise(options, processes, [*_this(ctx), "--from", name, "--as"])
+    elif processes is None and (worker.plan is None or _is_for_one(ctx, worker.plan)):
+        return worker.work(options)
+    else:
+        return worker.supervise(options, processes, [*_this(ctx), "--from", name, "--as"])
+
+
+def _is_for_one(ctx: click.Context, plan: str) -> bool:
+    """True if the command line says what one process is to do."""
+    told = [name for name in ONE if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE]
+    if told:
+        logger.info("%s is not used: --%s says what this process does", plan, ONE[told[0]])
+    return bool(told)
 
 
 def _commands(ctx: click.Context, names: Iterable[str]) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""A supervisor and its processes are stopped and killed, in every way there is: nothing is lost, and nothing doubled."""
+"""A supervisor and its processes are stopped and killed in every way: nothing is lost, and nothing doubled."""
 
 from __future__ import annotations
 
@@ -127,6 +127,26 @@ def test_processes_finish_what_runs_and_end_when_their_supervisor_is_killed(site
 
     assert (site.effects(), site.states()) == ([1], {"finished": 1, "ready": 1})
     assert site.pids("worker") == []
+
+
+def test_workers_that_are_recycled_under_load_lose_nothing_and_double_nothing(site: Site, tmp_path: Path) -> None:
+    plan = tmp_path / "queue.yml"
+    plan.write_text(
+        "development:\n"
+        "  dispatchers: [{polling_interval: 0.1}]\n"
+        "  workers: [{queues: [default], threads: 2, processes: 2, polling_interval: 0.02, max_jobs: 15}]\n"
+    )
+    site.environment["TENANTJOBS_DB_QUEUE_FILE"] = str(plan)
+    site.gate.touch()
+    site.enqueue(*range(60))
+    site.supervisor = start_worker(site.environment)
+
+    wait_for(lambda: site.states() == {"finished": 60})
+
+    assert site.effects() == site.runs() == list(range(60))
+    by_worker = Counter(site.column("SELECT pid FROM spans"))
+    assert max(by_worker.values()) == 15
+    assert len(by_worker) >= 4
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -308,3 +308,84 @@ def test_a_worker_in_its_own_process_performs_what_another_process_enqueued(fold
     assert done.returncode == 0, done.stderr
     assert (folder / "notes.txt").read_text() == "7 hi\n"
     assert "finished my_jobs.note" in done.stderr
+
+
+class SupervisingAdapter(WorkingAdapter):
+    """A queue whose work several processes can share."""
+
+    plan: ClassVar[str | None] = None
+    supervised: ClassVar[list[tuple[WorkOptions, int | None, list[str]]]] = []
+    served: ClassVar[list[str]] = []
+
+    def supervise(self, options: WorkOptions, processes: int | None, command: list[str]) -> int:
+        self.supervised.append((options, processes, command))
+        return 4
+
+    def serve(self, assignment: str) -> int:
+        self.served.append(assignment)
+        return 5
+
+
+@pytest.fixture
+def supervising(install: Callable[[type], None], monkeypatch: pytest.MonkeyPatch) -> type[SupervisingAdapter]:
+    install(SupervisingAdapter)
+    monkeypatch.setattr(SupervisingAdapter, "plan", None)
+    monkeypatch.setattr(SupervisingAdapter, "supervised", [])
+    monkeypatch.setattr(SupervisingAdapter, "served", [])
+    return SupervisingAdapter
+
+
+def test_a_number_of_processes_asks_for_a_supervisor(tenantjobs: Run, supervising: type[SupervisingAdapter]) -> None:
+    tenantjobs("work", "--processes", "2", "--threads", "8", exit_code=4)
+
+    this = [sys.executable, "-m", "tenantjobs.cli", "work", "--processes", "2", "--threads", "8"]
+    assert supervising.supervised == [(WorkOptions(threads=8), 2, [*this, "--from", "fake", "--as"])]
+
+
+def test_a_plan_asks_for_one_too(
+    tenantjobs: Run, supervising: type[SupervisingAdapter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervising, "plan", "config/queue.yml")
+
+    tenantjobs("work", "--shutdown-timeout", "9", exit_code=4)
+
+    ((options, processes, _),) = supervising.supervised
+    assert (options, processes) == (WorkOptions(shutdown_timeout=9), None)
+
+
+@pytest.mark.parametrize("option", ["--queue low", "--threads 3", "--polling-interval 1", "--drain"])
+def test_a_command_line_that_says_what_one_process_does_is_for_one_process(
+    tenantjobs: Run,
+    supervising: type[SupervisingAdapter],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    option: str,
+) -> None:
+    monkeypatch.setattr(supervising, "plan", "config/queue.yml")
+
+    with caplog.at_level(logging.INFO, "tenantjobs.cli"):
+        tenantjobs("work", *option.split(), exit_code=3)
+
+    assert supervising.supervised == []
+    assert f"config/queue.yml is not used: {option.split()[0]} says" in caplog.text
+
+
+def test_a_process_of_a_supervisor_gets_its_assignment(
+    tenantjobs: Run, supervising: type[SupervisingAdapter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work.signals, "hold", lambda: None)
+
+    tenantjobs("work", "--processes", "2", "--as", "{}", exit_code=5)
+
+    assert supervising.served == ["{}"]
+
+
+def test_several_processes_are_refused_where_there_is_no_supervisor_and_where_nothing_is_left(
+    tenantjobs: Run, worked: list[WorkOptions]
+) -> None:
+    refused = tenantjobs("work", "--processes", "2", exit_code=1)
+    drained = tenantjobs("work", "--processes", "2", "--drain", exit_code=2)
+
+    assert "the adapter 'fake' has no supervisor" in refused.stderr
+    assert "--drain is for one process" in drained.stderr
+    assert worked == []

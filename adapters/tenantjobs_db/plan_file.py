@@ -1,0 +1,52 @@
+"""``config/queue.yml``: which processes ``tenantjobs work`` runs, in each environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tenantjobs import runtime, yaml_file
+from tenantjobs.config.file import displayed
+from tenantjobs.config.mistakes import Mistakes
+from tenantjobs.config.settings import Origin
+from tenantjobs.yaml_file import Marked
+from tenantjobs_db.plan import DispatcherPlan, Plan, WorkerPlan
+from tenantjobs_db.settings import DatabaseSettings
+
+NAME = "config/queue.yml"
+
+
+def place(settings: DatabaseSettings) -> Path | None:
+    """Where the file is: the one that ``[db] queue_file`` names, else ``config/queue.yml`` if there is one."""
+    if settings.queue_file is not None:
+        return yaml_file.located(runtime.settings(), settings.queue_file)
+    usual = yaml_file.located(runtime.settings(), NAME)
+    return usual if usual.is_file() else None
+
+
+def read(path: Path) -> Plan:
+    """The plan of this environment. ``Misconfigured`` lists all mistakes, each with its line and column."""
+    mistakes = Mistakes()
+    environment = runtime.settings().environment
+    document = yaml_file.read(path, environment, mistakes)
+    mistakes.check()
+    if document.section is None and document.environments:
+        known = ", ".join(document.environments)
+        mistakes.add(
+            displayed(path),
+            f"has no section {environment!r}, which is the environment (TENANTJOBS_ENV): it has {known}",
+        )
+    plan = _plan(path, document.section or {}, mistakes)
+    mistakes.check()
+    return plan
+
+
+def _plan(path: Path, section: dict[str, Marked], mistakes: Mistakes) -> Plan:
+    whole = Marked(section, next((value.origin for value in section.values()), Origin(displayed(path))))
+    plan = yaml_file.typed(whole, Plan, mistakes, what=runtime.settings().environment)
+    if not section:
+        return Plan(workers=(WorkerPlan(),), dispatchers=(DispatcherPlan(),))
+    if plan is None:
+        return Plan()
+    if plan.is_empty:
+        mistakes.add(displayed(path), "there is no process in it: give it workers or dispatchers")
+    return plan
