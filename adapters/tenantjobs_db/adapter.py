@@ -24,6 +24,7 @@ from tenantjobs_db.assembly import Assembly
 from tenantjobs_db.assignment import Assignment
 from tenantjobs_db.batches import DatabaseBatches
 from tenantjobs_db.completing import Completing
+from tenantjobs_db.controls import Controls
 from tenantjobs_db.database import Database
 from tenantjobs_db.inbox import DatabaseInbox
 from tenantjobs_db.ledger import DatabaseLedger
@@ -58,6 +59,7 @@ class DatabaseAdapter:
         self._locks: DatabaseLocks | None = None
         self._batches: DatabaseBatches | None = None
         self._permits: DatabasePermits | None = None
+        self._controls: Controls | None = None
         self._outbox: DatabaseOutbox | None = None
         self._inbox: DatabaseInbox | None = None
         self._telling: Telling | None = None
@@ -117,6 +119,14 @@ class DatabaseAdapter:
             if self._permits is None:
                 self._permits = DatabasePermits(self.database, self.joins)
             return self._permits
+
+    @property
+    def controls(self) -> Controls:
+        """What operators say of queues, tenants and jobs: pauses, weights, caps."""
+        with self._opening:
+            if self._controls is None:
+                self._controls = Controls(self.database)
+            return self._controls
 
     @property
     def outbox(self) -> DatabaseOutbox:

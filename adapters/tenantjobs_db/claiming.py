@@ -7,101 +7,77 @@ going round. No tenant has a row to be written, and neither the backlog nor the 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
-from sqlalchemy import (
-    CTE,
-    ColumnElement,
-    Connection,
-    Select,
-    TextClause,
-    bindparam,
-    exists,
-    func,
-    literal,
-    select,
-    text,
-    union_all,
-    update,
-)
+from sqlalchemy import Connection, Select, func, select, text
 
 from tenantjobs_db.dialect import Dialect
+from tenantjobs_db.instructions import Instructions
+from tenantjobs_db.picking import Picking, claimed_row
+from tenantjobs_db.rooms import Rooms
 from tenantjobs_db.settlement import Claimed
-from tenantjobs_db.tables import CLAIMED, READY, in_state, jobs, processes
-
-MOST_HEADS = 200  # tenants of one pass; a compound SELECT may not have more than 500 parts
-
-
-class Turns:
-    """Whose turn it is, in each queue: the place of one claimer on its way round the tenants."""
-
-    def __init__(self) -> None:
-        self._last_served: dict[str, str] = {}
-
-    def cursor(self, queue: str) -> str:
-        """The next turn is that of the first tenant right of this one."""
-        return self._last_served.get(queue, "")
-
-    def advance(self, queue: str, claimed: Sequence[Claimed]) -> None:
-        """Move on. Where the jobs did not go up evenly, those who got one more than the others go to the end."""
-        cursor = self.cursor(queue)
-        shares = Counter(claim.tenant for claim in claimed)
-        most = max(shares.values())
-        self._last_served[queue] = max(
-            (tenant for tenant, share in shares.items() if share == most), key=lambda tenant: (tenant <= cursor, tenant)
-        )
+from tenantjobs_db.tables import READY, in_state, jobs
+from tenantjobs_db.turns import Turns
 
 
-class Claiming(Protocol):
-    """One pass over the tenants of a queue."""
-
-    def __call__(self, connection: Connection, process: str, queue: str, cursor: str, wanted: int) -> list[Claimed]: ...
-
-
-def claim_fairly(
-    claim: Claiming, connection: Connection, process: str, queue: str, turns: Turns, wanted: int
-) -> list[Claimed]:
-    """Up to ``wanted`` jobs of ``queue``. A tenant with few jobs leaves its share to the others."""
-    claimed: list[Claimed] = []
-    while len(claimed) < wanted:
-        missing = wanted - len(claimed)
-        batch = claim(connection, process, queue, turns.cursor(queue), missing)
-        claimed += batch
-        if not batch:
-            break
-        turns.advance(queue, batch)
-        if len(batch) < missing and len({found.tenant for found in batch}) == 1:
-            break  # it was offered everything
-    return claimed
-
-
-def claiming(dialect: Dialect) -> Claiming:
-    """How ``dialect`` claims."""
-    return SetBasedClaim() if dialect.set_based else StepwiseClaim(dialect)
-
-
-class StepwiseClaim:
-    """One pass as three statements under a lock of the whole database (SQLite)."""
+class Claiming:
+    """Claims for one process: by one statement a pass where nothing is said of anybody, else as ``Picking`` does."""
 
     def __init__(self, dialect: Dialect) -> None:
-        self._tenants = _tenants_in_turn()
-        self._claim = (
-            update(jobs)
-            .where(jobs.c.id == bindparam("job_id"))
-            .values(state=CLAIMED, claimed_by=bindparam("process"), claimed_at=dialect.now(), fence=jobs.c.fence + 1)
+        self._at_once = SetBasedClaim() if dialect.set_based else None
+        self._picking = Picking(dialect)
+        self._turns = Turns()
+        self._something_said = False
+
+    def claim(
+        self, connection: Connection, process: str, queues: Sequence[str], wanted: int, rooms: Rooms
+    ) -> list[Claimed]:
+        """Up to ``wanted`` jobs, from the first of ``queues`` that have some."""
+        asked_at_once = self._at_once is not None and not self._something_said
+        if self._at_once is not None and asked_at_once:
+            claimed: list[Claimed] = []
+            for queue in queues:
+                claimed += self._fairly(self._at_once, connection, process, queue, wanted - len(claimed), rooms)
+            if claimed:
+                return claimed
+        said = Instructions.read(connection)
+        self._something_said = said.any
+        if asked_at_once and not said.any:
+            return []
+        return self._picked(
+            connection, process, [queue for queue in queues if queue not in said.queues], wanted, rooms, said
         )
 
-    def __call__(self, connection: Connection, process: str, queue: str, cursor: str, wanted: int) -> list[Claimed]:
-        wish = {"process": process, "queue": queue, "cursor": cursor, "wanted": min(wanted, MOST_HEADS)}
-        tenants = connection.execute(self._tenants, wish).scalars().all()
-        if not tenants:
-            return []
-        rows = connection.execute(_heads(len(tenants)), {"queue": queue, **_shares(tenants, wanted)}).all()
-        connection.execute(self._claim, [{"job_id": row.id, "process": process} for row in rows])
-        return [_claimed(row, process, queue) for row in rows]
+    def _fairly(
+        self, claim: SetBasedClaim, connection: Connection, process: str, queue: str, wanted: int, rooms: Rooms
+    ) -> list[Claimed]:
+        claimed: list[Claimed] = []
+        while (missing := wanted - len(claimed)) > 0:
+            batch = claim(connection, process, queue, self._turns.cursor(queue), missing, rooms)
+            if not batch:
+                break
+            claimed += batch
+            rooms.take(batch)
+            self._turns.advance(queue, batch)
+            if len(batch) < missing and len({found.tenant for found in batch}) == 1 and not rooms.full:
+                break  # it was offered everything
+        return claimed
+
+    def _picked(
+        self,
+        connection: Connection,
+        process: str,
+        queues: Sequence[str],
+        wanted: int,
+        rooms: Rooms,
+        said: Instructions,
+    ) -> list[Claimed]:
+        claimed: list[Claimed] = []
+        for queue in queues:
+            missing = wanted - len(claimed)
+            claimed += self._picking.claim(connection, process, queue, self._turns, missing, rooms, said)
+        return claimed
 
 
 class SetBasedClaim:
@@ -116,7 +92,7 @@ class SetBasedClaim:
             UNION ALL
             SELECT (SELECT min(tenant) FROM tj_jobs
                     WHERE state = 'ready' AND queue = :queue AND tenant > ahead.tenant), n + 1
-            FROM ahead WHERE tenant IS NOT NULL AND n < :wanted
+            FROM ahead WHERE tenant IS NOT NULL AND n < :probes
         ),
         around (tenant, n) AS (
             SELECT min(tenant), 1 FROM tj_jobs
@@ -124,23 +100,28 @@ class SetBasedClaim:
             UNION ALL
             SELECT (SELECT min(tenant) FROM tj_jobs
                     WHERE state = 'ready' AND queue = :queue AND tenant > around.tenant AND tenant <= :cursor), n + 1
-            FROM around WHERE tenant IS NOT NULL AND n < :wanted
+            FROM around WHERE tenant IS NOT NULL AND n < :probes
         ),
         found AS (
-            SELECT tenant, 0 AS lap, n FROM ahead WHERE tenant IS NOT NULL
+            SELECT tenant, 0 AS lap, n FROM ahead
+            WHERE tenant IS NOT NULL AND tenant <> ALL (CAST(:full AS text[]))
             UNION ALL
-            SELECT tenant, 1 AS lap, n FROM around WHERE tenant IS NOT NULL
+            SELECT tenant, 1 AS lap, n FROM around
+            WHERE tenant IS NOT NULL AND tenant <> ALL (CAST(:full AS text[]))
             LIMIT :wanted
         ),
         turns AS (
-            SELECT tenant, row_number() OVER (ORDER BY lap, n) AS turn, count(*) OVER () AS tenants FROM found
+            SELECT found.tenant, row_number() OVER (ORDER BY lap, n) AS turn, count(*) OVER () AS tenants,
+                coalesce(room, :most) AS room
+            FROM found LEFT JOIN unnest(CAST(:busy AS text[]), CAST(:rooms AS int[])) AS busy (tenant, room)
+                ON busy.tenant = found.tenant
         ),
         heads AS (
             SELECT head.id FROM turns CROSS JOIN LATERAL (
                 SELECT id FROM tj_jobs
                 WHERE state = 'ready' AND queue = :queue AND tenant = turns.tenant
                 ORDER BY priority, id
-                LIMIT :wanted / tenants + CASE WHEN turn <= :wanted % tenants THEN 1 ELSE 0 END
+                LIMIT least(room, :wanted / tenants + CASE WHEN turn <= :wanted % tenants THEN 1 ELSE 0 END)
                 FOR UPDATE SKIP LOCKED
             ) AS head
         )
@@ -148,14 +129,17 @@ class SetBasedClaim:
         SET state = 'claimed', claimed_by = :process, claimed_at = statement_timestamp(), fence = fence + 1
         WHERE id = ANY (ARRAY (SELECT id FROM heads))
           AND EXISTS (SELECT FROM tj_processes WHERE tj_processes.id = :process)
+          AND NOT EXISTS (SELECT FROM tj_controls)
         RETURNING id, fence, name, tenant, attempt, data, priority
     """)
 
-    def __call__(self, connection: Connection, process: str, queue: str, cursor: str, wanted: int) -> list[Claimed]:
-        wish = {"process": process, "queue": queue, "cursor": cursor, "wanted": wanted}
+    def __call__(
+        self, connection: Connection, process: str, queue: str, cursor: str, wanted: int, rooms: Rooms
+    ) -> list[Claimed]:
+        wish = {"process": process, "queue": queue, "cursor": cursor, "wanted": wanted} | _narrowed(rooms, wanted)
         rows = connection.execute(self.STATEMENT, wish).all()
         rows = sorted(rows, key=lambda row: (row.priority, row.id))
-        return [_claimed(row, process, queue) for row in rows]
+        return [claimed_row(row, process, queue) for row in rows]
 
 
 def queues_with_work() -> Select[str]:
@@ -170,58 +154,11 @@ def queues_with_work() -> Select[str]:
     return select(queues.c.queue).where(queues.c.queue.is_not(None))
 
 
-def _tenants_in_turn() -> Select[str]:
-    """The tenants to be served now; none if the claiming process is not known (any more)."""
-    cursor: ColumnElement[str] = bindparam("cursor", type_=jobs.c.tenant.type)
-    ahead = _skip_scan("ahead", above=cursor)
-    around = _skip_scan("around", up_to=cursor)
-    found = union_all(
-        select(ahead.c.tenant, literal(0).label("lap"), ahead.c.n).where(ahead.c.tenant.is_not(None)),
-        select(around.c.tenant, literal(1).label("lap"), around.c.n).where(around.c.tenant.is_not(None)),
-    ).limit(bindparam("wanted"))
-    turns = found.subquery("turns")
-    known = exists().where(processes.c.id == bindparam("process"))
-    return select(turns.c.tenant).where(known).order_by(turns.c.lap, turns.c.n)
-
-
-def _skip_scan(name: str, *, above: ColumnElement[str] | None = None, up_to: ColumnElement[str] | None = None) -> CTE:
-    """The tenants with ready jobs, one index probe each: the smallest, then the smallest that is greater, and so on."""
-
-    def smallest(table: Any, above: ColumnElement[str] | None) -> Select[str]:
-        statement = select(func.min(table.c.tenant).label("tenant")).where(
-            in_state(READY, table=table), table.c.queue == bindparam("queue")
-        )
-        if above is not None:
-            statement = statement.where(table.c.tenant > above)
-        if up_to is not None:
-            statement = statement.where(table.c.tenant <= up_to)
-        return statement
-
-    first = smallest(jobs, above).add_columns(literal(1).label("n"))
-    scan = first.cte(name, recursive=True)
-    following = smallest(jobs.alias(), scan.c.tenant).scalar_subquery()
-    return scan.union_all(
-        select(following, scan.c.n + 1).where(scan.c.tenant.is_not(None), scan.c.n < bindparam("wanted"))
-    )
-
-
-@cache
-def _heads(tenants: int) -> TextClause:
-    """The heads of so many lines at once. What it takes to say LATERAL without the word."""
-    head = """
-        SELECT * FROM (
-            SELECT id, fence + 1 AS fence, name, tenant, attempt, data FROM tj_jobs
-            WHERE state = 'ready' AND queue = :queue AND tenant = :tenant_{0}
-            ORDER BY priority, id LIMIT :share_{0}
-        )"""
-    return text(" UNION ALL ".join(head.format(turn) for turn in range(tenants)))
-
-
-def _shares(tenants: Sequence[str], wanted: int) -> dict[str, str | int]:
-    share, rest = divmod(wanted, len(tenants))
-    parameters: dict[str, str | int] = {f"tenant_{turn}": tenant for turn, tenant in enumerate(tenants)}
-    return parameters | {f"share_{turn}": share + (turn < rest) for turn in range(len(tenants))}
-
-
-def _claimed(row: Any, process: str, queue: str) -> Claimed:
-    return Claimed(row.id, row.fence, process, queue, row.name, row.tenant, row.attempt, row.data)
+def _narrowed(rooms: Rooms, wanted: int) -> dict[str, Any]:
+    return {
+        "most": rooms.most,
+        "full": rooms.full,
+        "busy": list(rooms.left),
+        "rooms": list(rooms.left.values()),
+        "probes": wanted + len(rooms.full),
+    }

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 from sqlalchemy import Connection, bindparam, select, update
 
 from tenantjobs import faults
-from tenantjobs_db.claiming import Turns, claim_fairly, claiming
+from tenantjobs_db.claiming import Claiming
 from tenantjobs_db.database import Database
 from tenantjobs_db.limiting import Limiting
 from tenantjobs_db.queue import Queue
+from tenantjobs_db.rooms import Reserve, Rooms
 from tenantjobs_db.selection import Selection
 from tenantjobs_db.settlement import Claimed, Settlement
 from tenantjobs_db.settling import Settling
@@ -32,14 +33,21 @@ class Exchange(msgspec.Struct, frozen=True):
 class Consumer:
     """Claims for one process at a time, fairly; to be used by one thread."""
 
-    def __init__(self, database: Database, selection: Selection, *, keep_finished: bool = True) -> None:
+    def __init__(
+        self,
+        database: Database,
+        selection: Selection,
+        *,
+        keep_finished: bool = True,
+        reserve: Reserve | None = None,
+    ) -> None:
         self._database = database
         self._selection = selection
         self._queue = Queue(database)
         self._settling = Settling(database.dialect, keep_finished=keep_finished)
-        self._claim = claiming(database.dialect)
+        self._claiming = Claiming(database.dialect)
+        self._reserve = Reserve(1, 0.0) if reserve is None else reserve
         self._limiting = Limiting(database)
-        self._turns = Turns()
         self._queues: list[str] = []
         self._queues_until = 0.0
         ours = (in_state(CLAIMED), jobs.c.claimed_by == bindparam("process"))
@@ -50,8 +58,14 @@ class Consumer:
             .values(state=READY, claimed_by=None)
         )
 
-    def exchange(self, process: str, settlements: Sequence[Settlement] = (), wanted: int = 0) -> Exchange:
-        """Settle, and claim up to ``wanted`` jobs for ``process``; all of it or nothing.
+    def exchange(
+        self,
+        process: str,
+        settlements: Sequence[Settlement] = (),
+        wanted: int = 0,
+        running: Iterable[Claimed] = (),
+    ) -> Exchange:
+        """Settle, and claim up to ``wanted`` jobs for ``process`` beside what is ``running``; all of it or nothing.
 
         Limited jobs that may not start yet are put aside in transactions of their own, and others claimed for them.
         """
@@ -64,17 +78,19 @@ class Consumer:
             return Exchange()
         refused: list[Settlement] = []
         let_out = 0
+        rooms = self._reserve.rooms(running)
         with self._database.begin() as connection:
             if settlements:
                 refused = self._settling.settle(connection, settlements)
                 let_out = self._limiting.settled(connection, [settlement.claim for settlement in settlements])
-            found = self._claimed(connection, process, queues, wanted)
-        claimed = self._limiting.admitted(found)
+            found = self._claimed(connection, process, queues, wanted, rooms)
+        claimed = self._admitted(found, rooms)
         if len(claimed) < wanted and (let_out or len(claimed) < len(found)):
             self._queues_until = 0.0  # they have changed since we looked
-            claimed += self._instead(process, self._with_work(), wanted - len(claimed))
+            claimed += self._instead(process, self._with_work(), wanted - len(claimed), rooms)
         if wanted and len(claimed) < wanted:
             self._queues_until = 0.0
+        self._reserve.saw({claim.tenant for claim in claimed})
         if settlements:
             faults.point("after_acknowledge")
         if claimed:
@@ -94,24 +110,28 @@ class Consumer:
                 connection.execute(self._give_back, unknown)
         return len(unknown)
 
-    def _claimed(self, connection: Connection, process: str, queues: Sequence[str], wanted: int) -> list[Claimed]:
-        claimed: list[Claimed] = []
-        for queue in queues:
-            missing = wanted - len(claimed)
-            if missing:
-                found = claim_fairly(self._claim, connection, process, queue, self._turns, missing)
-                claimed += found
-                if found:
-                    self._selection.served(queue)
+    def _claimed(
+        self, connection: Connection, process: str, queues: Sequence[str], wanted: int, rooms: Rooms
+    ) -> list[Claimed]:
+        claimed = self._claiming.claim(connection, process, queues, wanted, rooms) if queues and wanted else []
+        for queue in dict.fromkeys(claim.queue for claim in claimed):
+            self._selection.served(queue)
         return claimed
 
-    def _instead(self, process: str, queues: Sequence[str], wanted: int) -> list[Claimed]:
+    def _admitted(self, found: Sequence[Claimed], rooms: Rooms) -> list[Claimed]:
+        admitted = self._limiting.admitted(found)
+        if len(admitted) < len(found):
+            ids = {claim.id for claim in admitted}
+            rooms.give_back(claim for claim in found if claim.id not in ids)
+        return admitted
+
+    def _instead(self, process: str, queues: Sequence[str], wanted: int, rooms: Rooms) -> list[Claimed]:
         """What may start in the place of limited jobs that were put aside, and what was just let out."""
         claimed: list[Claimed] = []
         for _ in range(REFILLS):
             with self._database.begin() as connection:
-                found = self._claimed(connection, process, queues, wanted - len(claimed))
-            admitted = self._limiting.admitted(found)
+                found = self._claimed(connection, process, queues, wanted - len(claimed), rooms)
+            admitted = self._admitted(found, rooms)
             claimed += admitted
             if len(admitted) == len(found):
                 break

@@ -45,7 +45,7 @@ class Exchanging:
             if self._unsure:
                 self._give_back_unknown(running)
             wanted = 0 if self._lease.is_lost else wanted
-            exchange = self._consumer.exchange(self._lease.process, self._unsettled, wanted)
+            exchange = self._consumer.exchange(self._lease.process, self._unsettled, wanted, running)
         except Exception as error:
             self._unsure = True
             if self._unsettled and not isinstance(error, PASSING):

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from tenantjobs import definition
 from tenantjobs.envelope import Envelope
@@ -24,7 +24,8 @@ from tenantjobs_db.database import Database
 from tenantjobs_db.ledger import stored
 from tenantjobs_db.permits import DatabasePermits, Overtaken
 from tenantjobs_db.settlement import Claimed
-from tenantjobs_db.tables import BLOCKED, READY, blocked, in_state, jobs, permits
+from tenantjobs_db.tables import BLOCKED, READY, in_state, jobs, permits
+from tenantjobs_db.waiting import Waiting
 
 AT_ONCE = 200  # jobs of a line that are looked at when one of them is blocked
 
@@ -48,7 +49,6 @@ class Limiting:
 
     def __init__(self, database: Database) -> None:
         dialect = database.dialect
-        now = dialect.now()
         self._database = database
         self._permits = DatabasePermits(database)
         self._put_aside = (
@@ -67,25 +67,7 @@ class Limiting:
             .limit(AT_ONCE),
             jobs,
         )
-        self._put_aside_ready = (
-            update(jobs)
-            .where(jobs.c.id.in_(bindparam("listed", expanding=True)), in_state(READY))
-            .values(state=BLOCKED)
-        )
-        self._note = dialect.insert_new(blocked).values(blocked_at=now)
-        self._next = dialect.skip_locked(
-            select(blocked.c.job_id)
-            .where(blocked.c.key == bindparam("of_key"))
-            .order_by(blocked.c.priority, blocked.c.job_id)
-            .limit(bindparam("count")),
-            blocked,
-        )
-        self._forget = delete(blocked).where(blocked.c.job_id.in_(bindparam("listed", expanding=True)))
-        self._let_out = (
-            update(jobs)
-            .where(jobs.c.id.in_(bindparam("listed", expanding=True)), in_state(BLOCKED))
-            .values(state=READY)
-        )
+        self._waiting = Waiting(dialect)
         self._held_by = select(permits.c.key, permits.c.owner, permits.c.token).where(
             permits.c.owner.in_(bindparam("owners", expanding=True))
         )
@@ -140,14 +122,7 @@ class Limiting:
 
     def let_out(self, connection: Connection, key: str, count: int) -> int:
         """Make up to ``count`` jobs ready that wait for permits of the stored ``key``; how many there were."""
-        let_out = 0
-        while let_out < count:
-            listed = connection.execute(self._next, {"of_key": key, "count": count - let_out}).scalars().all()
-            if not listed:
-                break
-            connection.execute(self._forget, {"listed": listed})
-            let_out += connection.execute(self._let_out, {"listed": listed}).rowcount  # fewer: some were cancelled
-        return let_out
+        return self._waiting.let_out(connection, key, count)
 
     def _let_out_of(self, connection: Connection, freed: Counter[str]) -> int:
         return sum(self.let_out(connection, key, freed[key]) for key in sorted(freed))
@@ -166,11 +141,8 @@ class Limiting:
                 wants = _wanting(Claimed(row.id, row.fence + 1, "", queue, row.name, row.tenant, row.attempt, row.data))
                 if wants is not None and not wants.gives_up and wants.request.of <= full.get(wants.request.key, 0):
                     behind[row.id] = wants
-        if behind:
-            connection.execute(self._put_aside_ready, {"listed": sorted(behind)})
-        noted = [_noted(wants) for wants in (*held, *behind.values())]
-        if noted:
-            connection.execute(self._note, noted)
+        self._waiting.put_aside(connection, list(behind))
+        self._waiting.note(connection, [_noted(wants) for wants in (*held, *behind.values())])
 
 
 def token(job_id: str, fence: int) -> str:

@@ -1,18 +1,21 @@
 """The safety net of limited jobs: none stays blocked although there is a permit for it.
 
 As a rule whoever settles a job lets the next one out. This is for what nobody has settled: permits that have ended by
-themselves, those of claims that are no more, and jobs that were let out and then cancelled.
+themselves, those of claims that are no more, jobs that were let out and then cancelled, and those of a class that was
+resumed while they were put aside.
 """
 
 from __future__ import annotations
 
 import logging
 
-from sqlalchemy import Text, bindparam, cast, delete, exists, func, literal, select, tuple_
+from sqlalchemy import Connection, Text, bindparam, cast, delete, exists, func, literal, select, tuple_
 
 from tenantjobs_db.database import Database
+from tenantjobs_db.instructions import paused_name
 from tenantjobs_db.limiting import Limiting
-from tenantjobs_db.tables import blocked, jobs, permits
+from tenantjobs_db.queue import BATCH
+from tenantjobs_db.tables import blocked, controls, jobs, permits
 
 logger = logging.getLogger("tenantjobs.db")
 
@@ -60,6 +63,9 @@ class Releasing:
             ),
             permits,
         )
+        self._paused = select(controls.c.name).where(
+            controls.c.kind == "job", controls.c.name == bindparam("name"), controls.c.paused_at.is_not(None)
+        )
         self._free = delete(permits).where(
             tuple_(permits.c.key, permits.c.number).in_(bindparam("listed", expanding=True))
         )
@@ -79,5 +85,15 @@ class Releasing:
                 connection.execute(self._free, {"listed": orphaned})
             freed = [key for key, _ in orphaned]
             for row in waited_for:
-                let_out += self._limiting.let_out(connection, row.key, row.of - row.held + freed.count(row.key))
+                may_start = self._resumed(connection, row.key)
+                if may_start is None:
+                    may_start = row.of - row.held + freed.count(row.key)
+                let_out += self._limiting.let_out(connection, row.key, may_start)
         return let_out
+
+    def _resumed(self, connection: Connection, key: str) -> int | None:
+        """How many may start that wait for their class to be resumed; None in a line of another kind."""
+        name = paused_name(key)
+        if name is None:
+            return None
+        return 0 if connection.execute(self._paused, {"name": name}).first() is not None else BATCH

@@ -23,6 +23,7 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     engine: Any = None
     lease: Positive = 60.0  # how long a silent process keeps its jobs
     max_deaths: Annotated[int, msgspec.Meta(ge=0)] = 3  # processes that may die with a job before it counts as failed
+    reserve: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.2  # of a worker's slots, kept from a single tenant's jobs
     keep_finished: NotNegative | bool = 86_400.0  # finished jobs; 0 or false: gone at once, true: kept for ever
     queue_file: str | None = None  # which processes `tenantjobs work` runs; config/queue.yml if that is there
     keep_inbox: Positive = 604_800.0  # how long a job that another queue delivers is known to have had its effect

@@ -27,7 +27,7 @@ from tenantjobs_db.columns import MYSQL, Id, LongText, Moment, Name, Real, Word
 
 READY = "ready"  # may be claimed
 SCHEDULED = "scheduled"  # waits for due_at
-BLOCKED = "blocked"  # waits for a permit, as its row in tj_blocked says
+BLOCKED = "blocked"  # waits for a permit, or for its class to be resumed, as its row in tj_blocked says
 CLAIMED = "claimed"  # a process has it
 FINISHED = "finished"
 DISCARDED = "discarded"  # given up on purpose; reason says why
@@ -158,6 +158,29 @@ blocked = Table(
     Column("permits", Integer, nullable=False),  # how many there were of the key
     Column("blocked_at", Moment, nullable=False),
     Index("tj_blocked_key", "key", "priority", "job_id"),
+)
+
+controls = Table(
+    "tj_controls",
+    metadata,
+    Column("kind", Word, primary_key=True),  # queue | tenant | job
+    Column("name", Name, primary_key=True),
+    Column("paused_at", Moment),  # NULL where it is not
+    Column("reason", LongText),  # of the pause
+    Column("weight", Real),  # NULL for 1
+    Column("cap", Integer),  # how many of its jobs run at once
+    Column("rate", Integer),  # how many of its jobs start in rate_seconds
+    Column("rate_seconds", Real),
+    Column("changed_at", Moment, nullable=False),
+)
+
+serving = Table(
+    "tj_serving",
+    metadata,
+    Column("process", Id, primary_key=True),
+    Column("queues", LongText, nullable=False),  # JSON: as the worker was told
+    Column("slots", Integer, nullable=False),  # jobs at a time
+    Column("several_at", Moment),  # when it last knew of more than one tenant with work
 )
 
 outbox = Table(

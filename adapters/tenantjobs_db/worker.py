@@ -23,8 +23,11 @@ from tenantjobs_db.marking import Marking
 from tenantjobs_db.processes import Processes
 from tenantjobs_db.queue import Queue
 from tenantjobs_db.recycling import Recycling
+from tenantjobs_db.rooms import Reserve
 from tenantjobs_db.routine import Routine
 from tenantjobs_db.selection import Selection
+from tenantjobs_db.serving import INTERVAL as SERVING
+from tenantjobs_db.serving import Serving
 from tenantjobs_db.settings import DatabaseSettings
 from tenantjobs_db.settlement import Claimed, GiveBack
 from tenantjobs_db.slots import Slots
@@ -57,13 +60,15 @@ class Worker:
         retire: Callable[[], object] = lambda: None,
     ) -> None:
         processes = Processes(database, lease=settings.lease, max_deaths=settings.max_deaths)
-        consumer = Consumer(database, Selection(options.queues), keep_finished=settings.keeps_finished)
+        reserve = Reserve(options.threads, settings.reserve)
+        consumer = Consumer(database, Selection(options.queues), keep_finished=settings.keeps_finished, reserve=reserve)
         self._options = options
         self._completing = completing
         self._marking = Marking(database)
         self._telling = Telling(database)
         self._queue = Queue(database)
         self._lease = lease or Lease(processes, settings.lease)
+        self._serving = Serving(database, self._lease, options, reserve)
         self._recycling = recycling
         self._retire = retire
         self._exchanging = Exchanging(consumer, self._lease)
@@ -229,6 +234,7 @@ class Worker:
         return [
             # On a thread of its own: a claim that is blocked must not cost the lease.
             Routine("heartbeat", settings.lease / 3, self._lease.renew),
+            Routine("serving", SERVING, self._serving.tell),
             Routine("progress", INTERVAL, self._telling.write),
         ]
 

@@ -18,6 +18,7 @@ from tenantjobs_db.tables import (
     batch_jobs,
     batches,
     blocked,
+    controls,
     failures,
     jobs,
     ledger,
@@ -25,6 +26,7 @@ from tenantjobs_db.tables import (
     permits,
     processes,
     progress,
+    serving,
 )
 from tests.services import fresh_mariadb, fresh_postgres
 from tests.tenantjobs_db.making import Claimer, claimed_without_owner
@@ -33,6 +35,20 @@ DATABASES = [
     "sqlite",
     pytest.param("postgresql", marks=pytest.mark.postgres),
 ]
+EMPTIED = (
+    jobs,
+    failures,
+    processes,
+    ledger,
+    locks,
+    permits,
+    blocked,
+    controls,
+    serving,
+    progress,
+    batches,
+    batch_jobs,
+)
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +104,7 @@ def database(url: str) -> Iterator[Database]:
     if opened.embedded:
         schema.upgrade(opened.engine)
     with opened.begin() as connection:
-        for table in (jobs, failures, processes, ledger, locks, permits, blocked, progress, batches, batch_jobs):
+        for table in EMPTIED:
             connection.execute(delete(table))
     yield opened
     assert claimed_without_owner(opened) == 0

@@ -168,7 +168,8 @@ def test_on_postgresql_a_claim_reads_the_heads_and_not_the_backlog(postgres_url:
         )
     with database.autocommit() as connection:
         connection.execute(text("VACUUM ANALYZE tj_jobs"))
-    wish = {"process": "p", "queue": "default", "cursor": "t5", "wanted": 10}
+    wish: dict[str, object] = {"process": "p", "queue": "default", "cursor": "t5", "wanted": 10, "probes": 10}
+    wish |= {"most": 8, "full": ["t6"], "busy": ["t6", "t7"], "rooms": [0, 1]}
     with database.begin() as connection:
         connection.execute(text("SET LOCAL plan_cache_mode = force_generic_plan"))
         explain = text(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT TEXT) {SetBasedClaim.STATEMENT.text}")

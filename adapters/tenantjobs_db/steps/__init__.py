@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tenantjobs_db.steps import batches, inbox, jobs, locks, outbox, permits, progress
+from tenantjobs_db.steps import batches, controls, inbox, jobs, locks, outbox, permits, progress
 from tenantjobs_db.steps.step import Step
 
 STEPS: tuple[Step, ...] = (
@@ -13,4 +13,5 @@ STEPS: tuple[Step, ...] = (
     progress.STEP,
     permits.STEP,
     batches.STEP,
+    controls.STEP,
 )

@@ -1,0 +1,173 @@
+"""What operators say of a queue, a tenant or a job: paused, its weight, its cap. Every claim asks for it.
+
+A row is there only while something is said, so that a queue without any is claimed from as if there were no controls.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal, get_args
+
+import msgspec
+from sqlalchemy import bindparam, delete, select, update
+
+from tenantjobs import definition
+from tenantjobs.errors import ConfigurationError
+from tenantjobs.identity import canonical_id
+from tenantjobs_db.database import Database
+from tenantjobs_db.instructions import paused_key
+from tenantjobs_db.queue import BATCH
+from tenantjobs_db.refusing import saying_what_is_missing, saying_who_is_in_the_way
+from tenantjobs_db.tables import controls as rows
+from tenantjobs_db.waiting import Waiting
+
+Kind = Literal["queue", "tenant", "job"]
+
+LIGHTEST, HEAVIEST = 0.01, 100.0
+LARGEST = 2**31 - 1
+
+
+class Control(msgspec.Struct, frozen=True, kw_only=True):
+    """What is said of one queue, tenant or job. ``weight`` and ``cap`` are those of a tenant."""
+
+    kind: Kind
+    name: str
+    paused_at: datetime | None = None
+    reason: str | None = None
+    weight: float | None = None
+    cap: int | None = None
+
+    @property
+    def paused(self) -> bool:
+        return self.paused_at is not None
+
+
+class Controls:
+    """Says it, and reads it. It holds for every worker from its next claim on; what runs is left to run."""
+
+    def __init__(self, database: Database) -> None:
+        dialect = database.dialect
+        self._database = database
+        self._waiting = Waiting(dialect)
+        here = (rows.c.kind == bindparam("of_kind"), rows.c.name == bindparam("of_name"))
+        self._insert = dialect.insert_new(rows).values(changed_at=dialect.now())
+        self._pause = (
+            update(rows)
+            .where(*here, rows.c.paused_at.is_(None))
+            .values(paused_at=dialect.now(), reason=bindparam("why"), changed_at=dialect.now())
+        )
+        self._explain = update(rows).where(*here).values(reason=bindparam("why"), changed_at=dialect.now())
+        self._resume = (
+            update(rows)
+            .where(*here, rows.c.paused_at.is_not(None))
+            .values(paused_at=None, reason=None, changed_at=dialect.now())
+        )
+        self._set = update(rows).where(*here).values(changed_at=dialect.now())
+        self._forget = delete(rows).where(
+            *here, *(column.is_(None) for column in (rows.c.paused_at, rows.c.weight, rows.c.cap, rows.c.rate))
+        )
+        self._find = select(rows).where(*here)
+        self._all = select(rows).order_by(rows.c.kind, rows.c.name)
+
+    def pause(self, kind: Kind, name: str, *, reason: str | None = None) -> bool:
+        """Have no more jobs of it start until it is resumed; False if it was paused already.
+
+        Its jobs can still be enqueued, and wait. ``reason`` is what people are told who ask why.
+        """
+        place = _place(kind, name, known=True)
+        with saying_what_is_missing(), saying_who_is_in_the_way(), self._database.begin() as connection:
+            connection.execute(self._insert, {"kind": place["of_kind"], "name": place["of_name"]})
+            paused = connection.execute(self._pause, place | {"why": reason}).rowcount == 1
+            if not paused and reason is not None:
+                connection.execute(self._explain, place | {"why": reason})
+        return paused
+
+    def resume(self, kind: Kind, name: str) -> bool:
+        """Have its jobs start again; False if it was not paused."""
+        place = _place(kind, name)
+        with saying_what_is_missing(), saying_who_is_in_the_way(), self._database.begin() as connection:
+            resumed = connection.execute(self._resume, place).rowcount == 1
+            connection.execute(self._forget, place)
+        if kind == "job":
+            self._let_out(place["of_name"])
+        return resumed
+
+    def set_weight(self, tenant: object, weight: float | None) -> None:
+        """Give a tenant ``weight`` jobs where another one has one, from 0.01 to 100; None for 1 again."""
+        self._say(tenant, weight=None if weight is None else _weight(weight))
+
+    def set_cap(self, tenant: object, cap: int | None) -> None:
+        """Let at most ``cap`` jobs of a tenant run at once, over all queues and workers; None for any number."""
+        if cap is not None and not (type(cap) is int and 1 <= cap <= LARGEST):
+            raise ConfigurationError(
+                f"a cap of {cap!r}: a whole number from 1 on is wanted; to let no job of a tenant start, pause it"
+            )
+        self._say(tenant, cap=cap)
+
+    def find(self, kind: Kind, name: str) -> Control | None:
+        """What is said of it; None for nothing."""
+        with saying_what_is_missing(), self._database.autocommit() as connection:
+            row = connection.execute(self._find, _place(kind, name)).first()
+        return None if row is None else _control(row)
+
+    def all(self) -> list[Control]:
+        """Everything that is said, by kind and name."""
+        with saying_what_is_missing(), self._database.autocommit() as connection:
+            return [_control(row) for row in connection.execute(self._all)]
+
+    def _say(self, tenant: object, **values: Any) -> None:
+        place = {"of_kind": "tenant", "of_name": canonical_id(tenant)}
+        statement = self._set.values({name: bindparam(f"new_{name}") for name in values})
+        with saying_what_is_missing(), saying_who_is_in_the_way(), self._database.begin() as connection:
+            connection.execute(self._insert, {"kind": "tenant", "name": place["of_name"]})
+            connection.execute(statement, place | {f"new_{name}": value for name, value in values.items()})
+            connection.execute(self._forget, place)
+
+    def _let_out(self, name: str) -> None:
+        """Workers would find them as well; in batches, so that no transaction is long."""
+        let_out = BATCH
+        while let_out == BATCH:
+            with self._database.begin() as connection:
+                let_out = self._waiting.let_out(connection, paused_key(name), BATCH)
+
+
+def _place(kind: Kind, name: object, *, known: bool = False) -> dict[str, str]:
+    if kind not in get_args(Kind):
+        raise ConfigurationError(f"{kind!r} cannot be paused: it is one of {', '.join(get_args(Kind))}")
+    if kind == "tenant":
+        return {"of_kind": kind, "of_name": canonical_id(name)}
+    if not isinstance(name, str) or not name.strip():
+        raise ConfigurationError(f"{name!r} is no name of a {kind}")
+    return {"of_kind": kind, "of_name": _job(name, known=known) if kind == "job" else name}
+
+
+def _job(name: str, *, known: bool) -> str:
+    """The name under which a job is known, for an alias too."""
+    found = definition.lookup(name)
+    if found is None and known:
+        like = definition.nearest_name(name)
+        raise ConfigurationError(
+            f"no job is called {name!r}: "
+            + (f"did you mean {like!r}?" if like else "the module that defines it is to be imported")
+        )
+    return name if found is None else found.name
+
+
+def _weight(weight: object) -> float:
+    if not isinstance(weight, int | float) or isinstance(weight, bool) or not LIGHTEST <= weight <= HEAVIEST:
+        raise ConfigurationError(
+            f"a weight of {weight!r}: a number from {LIGHTEST:g} to {HEAVIEST:g} is wanted, and a tenant without one "
+            f"has 1; to let no job of a tenant start, pause it"
+        )
+    return float(weight)
+
+
+def _control(row: Any) -> Control:
+    return Control(
+        kind=row.kind,
+        name=row.name,
+        paused_at=row.paused_at,
+        reason=row.reason,
+        weight=row.weight,
+        cap=row.cap,
+    )

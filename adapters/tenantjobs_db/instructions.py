@@ -1,0 +1,55 @@
+"""What is said of queues and jobs at the moment of a claim."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import msgspec
+from sqlalchemy import Connection, exists, literal, select
+
+from tenantjobs import definition
+from tenantjobs_db.tables import controls
+
+
+class Instructions(msgspec.Struct, frozen=True):
+    """What is paused; and whether anything is said at all, of tenants too."""
+
+    queues: frozenset[str] = frozenset()
+    jobs: Mapping[str, str] = {}  # every name that a paused class has or had, and the one that it is paused by
+    any: bool = False
+
+    @classmethod
+    def read(cls, connection: Connection) -> Instructions:
+        rows = connection.execute(_SAID).all()
+        return cls(
+            frozenset(row.name for row in rows if row.kind == "queue"),
+            {name: row.name for row in rows if row.kind == "job" for name in _names(row.name)},
+            bool(rows),
+        )
+
+
+def paused_key(name: str) -> str:
+    """What the jobs of a paused class are blocked by; the keys of limits are JSON."""
+    return f"paused {name}"
+
+
+def paused_name(key: str) -> str | None:
+    """The class whose jobs wait in the line of ``key`` for it to be resumed; None for a line of another kind."""
+    return key.removeprefix("paused ") if key.startswith("paused ") else None
+
+
+def _names(name: str) -> Collection[str]:
+    """All names that jobs of the class may have been enqueued under."""
+    found = definition.lookup(name)
+    return (name,) if found is None else {name, found.name, *found.aliases}
+
+
+_SAID = (
+    select(controls.c.kind, controls.c.name)
+    .where(controls.c.kind != "tenant", controls.c.paused_at.is_not(None))
+    .union_all(
+        select(literal("tenant").label("kind"), literal("").label("name")).where(
+            exists().where(controls.c.kind == "tenant")
+        )
+    )
+)

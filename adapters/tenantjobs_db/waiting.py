@@ -1,0 +1,50 @@
+"""Blocked jobs: put aside out of the way of claims, each in the line of what it waits for, and let out again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import BindParameter, Connection, bindparam, delete, select, update
+
+from tenantjobs_db.dialect import Dialect
+from tenantjobs_db.tables import BLOCKED, READY, blocked, in_state, jobs
+
+
+class Waiting:
+    """The lines, by what their jobs wait for. In each, the most urgent is the first, and then the oldest."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        listed: BindParameter[Any] = bindparam("listed", expanding=True)
+        self._put_aside = update(jobs).where(jobs.c.id.in_(listed), in_state(READY)).values(state=BLOCKED)
+        self._note = dialect.insert_new(blocked).values(blocked_at=dialect.now())
+        self._next = dialect.skip_locked(
+            select(blocked.c.job_id)
+            .where(blocked.c.key == bindparam("of_key"))
+            .order_by(blocked.c.priority, blocked.c.job_id)
+            .limit(bindparam("count")),
+            blocked,
+        )
+        self._forget = delete(blocked).where(blocked.c.job_id.in_(listed))
+        self._let_out = update(jobs).where(jobs.c.id.in_(listed), in_state(BLOCKED)).values(state=READY)
+
+    def put_aside(self, connection: Connection, ids: Sequence[str]) -> None:
+        """Block ready jobs, which are noted beside this."""
+        if ids:
+            connection.execute(self._put_aside, {"listed": sorted(ids)})
+
+    def note(self, connection: Connection, notes: Sequence[Mapping[str, Any]]) -> None:
+        """What blocked jobs wait for: rows of ``tj_blocked``."""
+        if notes:
+            connection.execute(self._note, notes)
+
+    def let_out(self, connection: Connection, key: str, count: int) -> int:
+        """Make up to ``count`` jobs ready that wait for the stored ``key``; how many there were."""
+        let_out = 0
+        while let_out < count:
+            listed = connection.execute(self._next, {"of_key": key, "count": count - let_out}).scalars().all()
+            if not listed:
+                break
+            connection.execute(self._forget, {"listed": listed})
+            let_out += connection.execute(self._let_out, {"listed": listed}).rowcount  # fewer: some were cancelled
+        return let_out

@@ -1,0 +1,368 @@
+"""What operators say of a queue, a tenant and a job: it holds from the next claim of any worker on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import event, select, text
+
+from tenantjobs import job
+from tenantjobs.errors import ConfigurationError
+from tenantjobs_db import tables
+from tenantjobs_db.adapter import DatabaseAdapter
+from tenantjobs_db.controls import Control, Controls
+from tenantjobs_db.database import Database, own
+from tenantjobs_db.queue import Queue
+from tenantjobs_db.releasing import Releasing
+from tenantjobs_db.settlement import Claimed, Finish
+from tests.tenantjobs_db.making import Claimer, envelope, envelopes
+
+
+@pytest.fixture
+def controls(database: Database) -> Controls:
+    return Controls(database)
+
+
+@pytest.fixture(autouse=True)
+def jobs_of_this_test(registry: object) -> None:
+    @job(name="noop")
+    def noop(number: int = 0) -> None: ...
+
+    @job(name="report", aliases=("old.report",))
+    def report(number: int = 0) -> None: ...
+
+
+def tenants(claims: list[Claimed]) -> list[str]:
+    return sorted(claim.tenant for claim in claims)
+
+
+# Pauses
+
+
+@pytest.mark.parity("1b.35")
+def test_a_paused_queue_takes_jobs_and_starts_none(queue: Queue, claimer: Claimer, controls: Controls) -> None:
+    controls.pause("queue", "mailers")
+    queue.enqueue([envelope(queue="mailers"), envelope(queue="other")])
+
+    assert [claim.queue for claim in claimer.claim(5)] == ["other"]
+    assert queue.counts() == {"ready": 1, "claimed": 1}
+
+
+def test_a_resumed_queue_goes_on_with_the_next_claim(queue: Queue, claimer: Claimer, controls: Controls) -> None:
+    queue.enqueue(envelopes(3))
+    controls.pause("queue", "default")
+    assert claimer.claim(5) == []
+
+    controls.resume("queue", "default")
+
+    assert len(claimer.claim(5)) == 3
+
+
+def test_a_pause_holds_for_a_worker_that_has_claimed_before(queue: Queue, claimer: Claimer, controls: Controls) -> None:
+    queue.enqueue([*envelopes(5, "a"), *envelopes(5, "b")])
+    claimer.claim(2)
+
+    controls.pause("tenant", "a")
+
+    assert tenants(claimer.claim(10)) == ["b"] * 4
+
+
+def test_a_paused_tenant_does_not_keep_the_others_from_their_turns(
+    queue: Queue, claimer: Claimer, controls: Controls
+) -> None:
+    for tenant in "abcde":
+        queue.enqueue(envelopes(4, tenant))
+    for tenant in "abd":
+        controls.pause("tenant", tenant)
+
+    assert [claimer.claim_one().tenant for _ in range(4)] == ["c", "e", "c", "e"]
+    assert tenants(claimer.claim(10)) == ["c", "c", "e", "e"]
+
+
+def test_only_paused_tenants_with_work_leave_nothing_to_claim(
+    queue: Queue, claimer: Claimer, controls: Controls
+) -> None:
+    for tenant in "abc":
+        queue.enqueue(envelopes(2, tenant))
+        controls.pause("tenant", tenant)
+
+    assert claimer.claim(2) == []
+
+
+def test_the_jobs_of_a_paused_class_are_put_aside_and_come_back_in_their_order(
+    database: Database, queue: Queue, claimer: Claimer, controls: Controls
+) -> None:
+    reports = envelopes(300, name="report")
+    others = envelopes(3)
+    queue.enqueue(reports)
+    queue.enqueue(others)
+    controls.pause("job", "report")
+
+    assert [claim.id for claim in claimer.claim(10)] == [each.id for each in others]
+    assert queue.counts()["blocked"] == 300
+
+    controls.resume("job", "report")
+
+    assert [claim.id for claim in claimer.claim(10)] == [each.id for each in reports[:10]]
+    assert _waiting(database) == 0
+
+
+def test_a_job_that_was_put_aside_has_not_started(queue: Queue, claimer: Claimer, controls: Controls) -> None:
+    controls.pause("job", "report")
+    queue.enqueue(envelopes(2, name="report"))
+    claimer.claim(1)
+    controls.resume("job", "report")
+
+    assert [claim.fence for claim in claimer.claim(5)] == [1, 1]
+
+
+def test_a_pause_of_a_class_holds_for_its_older_names(queue: Queue, claimer: Claimer, controls: Controls) -> None:
+    controls.pause("job", "old.report")
+    queue.enqueue([envelope(name="old.report"), envelope(name="report")])
+
+    assert claimer.claim(5) == []
+    controls.resume("job", "report")
+    assert len(claimer.claim(5)) == 2
+
+
+def test_what_was_put_aside_while_its_class_was_resumed_is_let_out_by_the_safety_net(
+    database: Database, queue: Queue, claimer: Claimer, controls: Controls
+) -> None:
+    controls.pause("job", "report")
+    queue.enqueue(envelopes(3, name="report"))
+    claimer.claim(1)
+    net = Releasing(database)
+    assert net.release() == 0
+    with database.begin() as connection:  # as a claim would find it that had read before the resumption
+        connection.execute(tables.controls.delete())
+
+    assert net.release() == 3
+    assert len(claimer.claim(5)) == 3
+
+
+def test_pausing_and_resuming_twice_is_once(controls: Controls) -> None:
+    assert controls.pause("tenant", "acme", reason="unpaid") is True
+    assert controls.pause("tenant", "acme") is False
+    found = controls.find("tenant", "acme")
+    assert found is not None
+    assert (found.paused, found.reason) == (True, "unpaid")
+
+    assert controls.resume("tenant", "acme") is True
+    assert controls.resume("tenant", "acme") is False
+    assert controls.all() == []
+
+
+def test_a_tenant_is_the_same_by_number_and_text(queue: Queue, claimer: Claimer, controls: Controls) -> None:
+    controls.pause("tenant", 42)  # type: ignore[arg-type]  # as an id comes from a table
+    queue.enqueue([envelope("42")])
+
+    assert claimer.claim(1) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "said"),
+    [
+        ("worker", "w", "one of queue, tenant, job"),
+        ("queue", " ", "no name of a queue"),
+        ("job", "reprt", "did you mean 'report'"),
+    ],
+)
+def test_what_cannot_be_paused_is_refused(controls: Controls, kind: str, name: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        controls.pause(kind, name)  # type: ignore[arg-type]  # as it is typed
+
+
+def test_no_tenant_cannot_be_paused(controls: Controls) -> None:
+    with pytest.raises(ValueError, match="cannot be the id of a tenant"):
+        controls.pause("tenant", "")
+
+
+def test_many_paused_jobs_cost_a_claim_one_probe(
+    database: Database, queue: Queue, claimer: Claimer, controls: Controls
+) -> None:
+    """A claim reads as many rows whether the paused tenant before the others has ten jobs or thousands."""
+    queue.enqueue([*envelopes(3000, "a"), *envelopes(20, "b")])
+    queue.enqueue(envelopes(400, name="report", tenant="c"))
+    controls.pause("tenant", "a")
+    controls.pause("job", "report")
+    claimer.claim(5)  # puts the class aside
+    statements: list[str] = []
+    event.listen(database.engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+
+    claims = claimer.claim(5)
+
+    assert tenants(claims) == ["b"] * 5
+    assert len(statements) <= 8
+    assert not [each for each in statements if "tj_blocked" in each]
+
+
+# Weights
+
+
+def test_a_tenant_of_weight_four_gets_four_jobs_where_another_gets_one(
+    queue: Queue, claimer: Claimer, controls: Controls
+) -> None:
+    for number, tenant in enumerate("abcd", 1):
+        queue.enqueue(envelopes(200, tenant))
+        controls.set_weight(tenant, number)
+
+    assert Counter(tenants(claimer.claim(100))) == {"a": 10, "b": 20, "c": 30, "d": 40}
+
+
+@pytest.mark.parametrize("wanted", [1, 3, 7])
+def test_weights_hold_however_many_are_claimed_at_once(
+    queue: Queue, claimer: Claimer, controls: Controls, wanted: int
+) -> None:
+    for tenant, weight in [("a", 2.5), ("b", 1.0), ("c", 0.5)]:
+        queue.enqueue(envelopes(200, tenant))
+        controls.set_weight(tenant, weight)
+    claimed = Counter[str]()
+    while claimed.total() < 168:
+        claimed.update(tenants(claimer.claim(min(wanted, 168 - claimed.total()))))
+
+    assert claimed["a"] == pytest.approx(105, abs=3)
+    assert claimed["b"] == pytest.approx(42, abs=2)
+    assert claimed["c"] == pytest.approx(21, abs=2)
+
+
+def test_a_weight_ends_with_none(queue: Queue, claimer: Claimer, controls: Controls) -> None:
+    queue.enqueue([*envelopes(20, "a"), *envelopes(20, "b")])
+    controls.set_weight("a", 5)
+    controls.set_weight("a", None)
+
+    assert controls.all() == []
+    assert Counter(tenants(claimer.claim(10))) == {"a": 5, "b": 5}
+
+
+@pytest.mark.parametrize("weight", [0, -1, float("nan"), float("inf"), 1e9, True, "4"])
+def test_a_weight_that_would_upset_the_turns_is_refused(controls: Controls, weight: float) -> None:
+    with pytest.raises(ConfigurationError, match=r"from 0\.01 to 100"):
+        controls.set_weight("acme", weight)
+
+
+# Caps
+
+
+def test_no_more_jobs_of_a_capped_tenant_run_than_its_cap(queue: Queue, database: Database, controls: Controls) -> None:
+    queue.enqueue([*envelopes(20, "a"), *envelopes(20, "b")])
+    controls.set_cap("a", 3)
+    one, other = Claimer(database), Claimer(database)
+
+    claims = one.claim(10)
+    assert Counter(tenants(claims)) == {"a": 3, "b": 7}
+    assert Counter(tenants(other.claim(10))) == {"b": 10}
+
+    one.finish([claim for claim in claims if claim.tenant == "a"][:2])
+    assert Counter(tenants(other.claim(4)))["a"] == 2
+
+
+def test_tenants_at_their_cap_do_not_hide_those_behind_them(queue: Queue, claimer: Claimer, controls: Controls) -> None:
+    for number in range(30):
+        queue.enqueue(envelopes(2, f"t{number:02}"))
+        controls.set_cap(f"t{number:02}", 1)
+    assert len(claimer.claim(30)) == 30
+    queue.enqueue([envelope("t99")])
+
+    assert claimer.claim_one().tenant == "t99"
+    assert claimer.claim(1) == []
+
+
+@pytest.mark.parametrize("cap", [0, -1, 1.5, True])
+def test_a_cap_is_a_whole_number_from_one_on(controls: Controls, cap: int) -> None:
+    with pytest.raises(ConfigurationError, match="whole number from 1"):
+        controls.set_cap("acme", cap)
+
+
+def test_claimers_at_once_never_go_over_a_cap(database: Database, queue: Queue, controls: Controls) -> None:
+    queue.enqueue([*envelopes(60, "a"), *envelopes(60, "b")])
+    controls.set_cap("a", 2)
+    running, most, ended = Counter[str](), Counter[str](), []
+    counting = threading.Lock()
+    until = time.monotonic() + 20
+
+    def work() -> None:
+        claimer = Claimer(database)
+        claims: list[Claimed] = []
+        while len(ended) < 120 and time.monotonic() < until:
+            claims = claimer.consumer.exchange(claimer.process, [Finish(claim) for claim in claims], 3).claimed
+            with counting:
+                running.update(claim.tenant for claim in claims)
+                most.update({tenant: max(0, running[tenant] - most[tenant]) for tenant in running})
+            time.sleep(0.001)
+            with counting:
+                running.subtract(claim.tenant for claim in claims)
+                ended.extend(claim.id for claim in claims)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(set(ended)) == len(ended) == 120
+    assert most["a"] == 2
+    assert most["b"] > 2
+
+
+def test_the_adapter_has_them(adapter: DatabaseAdapter) -> None:
+    adapter.controls.set_cap("acme", 3)
+
+    assert adapter.controls.all() == [Control(kind="tenant", name="acme", cap=3)]
+
+
+@pytest.fixture
+def flooded(postgres_url: str) -> Iterator[Database]:
+    """A hundred thousand jobs of one tenant before a few of another."""
+    database = own(postgres_url)
+    with database.begin() as connection:
+        connection.execute(text("DELETE FROM tj_jobs"))
+        connection.execute(text("DELETE FROM tj_controls"))
+        connection.execute(
+            text("""
+                INSERT INTO tj_jobs (id, queue, tenant, name, priority, state, attempt, enqueued_at, data)
+                SELECT 'job-' || n, 'default', CASE WHEN n <= 100000 THEN 'a' ELSE 'b' END, 'noop', 0, 'ready', 0,
+                    now(), '{}'
+                FROM generate_series(1, 100100) AS n
+            """)
+        )
+    with database.autocommit() as connection:
+        connection.execute(text("VACUUM ANALYZE tj_jobs"))
+    yield database
+    with database.begin() as connection:
+        connection.execute(text("DELETE FROM tj_jobs"))
+        connection.execute(text("DELETE FROM tj_controls"))
+    database.close()
+
+
+@pytest.mark.postgres
+def test_on_postgresql_the_jobs_of_a_paused_tenant_are_not_visited(flooded: Database) -> None:
+    Controls(flooded).pause("tenant", "a")
+    claimer = Claimer(flooded)
+    before = _visited(flooded)
+
+    claims = claimer.claim(10)
+
+    assert tenants(claims) == ["b"] * 10
+    assert _visited(flooded) - before < 1000
+
+
+def _visited(database: Database) -> int:
+    """Rows and index entries of jobs that all connections have read."""
+    with database.autocommit() as connection:
+        connection.execute(text("SELECT pg_stat_force_next_flush()"))
+    database.engine.dispose()  # what a connection has counted is known when it is closed, at the latest
+    time.sleep(0.2)
+    with database.autocommit() as connection:
+        found = connection.execute(
+            text("SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'tj_jobs'")
+        ).scalar_one()
+    return int(found)
+
+
+def _waiting(database: Database) -> int:
+    with database.begin() as connection:
+        return len(connection.execute(select(tables.blocked.c.job_id)).all())
