@@ -119,6 +119,15 @@ class Course:
             )
         return True
 
+    @property
+    def done(self) -> tuple[str, ...]:
+        """The steps that are completed."""
+        return self._here.done
+
+    def is_in(self, name: str) -> bool:
+        """Whether the step is open."""
+        return self._open == name
+
     def is_resumed_in(self, name: str) -> bool:
         """Whether an earlier execution has begun the step."""
         return self._here.step == name

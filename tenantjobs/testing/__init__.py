@@ -15,7 +15,9 @@ from tenantjobs.testing.assertions import (
     assert_no_enqueued_jobs,
     assert_no_performed_jobs,
     assert_performed_jobs,
+    assert_performed_with,
 )
+from tenantjobs.testing.interrupting import interrupt_job_after_step, interrupt_job_during_step
 from tenantjobs.testing.memory import (
     EnqueuedJob,
     FailedJob,
@@ -44,9 +46,12 @@ __all__ = [
     "assert_no_enqueued_jobs",
     "assert_no_performed_jobs",
     "assert_performed_jobs",
+    "assert_performed_with",
     "drain",
     "enqueued_jobs",
     "failed_jobs",
+    "interrupt_job_after_step",
+    "interrupt_job_during_step",
     "movable_clock",
     "override",
     "perform_enqueued_jobs",

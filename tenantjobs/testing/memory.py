@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -74,7 +74,7 @@ class MemoryAdapter:
         self.locks: Locks = MemoryLocks()
         self.batches: Batches = MemoryBatches()
         self.permits: Permits = MemoryPermits()
-        self.stops = False
+        self.stops: Callable[[], bool] = lambda: False
         self._progress: dict[str, Progress] = {}
 
     def enqueue(self, envelope: Envelope) -> None:
@@ -160,7 +160,7 @@ class _Delivery:
         return False
 
     def stopping(self) -> bool:
-        return self._queue.stops
+        return self._queue.stops()
 
     def tell(self, progress: Progress) -> None:
         self._progress[self._job_id] = progress
@@ -174,12 +174,19 @@ def stopping() -> Iterator[None]:
     """A block in which the worker of the adapter ``test`` wants to stop: each job with steps is interrupted at its next
     checkpoint, and waits to be resumed.
     """
+    with stopping_where(lambda: True):
+        yield
+
+
+@contextmanager
+def stopping_where(stops: Callable[[], bool]) -> Iterator[None]:
+    """A block in which it wants to stop at those checkpoints of which ``stops`` says so."""
     memory = _memory()
-    memory.stops = True
+    before, memory.stops = memory.stops, stops
     try:
         yield
     finally:
-        memory.stops = False
+        memory.stops = before
 
 
 def enqueued_jobs() -> list[EnqueuedJob]:

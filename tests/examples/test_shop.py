@@ -34,6 +34,14 @@ def verdicts(output: str) -> Counter[str]:
     return Counter(line[:4] for line in output.splitlines() if line.startswith(("PASS ", "FAIL ")))
 
 
+def test_the_tests_of_the_shop_itself_pass() -> None:
+    # In a process of their own, as its sessions and its tenant are settings of one.
+    command = [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", "examples/shop"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+
+    assert run.returncode == 0, run.stdout
+
+
 def test_the_recorded_stream_is_what_its_generator_gives() -> None:
     recorded = stream.read()
 

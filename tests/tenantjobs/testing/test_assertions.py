@@ -12,6 +12,7 @@ from tenantjobs.testing import (
     assert_no_enqueued_jobs,
     assert_no_performed_jobs,
     assert_performed_jobs,
+    assert_performed_with,
 )
 
 pytestmark = pytest.mark.usefixtures("tenantjobs_test")
@@ -127,3 +128,15 @@ def test_a_moment_without_a_time_zone_is_refused() -> None:
 
     with pytest.raises(ConfigurationError, match="no time zone"):
         assert_enqueued_with(at=datetime(2026, 1, 1))  # noqa: DTZ001  # the mistake under test
+
+
+@pytest.mark.parity("1a.37")
+def test_an_attempt_is_found_by_its_job_and_how_it_ended() -> None:
+    welcome.perform_later(7)
+    Export.perform_later("/tmp/x")
+    testing.perform_enqueued_jobs(only=welcome)
+
+    assert assert_performed_with(job=welcome, args=(7,), tenant="acme", outcome="finished").job.queue == "mailers"
+    for wrong in ({"job": Export}, {"args": (8,)}, {"outcome": "failed"}, {"queue": "low"}):
+        with pytest.raises(AssertionError, match=r"performed with[\s\S]*welcome\(7,\).*: finished[\s\S]*Export"):
+            assert_performed_with(**wrong)  # type: ignore[arg-type]
