@@ -103,12 +103,13 @@ def carried(scope: Any) -> Snapshot:
 # Setting and reading
 
 
+@pytest.mark.parity("1c.06")
 def test_nothing_is_set_at_first() -> None:
     assert (Current.tenant, Current.tenant_id, Current.scope) == (None, None, "unset")
     assert (Current.user, Current.request_id, Current.home_region) == (None, None, "eu")
 
 
-@pytest.mark.parity("1c.07")
+@pytest.mark.parity("1c.06", "1c.07")
 def test_what_is_set_is_read_until_the_scope_is_left() -> None:
     acme, ann = Account(7), User(1)
     with Current.set(tenant=acme, user=ann, request_id="r-1"):
@@ -241,6 +242,7 @@ def test_current_has_no_instances() -> None:
         Current()
 
 
+@pytest.mark.parity("1c.06")
 def test_reading_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError):
         Current.usr  # type: ignore[attr-defined]  # the mistake under test

@@ -50,6 +50,7 @@ def test_reserved_names_are_refused(name: str) -> None:
         define(f"class Current(base.Current):\n    {name}: str | None = None")
 
 
+@pytest.mark.parity("1c.06")
 def test_reserved_names_are_refused_for_methods_too() -> None:
     with pytest.raises(ConfigurationError, match="capture: the name is taken"):
         define("class Current(base.Current):\n    def capture(self): ...")
@@ -65,11 +66,13 @@ def test_mutable_defaults_are_refused(default: str) -> None:
             define(f"class Current(base.Current):\n    labels: Any = {given}")
 
 
+@pytest.mark.parity("1c.06")
 def test_an_attribute_needs_a_type() -> None:
     with pytest.raises(ConfigurationError, match="labels: say its type"):
         define("class Current(base.Current):\n    labels = attribute(default=None)")
 
 
+@pytest.mark.parity("1c.06")
 def test_load_and_not_carried_exclude_each_other() -> None:
     with pytest.raises(ConfigurationError, match="choose one"):
         define("class Current(base.Current):\n    owner: Any = attribute(default=None, load=True, carried=False)")
@@ -81,6 +84,7 @@ def test_the_tenant_has_no_options(given: str) -> None:
         define(f"class Current(base.Current):\n    tenant: Any = {given}")
 
 
+@pytest.mark.parity("1c.06")
 def test_all_mistakes_are_told_at_once_and_nothing_is_declared() -> None:
     with pytest.raises(ConfigurationError, match=r"set: .*\n- labels: ") as caught:
         define("class Current(base.Current):\n    set: str = ''\n    labels: list = []\n    fine: str = ''")
@@ -99,6 +103,7 @@ def test_all_mistakes_are_told_at_once_and_nothing_is_declared() -> None:
         "area: Missing | None = None",
     ],
 )
+@pytest.mark.parity("1c.06")
 def test_two_classes_must_not_declare_one_name_differently(other: str) -> None:
     future = "from __future__ import annotations\n"
     define(f"{future}class Current(base.Current):\n    area: str | None = None")
@@ -172,6 +177,7 @@ def test_methods_constants_and_class_variables_are_left_alone() -> None:
     assert "LIMIT" not in declarations.known
 
 
+@pytest.mark.parity("1c.06")
 def test_annotations_need_not_be_texts_and_a_bare_one_defaults_to_none() -> None:
     defined = define("class Current(base.Current):\n    area: str | None", "shop.other")
 

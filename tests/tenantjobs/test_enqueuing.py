@@ -173,6 +173,7 @@ def test_a_job_that_the_queue_refuses_is_told_by_its_handle_and_keeps_no_other_b
 
 
 @pytest.mark.parametrize("queue", [True], indirect=True)
+@pytest.mark.parity("1a.21")
 async def test_a_queue_that_goes_away_is_raised_with_the_outcome_of_each_job(queue: OneByOne) -> None:
     with pytest.raises(PartlyEnqueued) as raised:
         await aperform_all_later([note.call(number) for number in (1, 2, 3, 4, 5)])
@@ -187,6 +188,7 @@ async def test_a_queue_that_goes_away_is_raised_with_the_outcome_of_each_job(que
 
 
 @pytest.mark.parametrize("queue", [True], indirect=True)
+@pytest.mark.parity("1a.21")
 def test_a_queue_that_takes_nothing_raises_its_own_error(queue: OneByOne) -> None:
     with pytest.raises(ConnectionError, match="down"):
         perform_all_later([note.call(3), note.call(4)])
@@ -195,6 +197,7 @@ def test_a_queue_that_takes_nothing_raises_its_own_error(queue: OneByOne) -> Non
 
 
 @pytest.mark.parametrize("queue", [True], indirect=True)
+@pytest.mark.parity("1a.17")
 def test_a_handle_says_why_a_job_is_not_enqueued_also_where_a_hook_takes_the_error(queue: OneByOne) -> None:
     def tolerant(number: int) -> Iterator[None]:
         with suppress(ConnectionError):

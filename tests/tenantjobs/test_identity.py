@@ -105,6 +105,7 @@ def test_any_text_is_a_key_and_comes_back(app: str, model: str, key: tuple[str, 
 
 
 @given(st.text() | st.text().map("gid://".__add__) | st.from_regex(r"gid://[a-z.]*/[A-Za-z%0-9/]*", fullmatch=True))
+@pytest.mark.parity("1c.10")
 def test_parse_takes_only_what_str_writes(text: str) -> None:
     try:
         parsed = GlobalId.parse(text)
@@ -133,24 +134,27 @@ def test_parse_takes_only_what_str_writes(text: str) -> None:
         "gid://shop/Order/42?expires_in",
     ],
 )
-@pytest.mark.parity("1c.11")
+@pytest.mark.parity("1c.10", "1c.11")
 def test_a_text_that_is_no_global_id_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         GlobalId.parse(text)
 
 
 @pytest.mark.parametrize("app", ["", "my shop", "shop/eu", "späti", "shop\n"])
+@pytest.mark.parity("1c.10")
 def test_an_application_name_has_letters_digits_dash_underscore_and_dot(app: str) -> None:
     with pytest.raises(ValueError, match="application name"):
         GlobalId(app, "Order", ("42",))
 
 
 @pytest.mark.parametrize(("model", "key"), [("", ("1",)), ("Order", ()), ("Order", ("",)), ("Order", ("1", ""))])
+@pytest.mark.parity("1c.10")
 def test_an_empty_part_is_refused(model: str, key: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="not empty"):
         GlobalId("shop", model, key)
 
 
+@pytest.mark.parity("1c.10")
 def test_half_a_surrogate_pair_is_no_key() -> None:
     with pytest.raises(ValueError, match="texts"):
         GlobalId("shop", "Order", ("\ud800",))

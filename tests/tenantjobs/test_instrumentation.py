@@ -136,12 +136,14 @@ def test_only_what_is_done_has_finished(target: Any, outcome: str, error: type, 
     assert (event.outcome, type(event.error), event.note) == (outcome, error, note)
 
 
+@pytest.mark.parity("1a.38")
 def test_a_failure_is_told_with_its_error() -> None:
     event = performed(again(enqueued(flaky.perform_later)).encode())
 
     assert (event.outcome, event.job.attempt, str(event.error)) == ("failed", 2, "down")
 
 
+@pytest.mark.parity("1a.38")
 def test_an_interrupted_attempt_has_ended_too() -> None:
     data = enqueued(stopped.perform_later)
     with pytest.raises(Interruption):
@@ -196,6 +198,7 @@ def test_what_the_caller_of_perform_now_did_wrong_is_no_attempt() -> None:
     assert kinds() == []
 
 
+@pytest.mark.parity("1a.38")
 def test_a_retry_says_when_it_runs_and_waits_from_then_on(tenantjobs_clock: testing.Clock) -> None:
     retry = again(enqueued(flaky.perform_later))
     assert those(Performed)[-1].due_at == retry.due_at
@@ -206,6 +209,7 @@ def test_a_retry_says_when_it_runs_and_waits_from_then_on(tenantjobs_clock: test
     assert those(Performed)[-1].wait == those(Started)[-1].wait
 
 
+@pytest.mark.parity("1a.38")
 def test_a_hook_that_aborts_is_told_as_what_refused_the_job() -> None:
     aborted.perform_later(1)
 
@@ -213,6 +217,7 @@ def test_a_hook_that_aborts_is_told_as_what_refused_the_job() -> None:
     assert isinstance(those(EnqueueRefused)[0].error, Abort)
 
 
+@pytest.mark.parity("1a.17", "1a.38")
 def test_a_queue_that_does_not_answer_is_told_and_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     def down(*_: object) -> None:
         raise EnqueueError("down")
@@ -224,6 +229,7 @@ def test_a_queue_that_does_not_answer_is_told_and_raised(monkeypatch: pytest.Mon
     assert kinds() == ["Enqueuing", "EnqueueRefused"]
 
 
+@pytest.mark.parity("1a.38")
 def test_a_job_that_is_dropped_with_its_transaction_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[Any] = []
     monkeypatch.setattr("tenantjobs.transaction.hold", lambda jobs, adapter: bool(held.extend(jobs) or True))
@@ -241,6 +247,7 @@ def test_a_message_that_may_not_be_run_is_told_of() -> None:
     assert kinds() == ["Quarantined"]
 
 
+@pytest.mark.parity("1a.38")
 def test_a_listener_hears_what_it_has_subscribed_to() -> None:
     some: list[Event] = []
     with tenantjobs.subscribe(some.append, Enqueued, Performed):
@@ -261,6 +268,7 @@ def test_a_listener_that_has_unsubscribed_hears_no_more() -> None:
     assert some == []
 
 
+@pytest.mark.parity("1a.38")
 def test_a_listener_that_fails_hurts_no_job(caplog: pytest.LogCaptureFixture) -> None:
     told: list[BaseException] = []
 
@@ -287,12 +295,14 @@ class Waits:
 
 
 @pytest.mark.parametrize("listener", [wait_for, Waits(), None, 7])
+@pytest.mark.parity("1a.38")
 def test_what_could_not_be_called_as_a_listener_is_refused(listener: Any) -> None:
     with pytest.raises(ConfigurationError, match="plain function of one event"):
         tenantjobs.subscribe(listener)
 
 
 @pytest.mark.parametrize("kind", ["Performed", str])
+@pytest.mark.parity("1a.38")
 def test_what_is_no_type_of_event_is_refused(kind: Any) -> None:
     with pytest.raises(ConfigurationError, match="Enqueuing, Enqueued"):
         tenantjobs.subscribe(heard.append, kind)
@@ -312,6 +322,7 @@ def stamp(event: Enqueuing) -> None:
     event.headers["trace"] = f"of {event.job.id}"
 
 
+@pytest.mark.parity("1a.38")
 def test_what_is_put_into_the_headers_arrives_with_each_attempt() -> None:
     with tenantjobs.subscribe(stamp, Enqueuing):
         data = enqueued(flaky.perform_later)
@@ -339,6 +350,7 @@ def test_headers_are_signed_with_the_context() -> None:
     assert kinds()[-1] == "Quarantined"
 
 
+@pytest.mark.parity("1a.38")
 def test_headers_of_another_shape_are_as_none() -> None:
     with tenantjobs.subscribe(stamp, Enqueuing):
         data = enqueued(works.perform_later, 1)

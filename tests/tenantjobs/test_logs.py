@@ -80,6 +80,7 @@ def test_what_came_of_a_job_is_one_line_at_its_level(
     assert [(record.outcome, record.levelname) for record in lines(caplog)] == told
 
 
+@pytest.mark.parity("1a.39")
 def test_a_line_says_which_job_and_how_long_as_attributes_too(caplog: pytest.LogCaptureFixture) -> None:
     handle = works.perform_later("s3cret")
     testing.drain()
@@ -98,6 +99,7 @@ def test_a_line_says_which_job_and_how_long_as_attributes_too(caplog: pytest.Log
     assert record.getMessage() == f"finished logs.works id={handle.job_id} queue=mailers tenant=acme attempt=1"
 
 
+@pytest.mark.parity("1a.39")
 def test_a_line_about_an_error_names_its_class_and_has_one_template_for_all_jobs(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -149,6 +151,7 @@ def filtered(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[Any
     caplog.handler.removeFilter(context)
 
 
+@pytest.mark.parity("1a.39")
 def test_every_record_of_a_job_says_whose_and_which_it_is(filtered: Callable[[], list[Any]]) -> None:
     handle = works.perform_later("s3cret")
     testing.drain()
@@ -158,6 +161,7 @@ def test_every_record_of_a_job_says_whose_and_which_it_is(filtered: Callable[[],
     assert (record.queue, record.attempt) == ("mailers", 1)
 
 
+@pytest.mark.parity("1a.39")
 def test_outside_of_a_job_a_record_says_the_tenant_and_no_job(filtered: Callable[[], list[Any]]) -> None:
     app_logger.warning("from a request")
 
@@ -173,6 +177,7 @@ def test_a_record_of_a_native_task_says_the_tenant_that_it_came_with(filtered: C
     assert (filtered()[-1].tenant, filtered()[-1].job) == ("globex", None)
 
 
+@pytest.mark.parity("1a.39")
 def test_what_a_record_says_already_is_kept(filtered: Callable[[], list[Any]]) -> None:
     app_logger.warning("by hand", extra={"tenant": "initech"})
 

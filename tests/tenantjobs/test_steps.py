@@ -211,7 +211,7 @@ def test_a_checkpoint_comes_before_each_step_but_neither_before_the_first_nor_af
     assert outcomes() == ["retried", "retried", "finished"]
 
 
-@pytest.mark.parity("1a.31")
+@pytest.mark.parity("1a.31", "1a.37")
 def test_a_checkpoint_without_news_interrupts_too() -> None:
     @job
     def wait() -> None:
@@ -341,6 +341,7 @@ def test_what_a_job_declares_about_an_error_holds_after_progress_too() -> None:
     assert outcomes() == ["failed"]
 
 
+@pytest.mark.parity("1a.29")
 def test_conditions_leave_a_step_out_and_are_asked_once() -> None:
     flaky = fails(1, ConnectionError())
 
@@ -373,6 +374,7 @@ def test_conditions_leave_a_step_out_and_are_asked_once() -> None:
 
 
 @pytest.mark.parametrize("by_name", [True, False])
+@pytest.mark.parity("1a.29")
 def test_an_error_of_a_step_is_handled_and_the_job_goes_on(by_name: bool) -> None:
     class Process(Job):
         def perform(self, name: str, *, size: int) -> None:
@@ -441,6 +443,7 @@ def test_steps_are_inherited_in_order_and_what_a_subclass_overrides_runs_in_its_
     assert seen == ["first of the subclass", "second", "third"]
 
 
+@pytest.mark.parity("1a.29", "1a.30")
 def test_an_async_job_awaits_its_steps_and_cursors() -> None:
     class Process(Job):
         async def perform(self, size: int) -> None:
@@ -469,6 +472,7 @@ def test_an_async_job_awaits_its_steps_and_cursors() -> None:
     assert outcomes()[-1] == "finished"
 
 
+@pytest.mark.parity("1a.34")
 def test_steps_that_nobody_awaits_fail_the_job_instead_of_being_lost() -> None:
     class Process(Job):
         async def perform(self) -> None:
@@ -635,6 +639,7 @@ def test_other_misuse_is_refused_at_the_call() -> None:
         wrong(3)
 
 
+@pytest.mark.parity("1a.34")
 def test_a_for_loop_over_a_step_is_refused_in_an_async_job() -> None:
     @job
     async def load() -> None:
@@ -661,6 +666,7 @@ def test_a_def_step_with_a_cursor_is_refused_in_an_async_job() -> None:
     assert "make it `async def`" in failure()
 
 
+@pytest.mark.parity("1a.31")
 def test_steps_of_a_job_whose_work_commits_in_one_piece_are_refused() -> None:
     @job(transactional=True, session=True)
     def pay() -> None:
@@ -724,6 +730,7 @@ def test_the_value_of_a_condition_may_be_awaited() -> None:
     assert (seen, outcomes()) == ([], ["finished"])
 
 
+@pytest.mark.parity("1a.29")
 def test_a_condition_is_not_asked_of_a_step_that_was_interrupted() -> None:
     class Process(Job):
         def perform(self) -> None:
@@ -782,6 +789,7 @@ class Lost:
         return True
 
 
+@pytest.mark.parity("1a.31")
 def test_a_job_that_is_another_workers_by_now_ends_at_its_checkpoint() -> None:
     @job
     def load() -> None:

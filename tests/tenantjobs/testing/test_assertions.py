@@ -45,6 +45,7 @@ def test_an_enqueued_job_is_found_by_what_is_said_of_it() -> None:
     assert_enqueued_jobs(2)
 
 
+@pytest.mark.parity("1a.37")
 def test_a_failure_shows_what_was_enqueued_instead() -> None:
     welcome.perform_later(7)
 
@@ -56,6 +57,7 @@ def test_a_failure_shows_what_was_enqueued_instead() -> None:
     "wanted",
     [{"queue": "low"}, {"tenant": "globex"}, {"job": Export}, {"at": datetime.now(UTC)}],
 )
+@pytest.mark.parity("1a.37")
 def test_each_part_of_the_description_counts(wanted: dict[str, object]) -> None:
     welcome.perform_later(7)
 
@@ -63,6 +65,7 @@ def test_each_part_of_the_description_counts(wanted: dict[str, object]) -> None:
         assert_enqueued_with(**wanted)  # type: ignore[arg-type]  # one of several kinds
 
 
+@pytest.mark.parity("1a.37")
 def test_a_wrong_number_shows_what_waits() -> None:
     welcome.perform_later(7)
 
@@ -72,6 +75,7 @@ def test_a_wrong_number_shows_what_waits() -> None:
         assert_no_enqueued_jobs()
 
 
+@pytest.mark.parity("1a.37")
 def test_what_is_no_job_gives_a_clear_error() -> None:
     with pytest.raises(ConfigurationError, match="is no job"):
         assert_enqueued_with(job=print)
@@ -82,6 +86,7 @@ def test_the_assertions_say_so_on_another_adapter() -> None:
         assert_no_enqueued_jobs()
 
 
+@pytest.mark.parity("1a.37")
 def test_arguments_may_be_described_by_a_function_and_priority_counts() -> None:
     @job(name="tests.assertions.export")
     def export(path: str, *, pages: int) -> None: ...
@@ -123,6 +128,7 @@ def test_attempts_are_counted_and_a_failure_shows_how_they_ended() -> None:
         assert_performed_jobs(2)
 
 
+@pytest.mark.parity("1a.37")
 def test_a_moment_without_a_time_zone_is_refused() -> None:
     welcome.set(wait=60).perform_later(7)
 
