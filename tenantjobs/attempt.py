@@ -32,7 +32,7 @@ from tenantjobs.holding import Holding
 from tenantjobs.idempotency import idempotent, ledger_for
 from tenantjobs.keyed import Key, behind_key
 from tenantjobs.limiting import Limiting
-from tenantjobs.outcome import Finished, Outcome, Quarantined, Retried
+from tenantjobs.outcome import Discarded, Finished, Outcome, Quarantined, Retried
 from tenantjobs.progress import TellsProgress
 from tenantjobs.replays import Replays
 from tenantjobs.running import JobContext, RetryAsked, running
@@ -104,7 +104,10 @@ class Attempt:
         outcome = await self._limit.around(lambda: self._locks.around(self._answered))
         if self._replays.refused:
             return outcome  # whoever noted that the job has ended, and perhaps not well, has told what follows before
-        return await self._following.after(outcome, self.envelope)
+        outcome = await self._following.after(outcome, self.envelope)
+        if isinstance(outcome, Finished | Discarded):
+            await self._course.forget()
+        return outcome
 
     async def _answered(self) -> Outcome:
         try:

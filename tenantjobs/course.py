@@ -14,9 +14,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
-from tenantjobs import bookmark as bookmarks
 from tenantjobs import runtime
-from tenantjobs.bookmark import Bookmark
+from tenantjobs.bookmark import Bookmark, freeze, thaw
+from tenantjobs.bookmarks import Beside
 from tenantjobs.colours import Awaiting, Colour
 from tenantjobs.definition import Definition
 from tenantjobs.envelope import Envelope
@@ -47,6 +47,15 @@ class Checkpoints(Protocol):
         ...
 
 
+@runtime_checkable
+class KeepsBeside(Protocol):
+    """A delivery by a queue that keeps no bookmarks, and where they are kept instead."""
+
+    def beside(self, envelope: Envelope) -> Beside | None:
+        """None where there is no place for them: a crash loses the steps of its execution."""
+        ...
+
+
 class Resumption(Interruption):
     """A step is to be gone on with in another execution. Not to be caught on the way."""
 
@@ -66,6 +75,9 @@ class Course:
         self._job = job
         self._envelope = envelope
         self._delivery = delivery
+        self._keeper: Checkpoints | None = delivery if isinstance(delivery, Checkpoints) else None
+        self._beside: Beside | None = None
+        self._has_looked = envelope is None or not isinstance(delivery, KeepsBeside)
         self._met: list[str] = []
         self._open: str | None = None
         self._was_isolated = False
@@ -89,8 +101,9 @@ class Course:
         if forgotten:
             raise StepError(f"{self}: run_steps was not awaited, so no step has run: write `await self.run_steps(...)`")
 
-    def meets(self, name: str) -> bool:
+    async def meets(self, name: str) -> bool:
         """Come to a step: False if it is done already. ``StepError`` if it could not be the next one."""
+        await self._look()
         if self._job.keeps_transaction:
             raise StepError(
                 f"{self} has steps, whose work commits at each checkpoint, and is transactional or idempotent, so that "
@@ -162,12 +175,12 @@ class Course:
         here = self._here
         if here.step != name or here.cursor is msgspec.UNSET:
             return start
-        return bookmarks.thaw(here.cursor, f"{self}: the cursor of step {name!r}")
+        return thaw(here.cursor, f"{self}: the cursor of step {name!r}")
 
     async def move_cursor(self, name: str, value: object) -> None:
         """Keep the place inside of the open step, and interrupt the job if the worker wants to stop."""
         self._require_open(name)
-        tree = bookmarks.freeze(value, f"{self}: the cursor of step {name!r}")
+        tree = freeze(value, f"{self}: the cursor of step {name!r}")
         await self._keep(msgspec.structs.replace(self._here, step=name, cursor=tree))
         self.has_advanced = True
         self._heed_stop()
@@ -177,6 +190,11 @@ class Course:
         self._require_open(name)
         await self._keep(msgspec.structs.replace(self._here, step=name))
         self._heed_stop()
+
+    async def forget(self) -> None:
+        """The job has ended: nobody goes on with it."""
+        if self._beside is not None:
+            await self.io.blocking(self._beside.forget)
 
     def promise(self, coroutine: Coroutine[Any, Any, None]) -> Coroutine[Any, Any, None]:
         """``coroutine``, which has to be awaited before the job ends."""
@@ -201,6 +219,23 @@ class Course:
     def _here(self) -> Bookmark:
         return self.bookmark or Bookmark()
 
+    async def _look(self) -> None:
+        """Go on from what an execution that died has kept, once the job turns out to have steps."""
+        if self._has_looked:
+            return
+        self._has_looked = True
+        assert isinstance(self._delivery, KeepsBeside)
+        assert self._envelope is not None
+        beside = self._delivery.beside(self._envelope)
+        if beside is None:
+            return
+        self._beside = self._keeper = beside
+        found = await self.io.blocking(beside.find)
+        # One that was kept by the execution that has enqueued this message is no news.
+        if found is not None and found.resumptions >= self.resumptions:
+            self.bookmark = msgspec.structs.replace(found, resumptions=found.resumptions + 1)
+            self.begin()
+
     async def _keep(self, bookmark: Bookmark) -> None:
         """Commit the work and the bookmark: together where they are in one database, else in this order."""
         if self._envelope is None:
@@ -213,7 +248,7 @@ class Course:
         lost = getattr(self._delivery, "lost", None)
         if lost is not None and lost():
             raise LeaseLost(f"{self} belongs to another worker by now")
-        keeper = self._delivery if isinstance(self._delivery, Checkpoints) else None
+        keeper = self._keeper
         kept_within = False
 
         def write(connection: object) -> None:

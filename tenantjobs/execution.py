@@ -12,6 +12,7 @@ from importlib import import_module
 
 from tenantjobs import adapter, concluding, definition, instrumentation, reporting, signing
 from tenantjobs.attempt import Attempt, Delivery
+from tenantjobs.bookmarks import Beside, TakenOver, beside
 from tenantjobs.colours import Awaiting, Blocking, Colour, asyncio, drive
 from tenantjobs.definition import Definition
 from tenantjobs.envelope import Envelope
@@ -30,7 +31,11 @@ def perform(data: bytes | str, *, stopping: Callable[[], bool] | None = None) ->
     an envelope that may not be run is raised as an ``EnvelopeError``. ``stopping`` says whether the worker wants to
     end: then a job with steps is interrupted at its next checkpoint, and enqueued again.
     """
-    outcome = execute(data, None if stopping is None else _Message(stopping))
+    try:
+        outcome = execute(data, None if stopping is None else _Message(stopping))
+    except TakenOver as taken:
+        _left_to_another(taken)
+        return None
     if isinstance(outcome, Retried):
         adapter.configured().enqueue(outcome.again())
     return _value(outcome)
@@ -38,7 +43,11 @@ def perform(data: bytes | str, *, stopping: Callable[[], bool] | None = None) ->
 
 async def aperform(data: bytes | str, *, stopping: Callable[[], bool] | None = None) -> object:
     """The same on a running event loop; a synchronous job goes to a thread."""
-    outcome = await aexecute(data, None if stopping is None else _Message(stopping))
+    try:
+        outcome = await aexecute(data, None if stopping is None else _Message(stopping))
+    except TakenOver as taken:
+        _left_to_another(taken)
+        return None
     if isinstance(outcome, Retried):
         await asyncio().to_thread(adapter.configured().enqueue, outcome.again())
     return _value(outcome)
@@ -76,7 +85,7 @@ async def aexecute(data: bytes | str, delivery: Delivery | None = None) -> Outco
 
 
 class _Message:
-    """What the worker of a broker knows of a job: nothing but whether it is to stop."""
+    """What the worker of a broker knows of a job: nothing but whether it is to stop. It keeps no bookmarks."""
 
     def __init__(self, stopping: Callable[[], bool]) -> None:
         self.stopping = stopping
@@ -86,6 +95,9 @@ class _Message:
 
     def lost(self) -> bool:
         return False
+
+    def beside(self, envelope: Envelope) -> Beside | None:
+        return beside(envelope)
 
     def __str__(self) -> str:
         return "a message"
@@ -129,6 +141,11 @@ def _quarantined(error: EnvelopeError, delivery: Delivery | None) -> Quarantined
         instrumentation.emit(instrumentation.Quarantined(message=message, error=error))
     reporting.tell(error, handled=False)
     return Quarantined(error)
+
+
+def _left_to_another(taken: TakenOver) -> None:
+    """Nothing came of this delivery: for its queue it is over, and the other one says what became of the job."""
+    logger.warning("%s", taken)
 
 
 def _value(outcome: Outcome) -> object:

@@ -41,14 +41,14 @@ class StepLoop(Generic[T]):
     def __iter__(self) -> Iterator[Cursor[T]]:
         course = self._course()
         course.refuse_blocking(f"for ... in step({self._name!r})", f"async for ... in step({self._name!r})")
-        if course.meets(self._name):
+        if drive(course.meets(self._name)):
             drive(course.enter(self._name, isolated=self._isolated))
             yield Cursor(course, self._name, self._start)
             drive(course.leave())
 
     async def __aiter__(self) -> AsyncIterator[AsyncCursor[T]]:
         course = self._course()
-        if course.meets(self._name):
+        if await course.meets(self._name):
             await course.enter(self._name, isolated=self._isolated)
             yield AsyncCursor(course, self._name, self._start)
             await course.leave()
@@ -145,7 +145,7 @@ async def _run(
     course: Course, job: Any, steps: dict[str, Declared], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
     for name, declared in steps.items():
-        if not course.meets(name):
+        if not await course.meets(name):
             continue
         # Asked once: what a condition said holds for as long as the job is under way.
         if course.is_resumed_in(name) or await _applies(course.io, job, declared, args, kwargs):

@@ -23,6 +23,7 @@ from tenantjobs_db import draining, plan_file, schema
 from tenantjobs_db.assembly import Assembly
 from tenantjobs_db.assignment import Assignment
 from tenantjobs_db.batches import DatabaseBatches
+from tenantjobs_db.bookmarks import DatabaseBookmarks
 from tenantjobs_db.completing import Completing
 from tenantjobs_db.controls import Controls
 from tenantjobs_db.database import Database
@@ -62,6 +63,7 @@ class DatabaseAdapter:
         self._controls: Controls | None = None
         self._outbox: DatabaseOutbox | None = None
         self._inbox: DatabaseInbox | None = None
+        self._bookmarks: DatabaseBookmarks | None = None
         self._telling: Telling | None = None
         self._workers: list[Worker] = []
 
@@ -144,6 +146,15 @@ class DatabaseAdapter:
                 database = self.outbox.database if self._is_apart else self.database
                 self._inbox = DatabaseInbox(database, self._is_application, keep=self.settings.keep_inbox)
             return self._inbox
+
+    @property
+    def bookmarks(self) -> DatabaseBookmarks:
+        """Bookmarks of jobs that another queue delivers: in the application's database where that is known."""
+        with self._opening:
+            if self._bookmarks is None:
+                database = self.outbox.database if self._is_apart else self.database
+                self._bookmarks = DatabaseBookmarks(database, self._is_application, keep=self.settings.keep_inbox)
+            return self._bookmarks
 
     def enqueue(self, envelope: Envelope) -> None:
         self.queue.enqueue([envelope])

@@ -246,6 +246,18 @@ batch_jobs = Table(
     *_partial("tj_batch_jobs_unfinished", "batch", "state", where="state <> 'done'", whole=("state", "batch")),
 )
 
+bookmarks = Table(
+    "tj_bookmarks",
+    metadata,
+    Column("job_id", Id, primary_key=True),
+    Column("tenant", Name, nullable=False),
+    Column("name", Name, nullable=False),
+    Column("version", Integer, nullable=False),  # how often one was kept for the job
+    Column("bookmark", LongText, nullable=False),  # JSON
+    Column("kept_at", Moment, nullable=False),
+    Index("tj_bookmarks_kept", "kept_at"),
+)
+
 schema = Table(
     "tj_schema",
     metadata,

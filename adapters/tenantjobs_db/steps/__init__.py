@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tenantjobs_db.steps import batches, controls, inbox, jobs, locks, outbox, permits, progress
+from tenantjobs_db.steps import batches, bookmarks, controls, inbox, jobs, locks, outbox, permits, progress
 from tenantjobs_db.steps.step import Step
 
 STEPS: tuple[Step, ...] = (
@@ -14,4 +14,5 @@ STEPS: tuple[Step, ...] = (
     permits.STEP,
     batches.STEP,
     controls.STEP,
+    bookmarks.STEP,
 )
