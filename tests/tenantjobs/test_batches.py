@@ -146,6 +146,7 @@ def test_a_batch_of_another_tenant_is_not_nested(work: Any) -> None:
         tenantjobs.batch()
 
 
+@pytest.mark.parity("1c.17")
 def test_a_discarded_job_has_failed() -> None:
     @job(name="discarded", policies=[discard_on(LookupError)])
     def discarded() -> None:
@@ -289,6 +290,7 @@ def test_one_that_is_replaced_does_too(work: Any) -> None:
     assert sorted(happened, key=str) == [2, "success"]
 
 
+@pytest.mark.parity("1c.17")
 def test_an_error_in_the_block_drops_what_was_gathered(work: Any) -> None:
     with pytest.raises(ZeroDivisionError), tenantjobs.batch(**callbacks()) as batch:
         handle = work.perform_later(1)
@@ -554,6 +556,7 @@ def test_a_block_is_entered_once() -> None:
         pass
 
 
+@pytest.mark.parity("1c.17")
 async def test_an_async_block_does_the_same(work: Any) -> None:
     async with tenantjobs.batch(on_success=saying("success")) as batch:
         await work.aperform_later(1)

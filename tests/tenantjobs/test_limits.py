@@ -291,6 +291,7 @@ def test_cancelling_one_that_waits_gives_its_place_to_another() -> None:
     assert render.perform_later(1).enqueued
 
 
+@pytest.mark.parity("1c.17")
 def test_a_place_that_was_reserved_ends_with_the_duration() -> None:
     render = limited(to=1, on_conflict="discard", duration=30)
     with movable_clock() as clock:
@@ -318,6 +319,7 @@ def test_one_for_later_is_decided_about_when_it_would_start() -> None:
     assert isinstance(outcomes[0], Discarded)
 
 
+@pytest.mark.parity("1c.17")
 def test_one_that_has_started_before_waits_and_is_not_discarded() -> None:
     tried: list[int] = []
 
@@ -335,6 +337,7 @@ def test_one_that_has_started_before_waits_and_is_not_discarded() -> None:
     assert isinstance(execute(again.again().encode()), Retried)
 
 
+@pytest.mark.parity("1c.17")
 def test_a_unique_job_that_is_refused_by_its_limit_leaves_its_key_free() -> None:
     render = limited(to=1, on_conflict="discard", policies=[unique("until_executed", key=lambda _, part=0: part)])
     first = render.perform_later(1, 1)
@@ -439,6 +442,7 @@ def test_twice_on_one_job_is_refused() -> None:
 
 
 @pytest.mark.parametrize("key", [lambda _: None, lambda _: "", lambda _: 1 / 0])
+@pytest.mark.parity("1c.17")
 def test_a_key_that_is_none_is_refused_at_the_call(key: Any) -> None:
     @job(policies=[limits_concurrency(key=key)])
     def render(account: int) -> None: ...

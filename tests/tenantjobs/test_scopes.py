@@ -57,6 +57,7 @@ def test_a_scope_is_left_by_any_exception(error: type[BaseException]) -> None:
     assert Current.scope == "unset"
 
 
+@pytest.mark.parity("1c.07")
 def test_a_scope_can_be_entered_once() -> None:
     scope = tenant("acme")
     with scope:
@@ -69,6 +70,7 @@ def test_a_scope_can_be_entered_once() -> None:
     assert Current.scope == "unset"
 
 
+@pytest.mark.parity("1c.08")
 def test_leaving_a_scope_a_second_time_changes_nothing() -> None:
     scope = tenant("acme")
     with tenant("globex"):
@@ -98,6 +100,7 @@ def test_a_scope_that_could_not_be_entered_is_not_left_behind() -> None:
 # Out of order
 
 
+@pytest.mark.parity("1c.07", "1c.08")
 def test_a_scope_left_out_of_order_never_resurrects_a_stale_tenant() -> None:
     outer, inner = tenant("acme"), tenant("globex")
     outer.__enter__()
@@ -110,6 +113,7 @@ def test_a_scope_left_out_of_order_never_resurrects_a_stale_tenant() -> None:
     assert Current.scope == "unset"
 
 
+@pytest.mark.parity("1c.08")
 def test_after_leaving_out_of_order_the_nearest_open_scope_counts() -> None:
     opened = [tenant("acme"), tenant("globex"), tenant("initech")]
     for scope in opened:
@@ -161,6 +165,7 @@ def test_a_system_scope_left_out_of_order_does_not_come_back() -> None:
     assert Current.scope == "unset"
 
 
+@pytest.mark.parity("1c.09")
 def test_a_restored_scope_stays_whole_when_the_one_around_it_is_left() -> None:
     outer, inner = Current.set(tenant_id="acme", request_id="r-1"), Current.restored(Snapshot(tenant_id="globex"))
     outer.__enter__()
@@ -437,6 +442,7 @@ async def test_to_thread_takes_the_tenant_along_and_keeps_nothing() -> None:
     assert await asyncio.to_thread(lambda: Current.scope) == "unset"
 
 
+@pytest.mark.parity("1c.09")
 def test_threads_of_a_pool_see_only_what_they_set_themselves() -> None:
     barrier = Barrier(4)
 

@@ -80,7 +80,7 @@ def taken() -> bytes:
     return data
 
 
-@pytest.mark.parity("1c.14")
+@pytest.mark.parity("1c.14", "1c.16")
 @pytest.mark.parametrize("until", ["until_executing", "until_executed", "until_and_while_executing"])
 def test_one_job_of_a_key_waits_and_another_is_let_in_when_that_is_done(until: str) -> None:
     send = sending(until)
@@ -94,7 +94,7 @@ def test_one_job_of_a_key_waits_and_another_is_let_in_when_that_is_done(until: s
     assert after.enqueued
 
 
-@pytest.mark.parity("1c.15")
+@pytest.mark.parity("1c.15", "1c.16")
 def test_a_duplicate_says_which_job_has_the_key() -> None:
     send = sending()
     first, second = send.perform_later(1), send.perform_later(1)
@@ -153,6 +153,7 @@ def test_a_duplicate_runs_no_hook_after_it_and_counts_as_not_enqueued() -> None:
     assert hooked == [1]
 
 
+@pytest.mark.parity("1c.16")
 def test_tenants_have_keys_of_their_own() -> None:
     send = sending()
     mine = send.perform_later(1)
@@ -174,6 +175,7 @@ def test_without_a_key_the_arguments_are_the_key() -> None:
 
 
 @pytest.mark.parametrize("key", [None, lambda: "the same"])
+@pytest.mark.parity("1c.16")
 def test_two_jobs_never_share_a_key(key: Any) -> None:
     @job(policies=[unique("until_executed", key=key)])
     def first() -> None: ...
@@ -383,6 +385,7 @@ def test_a_job_whose_key_another_one_has_by_now_runs_all_the_same() -> None:
     assert performed == [1, 1]
 
 
+@pytest.mark.parity("1c.14")
 def test_cancelling_frees_the_key() -> None:
     send = sending()
     send.perform_later(1).cancel()
@@ -598,6 +601,7 @@ def test_twice_on_one_job_is_refused() -> None:
 
 
 @pytest.mark.parametrize("key", [lambda _: None, lambda _: "", lambda _: 1 / 0])
+@pytest.mark.parity("1c.16")
 def test_a_key_that_is_none_is_refused_at_the_call(key: Any) -> None:
     @job(policies=[unique("until_executed", key=key)])
     def send(user: int) -> None: ...

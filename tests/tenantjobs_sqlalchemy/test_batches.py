@@ -149,6 +149,7 @@ def rows(engine: Engine) -> list[str]:
 
 
 @pytest.mark.usefixtures("configured")
+@pytest.mark.parity("1c.17")
 def test_a_batch_commits_with_the_transaction_around_it(maker: Maker, ready: Engine) -> None:
     with maker.begin() as session:
         session.add(Order(name="a"))
@@ -209,6 +210,7 @@ def test_a_savepoint_that_is_rolled_back_in_the_block_drops_its_jobs(maker: Make
 
 
 @pytest.mark.usefixtures("configured")
+@pytest.mark.parity("1c.17")
 def test_transactions_in_the_block_take_their_jobs_along_and_the_batch_ends_after_the_block(maker: Maker) -> None:
     with tenantjobs.batch(**CALLBACKS) as batch:
         work.perform_later(1)
@@ -239,6 +241,7 @@ def test_one_that_is_rolled_back_leaves_the_others(maker: Maker) -> None:
 
 
 @pytest.mark.usefixtures("configured")
+@pytest.mark.parity("1c.17")
 def test_a_batch_whose_block_fails_after_a_commit_inside_has_failed(maker: Maker) -> None:
     with pytest.raises(ZeroDivisionError), tenantjobs.batch(**CALLBACKS) as batch:
         with maker.begin():

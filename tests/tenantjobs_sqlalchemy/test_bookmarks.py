@@ -87,6 +87,7 @@ def kept(engine: Engine) -> int:
         return connection.execute(select(func.count()).select_from(bookmarks)).scalar_one()
 
 
+@pytest.mark.parity("1a.29", "1a.30")
 def test_a_message_that_comes_again_goes_on_from_the_last_checkpoint(maker: Maker, engine: Engine) -> None:
     data = enqueued(placing().perform_later)
     crashes[:] = [("after", 0), ("before", 2), ("after", 2)]
@@ -159,6 +160,7 @@ async def test_an_async_job_goes_on_alike() -> None:
     assert done == [0, 1, 2]
 
 
+@pytest.mark.parity("1a.29")
 def test_declared_steps_go_on_alike() -> None:
     class Export(Job):
         def perform(self) -> None:
@@ -208,6 +210,7 @@ def test_a_job_that_was_interrupted_goes_on_from_what_its_new_message_says(maker
     assert done == [0, 1, 2, 3, "summary"]
 
 
+@pytest.mark.parity("1a.33")
 def test_a_crash_counts_as_a_resumption(maker: Maker) -> None:
     class Stubborn(Job):
         max_resumptions = 2
@@ -225,6 +228,7 @@ def test_a_crash_counts_as_a_resumption(maker: Maker) -> None:
         deliver(data)
 
 
+@pytest.mark.parity("1a.31")
 def test_a_delivery_that_was_taken_for_dead_ends_at_its_next_checkpoint(maker: Maker, engine: Engine) -> None:
     messages: list[bytes] = []
 
