@@ -43,7 +43,6 @@ def tenants(claims: list[Claimed]) -> list[str]:
 # Pauses
 
 
-@pytest.mark.parity("1b.35")
 def test_a_paused_queue_takes_jobs_and_starts_none(queue: Queue, claimer: Claimer, controls: Controls) -> None:
     controls.pause("queue", "mailers")
     queue.enqueue([envelope(queue="mailers"), envelope(queue="other")])

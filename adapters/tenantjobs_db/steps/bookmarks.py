@@ -1,4 +1,4 @@
-"""Step 8: the bookmarks of jobs that other queues deliver."""
+"""Step 9: the bookmarks of jobs that other queues deliver."""
 
 from __future__ import annotations
 
@@ -18,4 +18,4 @@ BOOKMARKS = Table(
     (Index("tj_bookmarks_kept", "kept_at"),),
 )
 
-STEP = Step(8, "the bookmarks of jobs that other queues deliver", (BOOKMARKS,))
+STEP = Step(9, "the bookmarks of jobs that other queues deliver", (BOOKMARKS,))
