@@ -75,9 +75,9 @@ class Course:
         self._job = job
         self._envelope = envelope
         self._delivery = delivery
-        self._keeper: Checkpoints | None = delivery if isinstance(delivery, Checkpoints) else None
+        self._keeper: Checkpoints | None = None
         self._beside: Beside | None = None
-        self._has_looked = envelope is None or not isinstance(delivery, KeepsBeside)
+        self._has_looked = envelope is None
         self._met: list[str] = []
         self._open: str | None = None
         self._was_isolated = False
@@ -220,13 +220,17 @@ class Course:
         return self.bookmark or Bookmark()
 
     async def _look(self) -> None:
-        """Go on from what an execution that died has kept, once the job turns out to have steps."""
-        if self._has_looked:
+        """Find out who keeps bookmarks, and go on from what an execution that died has kept.
+
+        Once the job turns out to have steps: jobs without any pay for none of it.
+        """
+        if self._has_looked or self._envelope is None:
             return
         self._has_looked = True
-        assert isinstance(self._delivery, KeepsBeside)
-        assert self._envelope is not None
-        beside = self._delivery.beside(self._envelope)
+        if isinstance(self._delivery, Checkpoints):
+            self._keeper = self._delivery
+            return
+        beside = self._delivery.beside(self._envelope) if isinstance(self._delivery, KeepsBeside) else None
         if beside is None:
             return
         self._beside = self._keeper = beside
