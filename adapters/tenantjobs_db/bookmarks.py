@@ -36,12 +36,8 @@ class DatabaseBookmarks:
         self._prune_at = 0.0
         here = bookmarks.c.job_id == bindparam("of_job")
         self._find = select(bookmarks.c.bookmark, bookmarks.c.version).where(here)
-        # SQLAlchemy keeps the count of an INSERT only if it is told to.
-        self._first = (
-            dialect.insert_new(bookmarks)
-            .values(version=1, kept_at=dialect.now())
-            .execution_options(preserve_rowcount=True)
-        )
+        # How many rows an INSERT has made is told in a way of its own by each database: the UPDATE after it decides.
+        self._first = dialect.insert_new(bookmarks).values(version=0, bookmark="{}", kept_at=dialect.now())
         self._next = (
             update(bookmarks)
             .where(here, bookmarks.c.version == bindparam("after_version"))
@@ -91,9 +87,9 @@ class DatabaseBookmarks:
         return len(old)
 
     def _kept(self, connection: Connection, envelope: Envelope, version: int) -> bool:
+        if not version:
+            first = {"job_id": envelope.id, "tenant": envelope.tenant_id or "", "name": envelope.name}
+            connection.execute(self._first, first)
         text = msgspec.json.encode(envelope.bookmark).decode()
-        if version:
-            row = {"of_job": envelope.id, "after_version": version, "as_text": text}
-            return connection.execute(self._next, row).rowcount == 1
-        first = {"job_id": envelope.id, "tenant": envelope.tenant_id or "", "name": envelope.name, "bookmark": text}
-        return connection.execute(self._first, first).rowcount == 1
+        row = {"of_job": envelope.id, "after_version": version, "as_text": text}
+        return connection.execute(self._next, row).rowcount == 1

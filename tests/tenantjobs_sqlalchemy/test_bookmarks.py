@@ -6,20 +6,25 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import Engine, delete, func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from tenantjobs import Current, Job, adapter, definition, execution, job, step, testing
+from tenantjobs.bookmark import Bookmark
+from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError, StepError
 from tenantjobs_db import schema
 from tenantjobs_db.adapter import DatabaseAdapter
 from tenantjobs_db.tables import bookmarks
 from tenantjobs_sqlalchemy import current_session
 from tests.tenantjobs.enqueued import enqueued
-from tests.tenantjobs_sqlalchemy.conftest import Order
+from tests.tenantjobs_sqlalchemy.conftest import ENGINES, MARIADB, Order
+from tests.tenantjobs_sqlalchemy.conftest import database as databases
 
 Maker = sessionmaker[Session]
+url = databases(*ENGINES, MARIADB)
 
 crashes: list[Any] = []
 done: list[Any] = []
@@ -309,3 +314,13 @@ def test_what_nobody_has_gone_on_with_for_long_is_forgotten(engine: Engine) -> N
         connection.execute(update(bookmarks).values(kept_at=datetime(2020, 1, 1, tzinfo=UTC)))
 
     assert database.bookmarks.prune() == 1
+
+
+def test_of_two_that_begin_at_once_one_goes_on(engine: Engine) -> None:
+    database = adapter.built("db")
+    assert isinstance(database, DatabaseAdapter)
+    envelope = Envelope.decode(enqueued(placing_without_session().perform_later))
+    at_first = msgspec.structs.replace(envelope, bookmark=Bookmark(("first",)))
+
+    assert [database.bookmarks.keep(at_first, 0) for _ in range(2)] == [True, False]
+    assert [database.bookmarks.keep(at_first, 1) for _ in range(2)] == [True, False]
