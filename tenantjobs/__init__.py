@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from tenantjobs.adapter import Adapter, Capabilities
     from tenantjobs.batches import Batch, BatchState, current_batch
     from tenantjobs.blocks import batch
+    from tenantjobs.call import Call
     from tenantjobs.chains import Chain, chain
     from tenantjobs.config import configure
     from tenantjobs.conventions import later
@@ -62,7 +63,6 @@ if TYPE_CHECKING:
     from tenantjobs.instrumentation import subscribe
     from tenantjobs.jobs import Job, JobFunction, aperform_all_later, job, perform_all_later
     from tenantjobs.limits import limits_concurrency
-    from tenantjobs.message import Call
     from tenantjobs.progress import Progress
     from tenantjobs.reporting import ErrorReporter, report
     from tenantjobs.running import JobContext, current_job
@@ -82,7 +82,7 @@ _HOMES = {
     ),
     "snapshot": ("Snapshot",),
     "config": ("configure",),
-    "message": ("Call",),
+    "call": ("Call",),
     "effects": ("once",),
     "handle": ("Handle",),
     "jobs": (

@@ -9,13 +9,14 @@ from typing import Any
 import msgspec
 
 from tenantjobs import adapter, enqueuing, identity, runtime
+from tenantjobs.call import Call
 from tenantjobs.current import Current
 from tenantjobs.errors import ConfigurationError, EnqueueError, RecordGone, TenantMissing
 from tenantjobs.gathering import Gathering
 from tenantjobs.handle import Handle
 from tenantjobs.identity import GlobalId
 from tenantjobs.membership import DONE, FAILED, PENDING, StoredBatch, batches_for
-from tenantjobs.message import Call, Message
+from tenantjobs.message import Message
 from tenantjobs.running import current_job
 
 

@@ -11,13 +11,14 @@ import msgspec
 
 from tenantjobs import adapter, enqueuing, filling, gathering
 from tenantjobs.batches import Batch, in_thread
+from tenantjobs.call import Call
 from tenantjobs.current import Current
 from tenantjobs.definition import Definition
 from tenantjobs.envelope import new_id
 from tenantjobs.errors import ConfigurationError, SerializationError
 from tenantjobs.gathering import Gathering
 from tenantjobs.membership import CALLBACKS, batches_for
-from tenantjobs.message import Call, Message
+from tenantjobs.message import Message
 from tenantjobs.options import NO_OPTIONS
 
 if TYPE_CHECKING:

@@ -6,9 +6,10 @@ from collections.abc import Coroutine
 from typing import Any
 
 from tenantjobs import adapter, enqueuing, gathering
+from tenantjobs.call import Call
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.handle import Handle
-from tenantjobs.message import Call, Message
+from tenantjobs.message import Message
 
 
 class Chain:

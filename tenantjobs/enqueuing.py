@@ -10,12 +10,13 @@ from typing import Any
 from tenantjobs import adapter, gathering, transaction
 from tenantjobs.adapter import Adapter
 from tenantjobs.admission import Admitted, admit, enqueue_admitted
+from tenantjobs.call import Call
 from tenantjobs.errors import DuplicateJob, EnqueueError, LimitReached, PartlyEnqueued
 from tenantjobs.gathering import Gathering
 from tenantjobs.handing import Sealed
 from tenantjobs.handle import Handle
 from tenantjobs.locks import in_one_transaction, writes_more
-from tenantjobs.message import Call, Message
+from tenantjobs.message import Message
 
 
 def enqueue(call: Call) -> Handle:

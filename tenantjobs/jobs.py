@@ -9,6 +9,7 @@ from inspect import isfunction
 from typing import Any, ClassVar, Generic, NoReturn, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from tenantjobs import enqueuing, performing, spelling, steps
+from tenantjobs.call import Call
 from tenantjobs.current import Current
 from tenantjobs.definition import (
     Definition,
@@ -21,7 +22,6 @@ from tenantjobs.definition import (
 )
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.handle import Handle
-from tenantjobs.message import Call
 from tenantjobs.options import NO_OPTIONS, Options, options
 from tenantjobs.policies import Policy, attach, own
 

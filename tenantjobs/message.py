@@ -9,53 +9,26 @@ from typing import Any
 
 import msgspec
 
-from tenantjobs import (
-    adapter,
-    clock,
-    encryption,
-    identity,
-    inbox,
-    instrumentation,
-    keying,
-    limits,
-    links,
-    locks,
-    logs,
-    reporting,
-    runtime,
-    signing,
-    uniqueness,
-)
+from tenantjobs import clock, inbox, instrumentation, limits, links, locks, logs, reporting, sealing, uniqueness
 from tenantjobs.adapter import Adapter
-from tenantjobs.arguments import Frozen, freeze, thaw
+from tenantjobs.arguments import Frozen, freeze
+from tenantjobs.call import Call, context, refuse_undeclared
 from tenantjobs.current import Current, Snapshot
 from tenantjobs.definition import Definition, require_registered
 from tenantjobs.envelope import Envelope, new_id
-from tenantjobs.errors import Abort, CrossTenantSwitch, DuplicateJob, SerializationError
+from tenantjobs.errors import Abort, DuplicateJob
 from tenantjobs.gathering import Gathering
 from tenantjobs.handle import Handle
-from tenantjobs.handlers import retry_on
 from tenantjobs.hooks import After, Around, EnqueueHook, after_enqueue, never_yielded
 from tenantjobs.idempotency import ledger_for
-from tenantjobs.identity import GlobalId
 from tenantjobs.instrumentation import Enqueued, EnqueueDropped, EnqueueRefused, Enqueuing
 from tenantjobs.locks import Wish
-from tenantjobs.options import NO_OPTIONS, Options, check_options, queue_name
+from tenantjobs.options import check_options, queue_name
 from tenantjobs.permits import Reservation
 from tenantjobs.running import JobContext
-from tenantjobs.tenancy import refuse_foreign, require_scope, system_scope
+from tenantjobs.tenancy import refuse_foreign
 
 logger = logging.getLogger("tenantjobs.enqueuing")
-
-
-class Call(msgspec.Struct, frozen=True):
-    """A job with its arguments, not enqueued yet. ``snapshot`` is the scope it was made in, if there was one."""
-
-    definition: Definition
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    options: Options = NO_OPTIONS
-    snapshot: Snapshot | None = None
 
 
 class Message:
@@ -85,7 +58,7 @@ class Message:
         require_registered(definition)
         self._call = call
         self._frozen = freeze(definition.signature, call.args, call.kwargs, job=definition.name, types=definition.types)
-        self._snapshot = _context(call)
+        self._snapshot = context(call)
         self._followers = followers
         self.batch = batch
         self.called_back_by = called_back_by
@@ -111,7 +84,7 @@ class Message:
             self._given = (*definition.leading(), *call.args)
             self._queue = self._chosen_queue()
             self._priority = self._chosen_priority()
-            _refuse_undeclared(target, call, self._priority)
+            refuse_undeclared(target, call, self._priority)
             if instrumentation.listeners:
                 self._announce()
             # Values are fixed at the call. Only the key of a record that is still to be flushed comes later.
@@ -283,47 +256,26 @@ class Message:
         return self._sealed_before(chain)
 
     def _link(self, envelope: Envelope) -> msgspec.Raw:
-        waits = self._call.options.wait
-        if waits is not None:
-            envelope = msgspec.structs.replace(envelope, due_at=None)
-        return links.sealed(envelope, waits)
+        return sealing.link(envelope, self._call.options.wait)
 
     def _sealed_before(self, chain: tuple[msgspec.Raw, ...]) -> Envelope:
         """The envelope, with what follows the job."""
-        arguments = self._frozen.seal()
-        unsigned = Envelope(
-            id=self.handle.job_id,
-            name=self.name,
+        return sealing.sealed(
+            self._call,
+            self._frozen,
+            self._snapshot,
+            job_id=self.job_id,
             queue=self._queue,
             priority=self._priority,
-            context=msgspec.Raw(self._snapshot.encode()),
-            arguments=msgspec.Raw(encryption.sealed(arguments, self.tenant_id, self.job_id, self.name)),
             enqueued_at=self._enqueued_at,
-            due_at=self._call.options.due_at,
-            keys=self._batch_keys() | self._keys(arguments),
+            given=self._given,
+            keys=self._batch_keys(),
             chain=chain,
         )
-        envelope = signing.signed(unsigned)
-        _refuse_oversize(envelope)
-        return envelope
 
     def _batch_keys(self) -> dict[str, str]:
         keys = {} if self.batch is None else {"batch": self.batch.id}
         return keys if self.called_back_by is None else keys | {"callback": self.called_back_by.id}
-
-    def _keys(self, arguments: bytes) -> dict[str, str]:
-        definition = self._call.definition
-        if definition.idempotent is None and definition.unique is None and definition.limit is None:
-            return {}
-        tenant = self.tenant_id
-        if not self._frozen.pending:
-            return keying.keys(definition, tenant, self._given, self._call.kwargs, arguments)
-        # A record had no key at the call: computed now, and yet for the tenant and the values of the call.
-        thawed = thaw(arguments, definition.types)
-        records = {identity.identify(record): record for record in self._frozen.references}
-        args, kwargs = thawed.fill({gid: record for gid, record in records.items() if isinstance(gid, GlobalId)})
-        with Current.restored(self._snapshot):
-            return keying.keys(definition, tenant, (*definition.leading(), *args), kwargs, arguments)
 
     def _chosen_queue(self) -> str:
         definition, chosen = self._call.definition, self._call.options.queue
@@ -340,49 +292,9 @@ class Message:
         return definition.priority if chosen is None else chosen
 
 
-def _context(call: Call) -> Snapshot:
-    """The scope that the call was made in; without one, the scope it is enqueued in."""
-    definition, made_in = call.definition, call.snapshot
-    if made_in is not None and Current.scope == "tenant" and made_in.tenant_id != Current.tenant_id:
-        raise CrossTenantSwitch(
-            f"a call of job {definition.name} was made for {made_in.tenant_id or 'the system'} and is to be enqueued "
-            f"in the scope of tenant {Current.tenant_id}: enqueue it outside of that, or under Current.system(...)"
-        )
-    snapshot = Current.capture() if made_in is None else made_in
-    if definition.tenancy == "none":
-        return system_scope(definition, snapshot)
-    if snapshot.scope == "unset":
-        require_scope(definition, "enqueued")
-    return snapshot
-
-
 def _refuse_foreign(definition: Definition, frozen: Frozen, snapshot: Snapshot) -> None:
     for record in frozen.references:
         refuse_foreign(definition, record, snapshot.tenant_id)
-
-
-def _refuse_undeclared(target: Adapter, call: Call, priority: int) -> None:
-    name = call.definition.name
-    if call.options.due_at is not None:
-        adapter.require(target, "delay", f"wait for job {name}")
-    if priority:
-        adapter.require(target, "priority", f"priority for job {name}")
-    if any(policy.priority for policy in call.definition.policies(retry_on)):
-        adapter.require(target, "priority", f"the priority that retry_on declares for job {name}")
-
-
-def _refuse_oversize(envelope: Envelope) -> None:
-    limit = runtime.settings().size_limit
-    # The rest of an envelope is small: encoding it a second time is only worth it near the limit.
-    named = len(envelope.queue) + sum(map(len, envelope.keys.values()))
-    chained = sum(map(len, envelope.chain))
-    if len(envelope.arguments) + len(envelope.context) + chained + 6 * named + 4096 > limit:
-        size = len(envelope.encode())
-        if size > limit:
-            raise SerializationError(
-                f"job {envelope.name} would travel as {size:,} bytes, over the limit of {limit:,}: "
-                f"store the data and pass its key, or raise size_limit"
-            )
 
 
 def _enter(stack: ExitStack, hook: Around, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from tenantjobs import enqueuing, performing
+from tenantjobs.call import Call
 from tenantjobs.definition import Definition
 from tenantjobs.handle import Handle
 from tenantjobs.jobs import bound_call
-from tenantjobs.message import Call
 from tenantjobs.options import NO_OPTIONS, Options, options
 
 C = TypeVar("C")

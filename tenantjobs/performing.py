@@ -11,6 +11,7 @@ from typing import Any
 from tenantjobs import clock
 from tenantjobs.arguments import freeze
 from tenantjobs.body import in_time, run
+from tenantjobs.call import Call
 from tenantjobs.colours import Awaiting, Blocking, Colour, asyncio, drive
 from tenantjobs.course import Course
 from tenantjobs.current import Current
@@ -24,7 +25,6 @@ from tenantjobs.keyed import Key, behind_key
 from tenantjobs.keying import idempotency_key, limit_key, unique_key
 from tenantjobs.limiting import permitted
 from tenantjobs.limits import permits_for
-from tenantjobs.message import Call
 from tenantjobs.outcome import Discarded, Finished
 from tenantjobs.permits import Request
 from tenantjobs.recording import Recording

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tenantjobs.blocks import batch
+from tenantjobs.call import Call
 from tenantjobs.chains import chain
 from tenantjobs.current import Current
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.jobs import perform_all_later
 from tenantjobs.membership import batches_for
-from tenantjobs.message import Call
 from tenantjobs.testing.contract import jobs
 from tenantjobs.testing.contract.harness import Harness
 
