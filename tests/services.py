@@ -22,6 +22,11 @@ BROKERS = {"RabbitMQ": AMQP, "Redis": REDIS}
 REQUIRED = os.environ.get("TENANTJOBS_REQUIRE_SERVICES") == "1"
 
 
+def asynchronous(url: str) -> str:
+    """``url`` with a driver for asyncio."""
+    return url.replace("sqlite:", "sqlite+aiosqlite:").replace("mysql+pymysql:", "mysql+aiomysql:")
+
+
 def missing(service: str, how: str) -> None:
     """Skip this test, loudly; fail it where services are required."""
     message = f"{service} is down: {how}"

@@ -1,4 +1,4 @@
-"""The queue ``db``: jobs in SQLite or PostgreSQL, fair between tenants, in the application's own transactions."""
+"""The queue ``db``: jobs in SQLite, PostgreSQL or MariaDB, fair between tenants, in transactions of the application."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ going round. No tenant has a row to be written, and neither the backlog nor the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Select, func, select, text
@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Select, func, select, text
 from tenantjobs_db.dialect import Dialect
 from tenantjobs_db.instructions import Instructions
 from tenantjobs_db.picking import Picking, claimed_row
+from tenantjobs_db.probing import ProbedQueues
 from tenantjobs_db.rooms import Rooms
 from tenantjobs_db.settlement import Claimed
 from tenantjobs_db.tables import READY, in_state, jobs
@@ -142,8 +143,15 @@ class SetBasedClaim:
         return [claimed_row(row, process, queue) for row in rows]
 
 
-def queues_with_work() -> Select[str]:
-    """The names of the queues that have ready jobs, by the same skip scan."""
+def queues_with_work(dialect: Dialect) -> Callable[[Connection], list[str]]:
+    """What says the names of the queues that have ready jobs, by the same skip scan."""
+    if not dialect.skip_scans:
+        return ProbedQueues()
+    names = _queues_with_work()
+    return lambda connection: list(connection.execute(names).scalars())
+
+
+def _queues_with_work() -> Select[str]:
     first = select(func.min(jobs.c.queue).label("queue")).where(in_state(READY))
     seen = first.cte("queues", recursive=True)
     further = jobs.alias()

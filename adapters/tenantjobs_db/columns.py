@@ -25,7 +25,7 @@ Id = _compared_by_bytes(128)
 Name = _compared_by_bytes(255)
 Word = _compared_by_bytes(32)
 LongText = Text().with_variant(LONGTEXT(), *MYSQL)
-Real = Float().with_variant(DOUBLE(), *MYSQL)
+Real = Float().with_variant(DOUBLE(asdecimal=False), *MYSQL)
 
 
 class Moment(TypeDecorator[datetime]):

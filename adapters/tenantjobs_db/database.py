@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, make_url
+from sqlalchemy.exc import DBAPIError
 
 from tenantjobs_db.dialect import Dialect, dialect_of
+
+T = TypeVar("T")
+
+ATTEMPTS = 20  # of a transaction that gives way to others
 
 # Drivers for asyncio, and what connects to the same database without it.
 SYNC_DRIVERS = {
@@ -53,6 +60,24 @@ class Database:
         """A transaction that may write; committed at the end, rolled back by an error."""
         with self._turn, self._transaction.begin() as connection:
             yield connection
+
+    def run(self, work: Callable[[Connection], T]) -> T:
+        """What ``work`` returns in a transaction of its own, which is tried again if it gave way to another one."""
+        for attempt in range(ATTEMPTS):
+            try:
+                with self.begin() as connection:
+                    return work(connection)
+            except DBAPIError as error:
+                if not self.dialect.gave_way(error) or attempt == ATTEMPTS - 1:
+                    raise
+            time.sleep(random.uniform(0, 0.01 * (attempt + 1)))
+        raise AssertionError("the last attempt has returned or raised")
+
+    def within(self, connection: object | None, joins: Callable[[object], bool], work: Callable[[Connection], T]) -> T:
+        """The same in the transaction of ``connection`` if that ``joins``; its owner commits, and tries again."""
+        if isinstance(connection, Connection) and (self.began(connection) or joins(connection)):
+            return work(connection)
+        return self.run(work)
 
     @contextmanager
     def autocommit(self) -> Iterator[Connection]:

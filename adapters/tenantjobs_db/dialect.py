@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
     Engine,
@@ -22,17 +23,23 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.type_api import TypeEngine
 
-from tenantjobs.errors import ConfigurationError
+from tenantjobs.errors import ConfigurationError, EnqueueError
 from tenantjobs_db.columns import Moment
+from tenantjobs_sqlalchemy.conflicts import mysql_code
 
 S = TypeVar("S", bound=GenerativeSelect)
 
 UPGRADE_LOCK = 0x746A_5F73_6368  # "tj_sch": concurrent upgraders wait for each other
 UPGRADE_PATIENCE = 600  # seconds, where such a wait must have an end
 
-_micro: ColumnElement[int] = literal_column("6")  # digits of fraction
+LONGEST_NAME = 240  # characters: columns of MySQL have room for 255, and some hold a name and more
+_GAVE_WAY = {1205, 1213}  # waited for a lock for too long; was chosen to end a deadlock
+
+_digits: ColumnElement[int] = literal_column("6")  # of the fraction of a second
+_microsecond: ColumnElement[Any] = literal_column("MICROSECOND")
 _moment: TypeEngine[datetime] = Moment()
 
 
@@ -49,8 +56,10 @@ class Dialect:
     one_writer: ClassVar[bool] = False
     # False where every row is in every index, so that an index begins with the state.
     partial_indexes: ClassVar[bool] = True
-    # False where the count of ``insert_new`` says nothing about which rows were new.
-    counts_inserts: ClassVar[bool] = True
+    # True where a recursive query is a skip scan: it looks into the index once for each of its rows.
+    skip_scans: ClassVar[bool] = True
+    # True where a driver makes one statement of any number of rows, provided that all their values are parameters.
+    plain_bulk: ClassVar[bool] = False
 
     def now(self) -> ColumnElement[datetime]:
         """The time of the database: leases and due times are compared by one clock."""
@@ -64,9 +73,31 @@ class Dialect:
         """An insert that leaves alone a row whose key is already there."""
         raise NotImplementedError
 
-    def skip_locked(self, statement: S, table: Table) -> S:
-        """Lock what is selected from ``table``, and leave out what another transaction has locked."""
+    def insert_counted(self, table: Table, moment: Column[datetime]) -> Insert:  # noqa: ARG002
+        """The same, and its ``rowcount`` is that of the rows only if all were new.
+
+        Where that is not to be had otherwise, ``moment`` of a row that is there moves by a microsecond.
+        """
+        # SQLAlchemy keeps the count of an INSERT only if it is told to.
+        return self.insert_new(table).execution_options(preserve_rowcount=True)
+
+    def skip_locked(self, statement: S, table: Table, index: str | None = None) -> S:  # noqa: ARG002
+        """Lock what is selected from ``table``, and leave out what another transaction has locked.
+
+        ``index`` has the rows in the order in which they are wanted, so that not more are looked at than that.
+        """
         return statement.with_for_update(skip_locked=True, of=table)
+
+    def gave_way(self, error: DBAPIError) -> bool:  # noqa: ARG002
+        """True if a transaction was given up for the sake of another, which orderly locking does not prevent here."""
+        return False
+
+    def check_length(self, what: str, text: str) -> None:
+        """Raise EnqueueError for a text that would be cut off."""
+
+    def newest(self, statement: S) -> S:
+        """Select what is committed by now, also in a transaction of the application's that began before that."""
+        return statement
 
     def upgrading(self, connection: Connection) -> AbstractContextManager[object]:
         """Keep other upgraders out while the block runs, and until its transaction ends where there is one of DDL."""
@@ -107,23 +138,50 @@ class MySQL(Dialect):
     autocommit = {}
     transaction = {}
     partial_indexes = False
-    counts_inserts = False
+    skip_scans = False
+    plain_bulk = True
 
     def now(self) -> ColumnElement[datetime]:
-        return func.utc_timestamp(_micro, type_=_moment)
+        return func.utc_timestamp(_digits, type_=_moment)
 
     def after(self, seconds: ColumnElement[float]) -> ColumnElement[datetime]:
         microseconds = func.round(seconds.op("*")(literal_column("1000000")))
-        return func.timestampadd(literal_column("MICROSECOND"), microseconds, self.now(), type_=_moment)
+        return func.timestampadd(_microsecond, microseconds, self.now(), type_=_moment)
 
     def insert_new(self, table: Table) -> Insert:
-        # INSERT IGNORE would also cut off a text that is too long, and a row that it finds it locks as a reader, so
-        # that two who go on to write it are a deadlock.
+        # INSERT IGNORE would cut off what is too long, too, and lock a row that is there as a reader does: two who
+        # then go on to write it are a deadlock.
         first = next(iter(table.primary_key))
         return mysql.insert(table).on_duplicate_key_update({first.name: first})
 
-    def skip_locked(self, statement: S, table: Table) -> S:  # noqa: ARG002
-        return statement.with_for_update(skip_locked=True)  # MariaDB knows no OF; a subquery is not locked anyway
+    def insert_counted(self, table: Table, moment: Column[datetime]) -> Insert:
+        # A row that is changed counts twice. One that is left as it is counts once, as a new one does: SQLAlchemy has
+        # its drivers count the rows that were found.
+        later = func.timestampadd(_microsecond, literal_column("1"), moment)
+        changed = mysql.insert(table).on_duplicate_key_update({moment.name: later})
+        return changed.execution_options(preserve_rowcount=True)
+
+    def skip_locked(self, statement: S, table: Table, index: str | None = None) -> S:
+        # MariaDB knows no OF; the rows of a subquery are not locked anyway.
+        locking = statement.with_for_update(skip_locked=True)
+        if index is None:
+            return locking
+        # What is looked at to be sorted is locked as well.
+        for name in ("mysql", "mariadb"):
+            locking = cast(Any, locking).with_hint(table, f"FORCE INDEX ({index})", name)
+        return locking
+
+    def gave_way(self, error: DBAPIError) -> bool:
+        # Inserts lock gaps between rows, and a wait for a lock has an end.
+        return mysql_code(error.orig) in _GAVE_WAY
+
+    def check_length(self, what: str, text: str) -> None:
+        # The application's connection may be one that cuts off without a word.
+        if len(text) > LONGEST_NAME:
+            raise EnqueueError(f"no job was enqueued: {what} has at most {LONGEST_NAME} characters here, not {text!r}")
+
+    def newest(self, statement: S) -> S:
+        return statement.with_for_update(read=True)
 
     @contextmanager
     def upgrading(self, connection: Connection) -> Iterator[None]:
@@ -170,7 +228,7 @@ class SQLite(Dialect):
     def insert_new(self, table: Table) -> Insert:
         return sqlite.insert(table).on_conflict_do_nothing()
 
-    def skip_locked(self, statement: S, table: Table) -> S:  # noqa: ARG002
+    def skip_locked(self, statement: S, table: Table, index: str | None = None) -> S:  # noqa: ARG002
         return statement  # one writer at a time: nothing is locked by another
 
     def upgrading(self, connection: Connection) -> AbstractContextManager[object]:  # noqa: ARG002

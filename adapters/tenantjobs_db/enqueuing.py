@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Insert, Integer, Text, select
@@ -11,7 +12,7 @@ from tenantjobs.envelope import Envelope
 from tenantjobs_db.columns import Moment
 from tenantjobs_db.dialect import Dialect
 from tenantjobs_db.inserting import CHUNK, Columns, as_arrays, incoming
-from tenantjobs_db.tables import due, due_state, jobs
+from tenantjobs_db.tables import READY, SCHEDULED, due, due_state, jobs
 
 COLUMNS: Columns = {
     "id": Text(),
@@ -32,10 +33,20 @@ class Enqueuing:
     def __init__(self, dialect: Dialect) -> None:
         self._insert = dialect.insert_new(jobs).values(state=due_state(due(), dialect.now()), due_at=due())
         self._insert_all = _insert_all(dialect) if dialect.set_based else None
+        self._plain_insert = dialect.insert_new(jobs) if dialect.plain_bulk else None
+        self._now = select(dialect.now())
+        self._dialect = dialect
 
     def insert(self, connection: Connection, envelopes: Sequence[Envelope]) -> None:
+        for envelope in envelopes:
+            self._dialect.check_length("the name of a job", envelope.name)
+            self._dialect.check_length("the name of a queue", envelope.queue)
         if len(envelopes) == 1:
             connection.execute(self._insert, _row(envelopes[0]))
+        elif self._plain_insert is not None:
+            is_any_due = any(envelope.due_at is not None for envelope in envelopes)
+            now = connection.execute(self._now).scalar_one() if is_any_due else None
+            connection.execute(self._plain_insert, [_plain_row(envelope, now) for envelope in envelopes])
         elif self._insert_all is None:
             connection.execute(self._insert, [_row(envelope) for envelope in envelopes])
         else:
@@ -55,6 +66,14 @@ def _row(envelope: Envelope) -> dict[str, Any]:
         "due": envelope.due_at,
         "data": envelope.encode().decode(),
     }
+
+
+def _plain_row(envelope: Envelope, now: datetime | None) -> dict[str, Any]:
+    """With a state that is a value, decided by the database's ``now``."""
+    row = _row(envelope)
+    due_at = row.pop("due")
+    is_early = now is not None and due_at is not None and due_at > now
+    return row | {"due_at": due_at, "state": SCHEDULED if is_early else READY}
 
 
 def _insert_all(dialect: Dialect) -> Insert:

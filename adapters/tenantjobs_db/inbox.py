@@ -25,8 +25,7 @@ class DatabaseInbox:
         self._database = database
         self._keep = keep
         self._has = select(inbox.c.id).where(inbox.c.id == bindparam("job_id"))
-        # SQLAlchemy keeps the count of an INSERT only if it is told to.
-        self._add = dialect.insert_new(inbox).values(done_at=dialect.now()).execution_options(preserve_rowcount=True)
+        self._add = dialect.insert_counted(inbox, inbox.c.done_at).values(done_at=dialect.now())
         self._old = dialect.skip_locked(
             select(inbox.c.id).where(inbox.c.done_at < dialect.after(seconds("age"))).limit(BATCH), inbox
         )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Literal
+from typing import Literal, TypeVar
 
 from sqlalchemy import Connection, and_, bindparam, delete, or_, select, tuple_, update
 
@@ -16,6 +15,8 @@ from tenantjobs_db.database import Database
 from tenantjobs_db.dialect import seconds
 from tenantjobs_db.queue import BATCH
 from tenantjobs_db.tables import ledger
+
+T = TypeVar("T")
 
 RUNNING = "running"
 DONE = "done"
@@ -39,9 +40,9 @@ class DatabaseLedger:
             and_(ledger.c.state == DONE, ledger.c.expires_at < now),
         )
         held = {"state": RUNNING, "lease_until": dialect.after(seconds("lease"))}
-        self._insert = dialect.insert_new(ledger).values(**held)
+        self._insert = dialect.insert_counted(ledger, ledger.c.lease_until).values(**held)
         self._take_over = update(ledger).where(*here, is_free).values(**held, expires_at=None)
-        self._state = select(ledger.c.state).where(*here)
+        self._state = dialect.newest(select(ledger.c.state).where(*here))
         # A key without a ttl never expires: now() and NULL seconds are NULL.
         self._complete = update(ledger).where(*ours).values(state=DONE, expires_at=dialect.after(ledger.c.ttl))
         self._release = delete(ledger).where(*ours)
@@ -79,30 +80,32 @@ class DatabaseLedger:
             "lease": lease,
         }
         takeover = {"claimant": owner, "owner": owner, "token": claim.token, "ttl": ttl, "lease": lease}
-        while True:
-            with self._on(connection) as transaction:
-                if transaction.execute(self._insert, row).rowcount == 1:
-                    return claim
-                if transaction.execute(self._take_over, place | takeover).rowcount == 1:
-                    return claim
-                state = transaction.execute(self._state, place).scalar()
-            if state is not None:
-                return "done" if state == DONE else "running"
-            # Released between two statements: it is free.
+
+        def take(transaction: Connection) -> str | None:
+            """None once it is ours, else its state; '' if it was released between two statements."""
+            if transaction.execute(self._insert, row).rowcount == 1:
+                return None
+            if transaction.execute(self._take_over, place | takeover).rowcount == 1:
+                return None
+            return transaction.execute(self._state, place).scalar() or ""
+
+        while (state := self._within(connection, take)) == "":
+            pass
+        if state is None:
+            return claim
+        return "done" if state == DONE else "running"
 
     def complete(self, claim: Claim, connection: object | None) -> None:
         """Mark the key as done, with the transaction of ``connection`` if it joins; LeaseLost if another has it."""
-        with self._on(connection) as transaction:
-            if transaction.execute(self._complete, _held(claim)).rowcount != 1:
-                raise LeaseLost(
-                    f"the key {claim.key!r} of tenant {claim.tenant or None} belongs to another by now: its lease ran "
-                    f"out"
-                )
+        done = self._within(connection, lambda transaction: transaction.execute(self._complete, _held(claim)).rowcount)
+        if done != 1:
+            raise LeaseLost(
+                f"the key {claim.key!r} of tenant {claim.tenant or None} belongs to another by now: its lease ran out"
+            )
 
     def release(self, claim: Claim, connection: object | None = None) -> None:
         """Free the key; one that another has by now stays as it is."""
-        with self._on(connection) as transaction:
-            transaction.execute(self._release, _held(claim))
+        self._within(connection, lambda transaction: transaction.execute(self._release, _held(claim)))
 
     def joins(self, connection: object) -> bool:
         """True if ``connection`` is one of the application's engine that the queue was configured with."""
@@ -116,8 +119,8 @@ class DatabaseLedger:
                 connection.execute(self._forget, {"listed": used_up})
         return len(used_up)
 
-    def _on(self, connection: object | None) -> AbstractContextManager[Connection]:
-        return self._database.joined(connection, self._joins)
+    def _within(self, connection: object | None, work: Callable[[Connection], T]) -> T:
+        return self._database.within(connection, self._joins, work)
 
 
 def _held(claim: Claim) -> dict[str, str]:

@@ -66,6 +66,7 @@ class Limiting:
             .order_by(jobs.c.priority, jobs.c.id)
             .limit(AT_ONCE),
             jobs,
+            "tj_jobs_ready",
         )
         self._waiting = Waiting(dialect)
         self._held_by = select(permits.c.key, permits.c.owner, permits.c.token).where(
@@ -92,15 +93,18 @@ class Limiting:
 
     def _refused(self, wanting: Mapping[str, Wanting]) -> set[str]:
         """The ids of those without a permit, which are blocked unless they give up."""
+
+        def take(connection: Connection) -> set[str]:
+            wanted = [wants.request for wants in wanting.values()]
+            refused = {request.owner for request in self._permits.take_within(connection, wanted)}
+            aside = [wanting[owner] for owner in refused if not wanting[owner].gives_up]
+            if aside:
+                self._block(connection, aside)
+            return refused
+
         while True:
             try:
-                with self._database.begin() as connection:
-                    wanted = [wants.request for wants in wanting.values()]
-                    refused = {request.owner for request in self._permits.take_within(connection, wanted)}
-                    aside = [wanting[owner] for owner in refused if not wanting[owner].gives_up]
-                    if aside:
-                        self._block(connection, aside)
-                    return refused
+                return self._database.run(take)
             except Overtaken:
                 continue
 

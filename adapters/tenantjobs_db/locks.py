@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, or_, select, tuple_, update
 
@@ -14,6 +14,8 @@ from tenantjobs_db.ledger import stored
 from tenantjobs_db.queue import BATCH
 from tenantjobs_db.refusing import saying_what_is_missing, saying_who_is_in_the_way
 from tenantjobs_db.tables import locks as rows
+
+T = TypeVar("T")
 
 
 class DatabaseLocks:
@@ -27,10 +29,9 @@ class DatabaseLocks:
         here = (rows.c.tenant == bindparam("of_tenant"), rows.c.key == bindparam("at_key"))
         until = dialect.after(seconds("seconds"))
         is_free = or_(rows.c.owner == bindparam("claimant"), rows.c.expires_at < now)
-        # SQLAlchemy keeps the count of an INSERT only if it is told to.
-        self._insert = dialect.insert_new(rows).values(expires_at=until).execution_options(preserve_rowcount=True)
+        self._insert = dialect.insert_counted(rows, rows.c.expires_at).values(expires_at=until)
         self._take_over = update(rows).where(*here, is_free).values(owner=bindparam("claimant"), expires_at=until)
-        self._holders = select(rows.c.tenant, rows.c.key, rows.c.owner).where(_listed())
+        self._holders = dialect.newest(select(rows.c.tenant, rows.c.key, rows.c.owner).where(_listed()))
         self._unlock = delete(rows).where(*here, rows.c.owner == bindparam("claimant"))
         self._forsake = delete(rows).where(rows.c.owner.in_(bindparam("owners", expanding=True)))
         self._expired = dialect.skip_locked(
@@ -52,13 +53,19 @@ class DatabaseLocks:
             for (tenant, key), lock in zip(places, locks, strict=True)
         ]
         takeovers = [{**_held(lock), "seconds": lock.seconds} for lock in locks]
+
+        def take(transaction: Connection) -> Mapping[tuple[str, str], str] | None:
+            """None if all of them were free, else who has which."""
+            if transaction.execute(self._insert, new).rowcount == len(locks):
+                return None
+            transaction.execute(self._take_over, takeovers)
+            found = transaction.execute(self._holders, {"listed": places})
+            return {(row.tenant, row.key): row.owner for row in found}
+
         while True:
-            with self._on(connection) as transaction:
-                if transaction.execute(self._insert, new).rowcount == len(locks):
-                    return {}
-                transaction.execute(self._take_over, takeovers)
-                found = transaction.execute(self._holders, {"listed": places}).all()
-            owners = {(row.tenant, row.key): row.owner for row in found}
+            owners = self._within(connection, take)
+            if owners is None:
+                return {}
             if owners.keys() >= set(places):
                 pairs = zip(locks, places, strict=True)
                 return {lock.owner: owners[place] for lock, place in pairs if owners[place] != lock.owner}
@@ -66,14 +73,13 @@ class DatabaseLocks:
 
     def unlock(self, locks: Sequence[Lock], connection: object | None = None) -> None:
         """Free those that their owners still have."""
-        with self._on(connection) as transaction:
-            transaction.execute(self._unlock, sorted(map(_held, locks), key=lambda held: tuple(held.values())))
+        held = sorted(map(_held, locks), key=lambda held: tuple(held.values()))
+        self._within(connection, lambda transaction: transaction.execute(self._unlock, held))
 
     def forsake(self, owners: Sequence[str], connection: Connection | None = None) -> None:
         """Free all that these jobs have: nobody performs them any more."""
         if owners:
-            with self._on(connection) as transaction:
-                transaction.execute(self._forsake, {"owners": owners})
+            self._within(connection, lambda transaction: transaction.execute(self._forsake, {"owners": owners}))
 
     def prune(self) -> int:
         """Forget some of the locks that have ended by themselves; how many there were."""
@@ -83,10 +89,9 @@ class DatabaseLocks:
                 connection.execute(self._forget, {"listed": expired})
         return len(expired)
 
-    @contextmanager
-    def _on(self, connection: object | None) -> Iterator[Connection]:
-        with saying_what_is_missing(), saying_who_is_in_the_way(), self._database.joined(connection, self.joins) as on:
-            yield on
+    def _within(self, connection: object | None, work: Callable[[Connection], T]) -> T:
+        with saying_what_is_missing(), saying_who_is_in_the_way():
+            return self._database.within(connection, self.joins, work)
 
 
 def _listed() -> ColumnElement[bool]:

@@ -41,6 +41,9 @@ class OutboxRows:
         stamps = {"written_at": dialect.now(), "relay_at": dialect.after(seconds("lease"))}
         self._insert = dialect.insert_new(outbox).values(**stamps)
         self._insert_all = _insert_all(dialect, stamps) if dialect.set_based else None
+        self._plain_insert = dialect.insert_new(outbox) if dialect.plain_bulk else None
+        self._stamps = select(*(stamp.label(name) for name, stamp in stamps.items()))
+        self._dialect = dialect
         is_due = outbox.c.relay_at <= dialect.now()
         self._anything_due = select(outbox.c.id).where(is_due).limit(1)
         self._due = dialect.skip_locked(
@@ -49,6 +52,7 @@ class OutboxRows:
             .order_by(outbox.c.relay_at, outbox.c.id)
             .limit(bindparam("batch")),
             outbox,
+            "tj_outbox_relay",
         )
         listed = outbox.c.id.in_(bindparam("listed", expanding=True))
         self._hold = update(outbox).where(listed).values(relay_at=dialect.after(seconds("pause")))
@@ -62,8 +66,13 @@ class OutboxRows:
 
     def write(self, connection: Connection, envelopes: Sequence[Envelope]) -> None:
         """Write the jobs by one statement in the transaction of ``connection``; they are the writer's to publish."""
+        for envelope in envelopes:
+            self._dialect.check_length("the name of a job", envelope.name)
         rows = [_row(envelope) for envelope in envelopes]
-        if self._insert_all is None:
+        if self._plain_insert is not None:
+            stamps = dict(connection.execute(self._stamps, {"lease": self._lease}).mappings().one())
+            connection.execute(self._plain_insert, [row | stamps for row in rows])
+        elif self._insert_all is None:
             connection.execute(self._insert, [row | {"lease": self._lease} for row in rows])
         else:
             for start in range(0, len(rows), CHUNK):

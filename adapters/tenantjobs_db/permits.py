@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, bindparam, delete, select, tuple_, update
 
@@ -16,6 +16,8 @@ from tenantjobs_db.ledger import stored
 from tenantjobs_db.queue import BATCH
 from tenantjobs_db.refusing import saying_what_is_missing, saying_who_is_in_the_way
 from tenantjobs_db.tables import permits as rows
+
+T = TypeVar("T")
 
 
 class Overtaken(Exception):
@@ -43,8 +45,7 @@ class DatabasePermits:
             .order_by(rows.c.number)
             .with_for_update()
         )
-        # SQLAlchemy keeps the count of an INSERT only if it is told to.
-        self._insert = dialect.insert_new(rows).values(expires_at=until).execution_options(preserve_rowcount=True)
+        self._insert = dialect.insert_counted(rows, rows.c.expires_at).values(expires_at=until)
         self._replace = update(rows).where(of_key, rows.c.number == bindparam("at_number")).values(expires_at=until)
         self._touch = update(rows).where(rows.c.number < 0).values(expires_at=rows.c.expires_at)
         self._renew = update(rows).where(*theirs).values(expires_at=until)
@@ -64,14 +65,18 @@ class DatabasePermits:
 
     def take(self, requests: Sequence[Request], connection: object | None = None) -> Collection[str]:
         """Give a permit to each; the tokens of those without one."""
+
+        def take(transaction: Connection) -> Collection[str]:
+            # In a transaction that is another's, what is locked in vain is unlocked by a savepoint.
+            with self._apart(transaction, connection):
+                if connection is not None and self.one_writer:
+                    # One that has read cannot begin to write if another one has written meanwhile.
+                    transaction.execute(self._touch)
+                return frozenset(request.token for request in self.take_within(transaction, requests))
+
         while True:
             try:
-                # In a transaction that is another's, what is locked in vain is unlocked by a savepoint.
-                with self._on(connection) as transaction, self._apart(transaction, connection):
-                    if connection is not None and self.one_writer:
-                        # One that has read cannot begin to write if another one has written meanwhile.
-                        transaction.execute(self._touch)
-                    return frozenset(request.token for request in self.take_within(transaction, requests))
+                return self._within(connection, take)
             except Overtaken:
                 continue
 
@@ -86,9 +91,8 @@ class DatabasePermits:
 
     def renew(self, request: Request) -> bool:
         """Hold it for longer; False if the execution does not hold it any more."""
-        with self._on(None) as transaction:
-            values = _held(request) | {"seconds": request.seconds}
-            return transaction.execute(self._renew, values).rowcount == 1
+        values = _held(request) | {"seconds": request.seconds}
+        return self._within(None, lambda transaction: transaction.execute(self._renew, values).rowcount) == 1
 
     def holds(self, request: Request) -> bool:
         """True if nobody else has been given the permit."""
@@ -97,14 +101,13 @@ class DatabasePermits:
 
     def give_back(self, requests: Sequence[Request], connection: object | None = None) -> None:
         """Free those that these executions still hold."""
-        with self._on(connection) as transaction:
-            transaction.execute(self._give_back, sorted(map(_held, requests), key=lambda held: tuple(held.values())))
+        held = sorted(map(_held, requests), key=lambda held: tuple(held.values()))
+        self._within(connection, lambda transaction: transaction.execute(self._give_back, held))
 
     def forsake(self, owners: Sequence[str], connection: object | None = None) -> None:
         """Free all that these jobs hold or have reserved: nobody performs them any more."""
         if owners:
-            with self._on(connection) as transaction:
-                transaction.execute(self._forsake, {"owners": owners})
+            self._within(connection, lambda transaction: transaction.execute(self._forsake, {"owners": owners}))
 
     def prune(self) -> int:
         """Forget some of the permits that have ended by themselves; how many there were."""
@@ -142,10 +145,9 @@ class DatabasePermits:
     def _apart(self, transaction: Connection, given: object | None) -> AbstractContextManager[object]:
         return nullcontext() if given is None or self.one_writer else transaction.begin_nested()
 
-    @contextmanager
-    def _on(self, connection: object | None) -> Iterator[Connection]:
-        with saying_what_is_missing(), saying_who_is_in_the_way(), self._database.joined(connection, self.joins) as on:
-            yield on
+    def _within(self, connection: object | None, work: Callable[[Connection], T]) -> T:
+        with saying_what_is_missing(), saying_who_is_in_the_way():
+            return self._database.within(connection, self.joins, work)
 
 
 def _number(request: Request, live: dict[int, str]) -> int | None:

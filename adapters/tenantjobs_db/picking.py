@@ -8,7 +8,7 @@ the way of further claims.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -17,7 +17,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Executable,
-    Row,
     Select,
     TextClause,
     and_,
@@ -33,6 +32,7 @@ from sqlalchemy import (
 
 from tenantjobs_db.dialect import Dialect
 from tenantjobs_db.instructions import Instructions, paused_key
+from tenantjobs_db.probing import ProbedTenants, locked_heads
 from tenantjobs_db.rooms import Rooms
 from tenantjobs_db.settlement import Claimed
 from tenantjobs_db.tables import CLAIMED, READY, controls, in_state, jobs, processes
@@ -43,14 +43,17 @@ MOST_HEADS = 200  # tenants of one pass; a compound SELECT may not have more tha
 MOST_PASSES = 50  # of one claim, which is a transaction
 ASIDE_AT_ONCE = 500  # jobs of a line that are looked at when one of them is of a paused class
 
+# The tenants to be served now and what is said of them; none if the claiming process is not known (any more).
+TenantsInTurn = Callable[[Connection, Mapping[str, Any]], Sequence[Any]]
+
 
 class Picking:
     """Any claim, by several statements of one transaction."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._waiting = Waiting(dialect)
-        self._tenants = _tenants_in_turn()
-        self._take_heads = _heads_at_once if dialect.set_based else _heads
+        self._tenants = _tenants_at_once() if dialect.skip_scans else ProbedTenants()
+        self._take_heads = _heads_of(dialect)
         self._claim = (
             update(jobs)
             .where(jobs.c.id.in_(bindparam("listed", expanding=True)))
@@ -77,6 +80,7 @@ class Picking:
             .order_by(jobs.c.priority, jobs.c.id)
             .limit(ASIDE_AT_ONCE),
             jobs,
+            "tj_jobs_ready",
         )
 
     def claim(
@@ -121,14 +125,14 @@ class Picking:
 
     def _candidates(
         self, connection: Connection, process: str, queue: str, cursor: str, wanted: int, rooms: Rooms
-    ) -> list[Row[Any]]:
+    ) -> list[Any]:
         """Up to ``wanted`` tenants in their turn that have work and may start some of it."""
         probes = min(wanted + len(rooms.full), MOST_HEADS)
-        found: list[Row[Any]] = []
+        found: list[Any] = []
         seen: set[str] = set()
         while True:
             wish = {"process": process, "queue": queue, "cursor": cursor, "wanted": probes}
-            rows = connection.execute(self._tenants, wish).all()
+            rows = self._tenants(connection, wish)
             for row in rows:
                 if row.tenant in seen or len(found) == wanted:
                     return found
@@ -139,7 +143,7 @@ class Picking:
                 return found
             cursor = rows[-1].tenant
 
-    def _within_caps(self, connection: Connection, found: Sequence[Row[Any]], rooms: Rooms) -> list[Candidate]:
+    def _within_caps(self, connection: Connection, found: Sequence[Any], rooms: Rooms) -> list[Candidate]:
         """With the room that their caps leave. Whoever counts holds the cap to the end of its transaction."""
         capped = [row.tenant for row in found if row.cap is not None]
         if capped:
@@ -164,8 +168,12 @@ def _noted(row: Any, name: str) -> dict[str, Any]:
     return {"job_id": row.id, "key": key, "tenant": row.tenant, "priority": row.priority, "permits": 0}
 
 
+def _tenants_at_once() -> TenantsInTurn:
+    statement = _tenants_in_turn()
+    return lambda connection, wish: connection.execute(statement, wish).all()
+
+
 def _tenants_in_turn() -> Executable:
-    """The tenants to be served now and what is said of them; none if the claiming process is not known (any more)."""
     cursor: ColumnElement[str] = bindparam("cursor", type_=jobs.c.tenant.type)
     ahead = _skip_scan("ahead", above=cursor)
     around = _skip_scan("around", up_to=cursor)
@@ -203,6 +211,12 @@ def _skip_scan(name: str, *, above: ColumnElement[str] | None = None, up_to: Col
     return scan.union_all(
         select(following, scan.c.n + 1).where(scan.c.tenant.is_not(None), scan.c.n < bindparam("wanted"))
     )
+
+
+def _heads_of(dialect: Dialect) -> Callable[[str, Mapping[str, int]], tuple[TextClause, dict[str, Any]]]:
+    if dialect.set_based:
+        return _heads_at_once
+    return _heads if dialect.one_writer else locked_heads
 
 
 def _heads_at_once(queue: str, shares: Mapping[str, int]) -> tuple[TextClause, dict[str, Any]]:

@@ -38,16 +38,19 @@ class Queue:
         is_due = (in_state(SCHEDULED), jobs.c.due_at <= now)
         self._anything_due = select(jobs.c.id).where(*is_due).limit(1)
         self._due = dialect.skip_locked(
-            select(jobs.c.id).where(*is_due).order_by(jobs.c.due_at, jobs.c.id).limit(bindparam("batch")), jobs
+            select(jobs.c.id).where(*is_due).order_by(jobs.c.due_at, jobs.c.id).limit(bindparam("batch")),
+            jobs,
+            "tj_jobs_scheduled",
         )
         self._promote = update(jobs).where(_listed(jobs.c.id), in_state(SCHEDULED)).values(state=READY)
         is_old = (in_state(*PRUNED), jobs.c.finished_at < dialect.after(seconds("age")))
+        order = (jobs.c.finished_at,) if dialect.partial_indexes else (jobs.c.state, jobs.c.finished_at)
         self._old = dialect.skip_locked(
-            select(jobs.c.id).where(*is_old).order_by(jobs.c.finished_at).limit(bindparam("batch")), jobs
+            select(jobs.c.id).where(*is_old).order_by(*order).limit(bindparam("batch")), jobs, "tj_jobs_pruned"
         )
         self._forget_failures = delete(failures).where(_listed(failures.c.job_id))
         self._forget = delete(jobs).where(_listed(jobs.c.id))
-        self._queues = queues_with_work()
+        self._queues = queues_with_work(dialect)
         self._counts = select(jobs.c.state, func.count().label("jobs")).group_by(jobs.c.state)
 
     def enqueue(self, envelopes: Sequence[Envelope]) -> None:
@@ -66,8 +69,7 @@ class Queue:
 
     def cancel(self, job_id: str) -> bool:
         """Take a job back that has not started: True if it will not run."""
-        with self._database.autocommit() as connection:
-            return self.cancel_within(connection, job_id)
+        return self._database.run(lambda connection: self.cancel_within(connection, job_id))
 
     def cancel_within(self, connection: Connection, job_id: str) -> bool:
         """The same in the transaction of ``connection``, whose owner commits."""
@@ -78,25 +80,31 @@ class Queue:
         with self._database.autocommit() as connection:
             if connection.execute(self._anything_due).first() is None:
                 return 0
-        with self._database.begin() as connection:
+
+        def promote(connection: Connection) -> int:
             ids = connection.execute(self._due, {"batch": batch}).scalars().all()
             if ids:
                 connection.execute(self._promote, {"listed": ids})
-        return len(ids)
+            return len(ids)
+
+        return self._database.run(promote)
 
     def prune(self, age: float, batch: int = BATCH) -> int:
         """Forget finished and discarded jobs that ended more than ``age`` seconds ago; how many there were."""
-        with self._database.begin() as connection:
+
+        def prune(connection: Connection) -> int:
             ids = connection.execute(self._old, {"age": -age, "batch": batch}).scalars().all()
             if ids:
                 connection.execute(self._forget_failures, {"listed": ids})
                 connection.execute(self._forget, {"listed": ids})
-        return len(ids)
+            return len(ids)
+
+        return self._database.run(prune)
 
     def ready_queues(self) -> list[str]:
         """The names of the queues that have work."""
         with self._database.autocommit() as connection:
-            return list(connection.execute(self._queues).scalars())
+            return self._queues(connection)
 
     def counts(self) -> dict[str, int]:
         """How many jobs there are in each state."""
@@ -113,8 +121,7 @@ class Queue:
             self._enqueuing.insert(connection, envelopes)
 
     def _enqueue_many(self, envelopes: Sequence[Envelope]) -> None:
-        with self._database.begin() as connection:
-            self._enqueuing.insert(connection, envelopes)
+        self._database.run(lambda connection: self._enqueuing.insert(connection, envelopes))
 
     def _again_if_disconnected(self, work: Callable[[], T]) -> T:
         # A pooled connection may be dead since the server restarted. The ids make a second try harmless, even if

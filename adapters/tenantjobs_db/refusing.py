@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from sqlalchemy.exc import DBAPIError
 
 from tenantjobs.errors import EnqueueError
+from tenantjobs_sqlalchemy.conflicts import mysql_code
 
 _SQLSTATES = {"42P01", "42703"}  # undefined table, undefined column
+_MYSQL_CODES = {1054, 1146}  # unknown column, no such table
 _SQLITE = ("no such table: tj_", "no such column", "has no column named")
 
 
@@ -47,7 +49,7 @@ def is_missing(error: DBAPIError) -> bool:
     """Whether one of our tables or columns is not there."""
     if isinstance(error.orig, sqlite3.Error):
         return any(text in str(error.orig) for text in _SQLITE)
-    return getattr(error.orig, "sqlstate", None) in _SQLSTATES
+    return getattr(error.orig, "sqlstate", None) in _SQLSTATES or mysql_code(error.orig) in _MYSQL_CODES
 
 
 def _is_busy(error: DBAPIError) -> bool:

@@ -8,12 +8,16 @@ resumed while they were put aside.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, Text, bindparam, cast, delete, exists, func, literal, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Text, bindparam, cast, delete, exists, func, literal, select, tuple_
 
 from tenantjobs_db.database import Database
+from tenantjobs_db.dialect import Dialect
 from tenantjobs_db.instructions import paused_name
 from tenantjobs_db.limiting import Limiting
+from tenantjobs_db.probing import probe
 from tenantjobs_db.queue import BATCH
 from tenantjobs_db.tables import blocked, controls, jobs, permits
 
@@ -31,34 +35,15 @@ class Releasing:
         self._database = database
         self._limiting = Limiting(database)
         self._last = ""
-        first = select(func.min(blocked.c.key).label("key"), literal(1).label("n")).where(
-            blocked.c.key > bindparam("last", type_=blocked.c.key.type)
-        )
-        keys = first.cte("keys", recursive=True)
-        further, head = blocked.alias(), blocked.alias()
-        following = select(func.min(further.c.key)).where(further.c.key > keys.c.key).scalar_subquery()
-        keys = keys.union_all(select(following, keys.c.n + 1).where(keys.c.key.is_not(None), keys.c.n < KEYS))
-        of = (
-            select(head.c.permits)
-            .where(head.c.key == keys.c.key)
-            .order_by(head.c.priority, head.c.job_id)
-            .limit(1)
-            .scalar_subquery()
-        )
-        held = (
-            select(func.count())
-            .where(permits.c.key == keys.c.key, permits.c.expires_at >= dialect.now())
-            .scalar_subquery()
-        )
-        self._waited_for = select(keys.c.key, of.label("of"), held.label("held")).where(keys.c.key.is_not(None))
-        claim = permits.c.owner.op("||")(":").op("||")(cast(jobs.c.fence, Text))
+        self._waited_for = _waited_for_at_once(dialect) if dialect.skip_scans else _waited_for_by_probes(dialect)
+        claim = permits.c.owner.concat(":").concat(cast(jobs.c.fence, Text))
         is_claimed = exists().where(
             jobs.c.id == permits.c.owner, jobs.c.claimed_by.is_not(None), permits.c.token == claim
         )
         self._orphaned = dialect.skip_locked(
             select(permits.c.key, permits.c.number).where(
                 permits.c.key.in_(bindparam("listed", expanding=True)),
-                permits.c.token.like(permits.c.owner.op("||")(":%")),
+                permits.c.token.like(permits.c.owner.concat(":%")),
                 ~is_claimed,
             ),
             permits,
@@ -73,7 +58,7 @@ class Releasing:
     def release(self) -> int:
         """Make jobs ready for which there are permits; how many there were."""
         with self._database.autocommit() as connection:
-            waited_for = connection.execute(self._waited_for, {"last": self._last}).all()
+            waited_for = self._waited_for(connection, self._last)
         self._last = waited_for[-1].key if len(waited_for) == KEYS else ""
         if not waited_for:
             return 0
@@ -97,3 +82,38 @@ class Releasing:
         if name is None:
             return None
         return 0 if connection.execute(self._paused, {"name": name}).first() is not None else BATCH
+
+
+def _waited_for_at_once(dialect: Dialect) -> Callable[[Connection, str], Sequence[Any]]:
+    """What reads some of the keys that jobs wait for, from behind the last one on: by one statement."""
+    first = select(func.min(blocked.c.key).label("key"), literal(1).label("n")).where(
+        blocked.c.key > bindparam("last", type_=blocked.c.key.type)
+    )
+    keys = first.cte("keys", recursive=True)
+    further = blocked.alias()
+    following = select(func.min(further.c.key)).where(further.c.key > keys.c.key).scalar_subquery()
+    keys = keys.union_all(select(following, keys.c.n + 1).where(keys.c.key.is_not(None), keys.c.n < KEYS))
+    statement = select(keys.c.key, *_permits_of(keys.c.key, dialect)).where(keys.c.key.is_not(None))
+    return lambda connection, last: connection.execute(statement, {"last": last}).all()
+
+
+def _waited_for_by_probes(dialect: Dialect) -> Callable[[Connection, str], Sequence[Any]]:
+    """The same where a recursive query is no skip scan."""
+    above = select(func.min(blocked.c.key)).where(blocked.c.key > bindparam("above"))
+    key: ColumnElement[str] = bindparam("key", type_=blocked.c.key.type)
+    statement = select(key.label("key"), *_permits_of(key, dialect))
+
+    def look(connection: Connection, last: str) -> list[Any]:
+        keys = probe(connection, above, {}, above=last, most=KEYS)
+        looks = [connection.execute(statement, {"key": key}).one() for key in keys]
+        return [row for row in looks if row.of is not None]  # its last job was let out meanwhile
+
+    return look
+
+
+def _permits_of(key: ColumnElement[str], dialect: Dialect) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """How many there are of a key, as the first job says that waits for one, and how many are held."""
+    head = blocked.alias()
+    of = select(head.c.permits).where(head.c.key == key).order_by(head.c.priority, head.c.job_id).limit(1)
+    held = select(func.count()).where(permits.c.key == key, permits.c.expires_at >= dialect.now())
+    return of.scalar_subquery().label("of"), held.scalar_subquery().label("held")

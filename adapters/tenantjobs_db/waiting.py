@@ -24,6 +24,7 @@ class Waiting:
             .order_by(blocked.c.priority, blocked.c.job_id)
             .limit(bindparam("count")),
             blocked,
+            "tj_blocked_key",
         )
         self._forget = delete(blocked).where(blocked.c.job_id.in_(listed))
         self._let_out = update(jobs).where(jobs.c.id.in_(listed), in_state(BLOCKED)).values(state=READY)

@@ -19,7 +19,7 @@ def deadlock(error: BaseException) -> bool:
     cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, sqlite3.Error):
         return _is_busy(cause)
-    return _sqlstate(cause) in _SQLSTATES or _mysql_code(cause) in _MYSQL_CODES
+    return _sqlstate(cause) in _SQLSTATES or mysql_code(cause) in _MYSQL_CODES
 
 
 def _is_busy(error: sqlite3.Error) -> bool:
@@ -33,7 +33,7 @@ def _sqlstate(error: object) -> object:
     return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
 
 
-def _mysql_code(error: object) -> object:
+def mysql_code(error: object) -> object:
     """The number that PyMySQL and its like put first; only theirs, since any error may begin with a number."""
     module = type(error).__module__.partition(".")[0].lower()
     args = getattr(error, "args", ())

@@ -34,6 +34,7 @@ from tests.tenantjobs_db.making import Claimer, claimed_without_owner
 DATABASES = [
     "sqlite",
     pytest.param("postgresql", marks=pytest.mark.postgres),
+    pytest.param("mariadb", marks=pytest.mark.mariadb),
 ]
 EMPTIED = (
     jobs,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 
 from tenantjobs.envelope import Envelope, new_id
 from tenantjobs.snapshot import Snapshot
@@ -88,6 +88,17 @@ def let_time_pass_since_the_end(database: Database) -> None:
     """All jobs that have come to an end did so long ago."""
     with database.begin() as connection:
         connection.execute(update(jobs).where(jobs.c.finished_at.is_not(None)).values(finished_at=LONG_AGO))
+
+
+def hang_up_on_others(connection: Connection) -> None:
+    """End all other connections to the database of this one, from the side of the server."""
+    if connection.dialect.name == "postgresql":
+        others = "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        connection.exec_driver_sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity {others}")
+    else:
+        others = "SELECT id FROM information_schema.processlist WHERE db = database() AND id <> connection_id()"
+        for number in connection.exec_driver_sql(others).scalars().all():
+            connection.exec_driver_sql(f"KILL {number}")
 
 
 def claimed_without_owner(database: Database) -> int:

@@ -20,6 +20,7 @@ from tenantjobs.idempotency import Ledger
 from tenantjobs_db import schema
 from tenantjobs_db.adapter import DatabaseAdapter
 from tenantjobs_db.database import Database
+from tests.services import asynchronous
 from tests.tenantjobs_db.making import Claimer, envelope, envelopes
 
 
@@ -92,7 +93,7 @@ def test_jobs_commit_with_the_session_of_the_application(joined: DatabaseAdapter
 async def test_jobs_commit_with_an_async_session(
     database: Database, url: str, build: Callable[..., DatabaseAdapter]
 ) -> None:
-    engine = create_async_engine(url.replace("sqlite:", "sqlite+aiosqlite:"))
+    engine = create_async_engine(asynchronous(url))
     joined = build(url=None, engine=engine)
     assert joined.joins(engine)
     async with AsyncSession(engine) as session:

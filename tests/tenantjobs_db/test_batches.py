@@ -267,6 +267,8 @@ def test_a_database_without_the_tables_says_how_they_are_made(adapter: DatabaseA
 
 
 def test_what_finds_open_work_is_in_the_index(database: Database) -> None:
+    if not database.dialect.partial_indexes:
+        pytest.skip("every row is in every index")
     with database.begin() as connection:
         if database.dialect.name == "postgresql":
             connection.execute(text("SET LOCAL enable_seqscan = off"))

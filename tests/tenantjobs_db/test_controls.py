@@ -195,7 +195,7 @@ def test_many_paused_jobs_cost_a_claim_one_probe(
     claims = claimer.claim(5)
 
     assert tenants(claims) == ["b"] * 5
-    assert len(statements) <= 8
+    assert len(statements) <= (8 if database.dialect.skip_scans else 16)  # where each probe is one
     assert not [each for each in statements if "tj_blocked" in each]
 
 

@@ -6,7 +6,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tenantjobs_db.database import Database
 from tenantjobs_db.queue import Queue
-from tests.tenantjobs_db.making import Claimer, envelope, envelopes, soon
+from tests.tenantjobs_db.making import Claimer, envelope, envelopes, hang_up_on_others, soon
 
 
 def test_an_enqueued_job_is_ready_with_all_that_the_envelope_says(queue: Queue) -> None:
@@ -78,7 +78,7 @@ def test_a_job_for_later_is_scheduled_and_not_claimed(queue: Queue, claimer: Cla
 
 
 def test_many_jobs_are_stored_together_or_not_at_all(queue: Queue) -> None:
-    wrong = envelope(name=None)
+    wrong = envelope(priority=None)
 
     with pytest.raises(IntegrityError) as refused:
         queue.enqueue([*envelopes(3, number=424242), wrong])
@@ -146,10 +146,7 @@ def test_an_enqueue_on_a_connection_that_died_is_tried_again(queue: Queue, datab
         pytest.skip("a file does not hang up")
     queue.enqueue([envelope()])
     with database.begin() as connection:  # another connection than the one that is used next
-        connection.exec_driver_sql(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
+        hang_up_on_others(connection)
         queue.enqueue([envelope()])
 
     assert queue.counts() == {"ready": 2}

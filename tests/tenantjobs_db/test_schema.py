@@ -21,7 +21,7 @@ from tests.tenantjobs_db.making import LONG_AGO
 ALL = tuple(step.version for step in steps.STEPS)
 
 
-@pytest.fixture(params=[*DATABASES, pytest.param("mariadb", marks=pytest.mark.mariadb)])
+@pytest.fixture(params=DATABASES)
 def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     """A database without tables, on an engine of the application."""
     urls = {"postgresql": "bare_postgres_url", "mariadb": "bare_mariadb_url"}
