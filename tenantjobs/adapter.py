@@ -107,6 +107,7 @@ class WorkOptions(msgspec.Struct, frozen=True, kw_only=True):
     drain: bool = False
     shutdown_timeout: float = 5.0
     polling_interval: float = 0.1
+    health: tuple[str, int] | None = None  # where a queue that ``Supervises`` answers how it is
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""A job as its queue shows it to people."""
+"""A job, or a process, as its queue shows it to people."""
 
 from __future__ import annotations
 
@@ -56,4 +56,31 @@ class ShowsJobs(Protocol):
 
     def show(self, job_id: str) -> JobView | None:
         """The job of this id; None if there is none, or none any more."""
+        ...
+
+
+class ProcessView(msgspec.Struct, frozen=True, kw_only=True):
+    """A process that works on a queue. ``heartbeat_age`` is in seconds; one that is not ``alive`` has been silent for
+    longer than its lease. ``threads`` and ``queues`` are those of a worker, ``running`` the jobs that it has.
+    """
+
+    id: str
+    kind: str
+    host: str
+    pid: int
+    supervisor: str | None
+    started_at: datetime
+    heartbeat_age: float
+    alive: bool
+    threads: int | None
+    queues: tuple[str, ...]
+    running: int
+
+
+@runtime_checkable
+class ShowsProcesses(Protocol):
+    """A queue that knows who works on it."""
+
+    def processes(self) -> list[ProcessView]:
+        """All processes that have not signed off, supervisors before theirs."""
         ...

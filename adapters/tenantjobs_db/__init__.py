@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tenantjobs_db.adapter import DatabaseAdapter
+from tenantjobs_db.embedding import WorkerMiddleware, embedded, lifespan
 from tenantjobs_db.outbox import relay
 from tenantjobs_db.settings import DatabaseSettings
 
-__all__ = ["DatabaseAdapter", "DatabaseSettings", "relay"]
+__all__ = ["DatabaseAdapter", "DatabaseSettings", "WorkerMiddleware", "embedded", "lifespan", "relay"]

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import msgspec
 from sqlalchemy import Connection, Engine
 
-from tenantjobs import runtime
+from tenantjobs import runtime, view
 from tenantjobs.adapter import Capabilities, WorkOptions
 from tenantjobs.config.file import displayed
 from tenantjobs.envelope import Envelope
@@ -22,6 +22,7 @@ from tenantjobs.view import JobView
 from tenantjobs_db import draining, plan_file, schema
 from tenantjobs_db.assembly import Assembly
 from tenantjobs_db.assignment import Assignment
+from tenantjobs_db.attendance import Attendance
 from tenantjobs_db.batches import DatabaseBatches
 from tenantjobs_db.bookmarks import DatabaseBookmarks
 from tenantjobs_db.completing import Completing
@@ -230,10 +231,27 @@ class DatabaseAdapter:
         process ends here, since its thread could not be ended.
         """
         self._refuse_memory()
-        with answering(self.database, self.settings):
-            schema.require(self.database)
+        self.require()
+        worker = self._assembly().process(options)
+        code = self.run(worker, options)
+        if worker.hanging:
+            _leave_now(code)
+        return code
+
+    def require(self) -> None:
+        """``ConfigurationError`` unless the databases answer, and have the schema that this release knows."""
+        for database in self._databases():
+            with answering(database, self.settings):
+                schema.require(database)
+
+    def worker(self, options: WorkOptions) -> Worker:
+        """A worker that does everything, for ``run``."""
+        return self._assembly().worker(options)
+
+    def run(self, worker: Worker, options: WorkOptions) -> int:
+        """Run it until it is stopped or drained, and relay beside it. Jobs that still hang were given back."""
         with self._relaying(options):
-            return self._run(self._assembly().worker(options))
+            return self._run(worker)
 
     @property
     def plan(self) -> str | None:
@@ -248,15 +266,18 @@ class DatabaseAdapter:
         """
         plan = self._plan() if processes is None else Plan.of(options, processes)
         self._refuse_memory()
-        for database in self._databases():
-            with answering(database, self.settings):
-                schema.require(database)
-        return self._assembly().supervisor(plan, command, shutdown_timeout=options.shutdown_timeout).run()
+        self.require()
+        return self._assembly().supervisor(plan, command, options).run()
 
     def serve(self, assignment: str) -> int:
         """Be one of the processes of a supervisor; the exit code."""
         process = self._assembly().assigned(Assignment.decode(assignment))
-        return self._run(process) if isinstance(process, Worker) else process.run()
+        if not isinstance(process, Worker):
+            return process.run()
+        code = self._run(process)
+        if process.hanging:
+            _leave_now(code)
+        return code
 
     def check(self) -> list[str]:
         """What is wrong with the configuration and the schema, each with what to do about it."""
@@ -268,6 +289,12 @@ class DatabaseAdapter:
         except ConfigurationError as error:
             return [str(error)]
 
+    def processes(self) -> list[view.ProcessView]:
+        """All processes that have not signed off, supervisors before theirs."""
+        with answering(self.database, self.settings):
+            schema.require(self.database)
+            return Attendance(self.database, lease=self.settings.lease).processes()
+
     def close(self) -> None:
         with self._opening:
             if self._database is not None:
@@ -278,12 +305,9 @@ class DatabaseAdapter:
     def _run(self, worker: Worker) -> int:
         self._workers.append(worker)
         try:
-            code = worker.run()
+            return worker.run()
         finally:
             self._workers.remove(worker)
-        if worker.hanging:
-            _leave_now(code)
-        return code
 
     def _plan(self) -> Plan:
         path = plan_file.place(self.settings)
@@ -323,7 +347,6 @@ class DatabaseAdapter:
         if not runtime.settings().outbox:
             yield
         else:
-            schema.require(self.outbox.database)
             if options.drain:
                 self.outbox.relay.relay()
             with self.outbox.relay.running():

@@ -7,6 +7,7 @@ from typing import Any
 
 from tenantjobs.adapter import WorkOptions
 from tenantjobs_db.assignment import Assignment
+from tenantjobs_db.attendance import Attendance
 from tenantjobs_db.batches import DatabaseBatches
 from tenantjobs_db.chores import chores, promotion
 from tenantjobs_db.completing import Completing
@@ -22,6 +23,7 @@ from tenantjobs_db.relaying import Relay
 from tenantjobs_db.service import Service
 from tenantjobs_db.settings import DatabaseSettings
 from tenantjobs_db.supervisor import Supervisor
+from tenantjobs_db.title import entitle
 from tenantjobs_db.undertaker import Undertaker
 from tenantjobs_db.worker import Worker
 
@@ -59,8 +61,14 @@ class Assembly:
             **more,
         )
 
-    def supervisor(self, plan: Plan, command: Sequence[str], *, shutdown_timeout: float) -> Supervisor:
+    def process(self, options: WorkOptions) -> Worker:
+        """The worker of a process that does nothing else, and is called after it."""
+        entitle("worker", ",".join(options.queues))
+        return self.worker(options)
+
+    def supervisor(self, plan: Plan, command: Sequence[str], options: WorkOptions) -> Supervisor:
         """The supervisor of the processes of ``plan``, each of which is started by ``command``."""
+        entitle("supervisor")
         lease = self._lease("supervisor")
         keeping = self._keeping(lease)
         return Supervisor(
@@ -69,12 +77,15 @@ class Assembly:
             lease,
             keeping,
             Undertaker(self._database, self._processes, keeping),
+            Attendance(self._database, lease=self._settings.lease),
             beat=self._beat,
-            shutdown_timeout=shutdown_timeout,
+            shutdown_timeout=options.shutdown_timeout,
+            address=options.health,
         )
 
     def assigned(self, told: Assignment) -> Worker | Service:
         """The process that a supervisor has asked for: it stops when its lease is lost, or its supervisor is gone."""
+        entitle(*told.words)
         lease = self._lease(told.post.kind, told.process)
         line = Line(told.line)
         process = (

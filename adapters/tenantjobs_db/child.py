@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 
 from tenantjobs import signals
-from tenantjobs.envelope import new_id
 from tenantjobs_db.assignment import Assignment
 from tenantjobs_db.line import RETIRING
 from tenantjobs_db.plan import Post
@@ -18,15 +17,14 @@ from tenantjobs_db.plan import Post
 class Child:
     """A fresh interpreter that runs ``command`` with its assignment: nothing is forked, so nothing is shared."""
 
-    def __init__(self, command: Sequence[str], post: Post, *, supervisor: str, shutdown_timeout: float) -> None:
+    def __init__(self, command: Sequence[str], post: Post, process: str, *, shutdown_timeout: float) -> None:
         self.post = post
-        self.process = new_id()
+        self.process = process
         self.started_at = time.monotonic()
         self._line, theirs = socket.socketpair()
         self._line.setblocking(False)
         assignment = Assignment(
             process=self.process,
-            supervisor=supervisor,
             line=theirs.fileno(),
             shutdown_timeout=shutdown_timeout,
             post=post,

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from queue import SimpleQueue
 
-from tenantjobs import signals
+from tenantjobs import lifecycle, signals
 from tenantjobs_db.lease import Lease
 from tenantjobs_db.routine import Routine
 
@@ -30,15 +30,19 @@ class Service:
         """Serve. 1 if the lease was lost to others, else 0."""
         self._lease.begin()
         logger.info("%s %s is at work", self._kind, self._lease)
+        process = lifecycle.Process(kind=self._kind, id=self._lease.process)
         with signals.obeyed(self):
             for routine in self._routines:
                 routine.start()
+            lifecycle.run("start", process)
             self._stopped.get()
+            lifecycle.run("stop", process)
             for routine in self._routines:
                 routine.stop()
             for routine in self._routines:
                 routine.join(self._patience)
         self._leave()
+        lifecycle.run("exit", process)
         logger.info("%s %s has stopped", self._kind, self._lease)
         return 1 if self._lease.is_lost else 0
 

@@ -9,9 +9,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
-from tenantjobs import signals
+from tenantjobs import lifecycle, signals
+from tenantjobs_db import health
+from tenantjobs_db.assignment import name_of
+from tenantjobs_db.attendance import Attendance
 from tenantjobs_db.backoff import Backoff
 from tenantjobs_db.child import Child
+from tenantjobs_db.health import LIVE, Health
 from tenantjobs_db.keeping import Keeping
 from tenantjobs_db.lease import Lease
 from tenantjobs_db.plan import Plan, Post
@@ -61,21 +65,27 @@ class Supervisor:
         lease: Lease,
         keeping: Keeping,
         undertaker: Undertaker,
+        attendance: Attendance,
         *,
         beat: float,
         shutdown_timeout: float,
+        address: tuple[str, int] | None,
     ) -> None:
         self._places = [Place(post) for post in plan.posts()]
         self._leaving: list[Child] = []
         self._command = command
         self._lease = lease
         self._undertaker = undertaker
+        self._attendance = attendance
         self._shutdown_timeout = shutdown_timeout
+        self._address = address
+        self._turned = time.monotonic()
         self._routines = [
             Routine("heartbeat", beat, lease.renew),
             Routine("burying", BURYING, undertaker.bury),
             Routine("reaping", beat, keeping.reap),
         ]
+        self._started = 0
         self._stops = 0
         self._quiet = False
         self._code = 0
@@ -87,16 +97,20 @@ class Supervisor:
         self._lease.begin()
         logger.info("supervisor %s starts %d processes", self._lease, len(self._places))
         woken = signal.signal(signal.SIGCHLD, lambda *_: self._woken.put(None))
+        process = lifecycle.Process(kind="supervisor", id=self._lease.process)
         try:
-            with signals.obeyed(self):
+            with signals.obeyed(self), health.served(self._address, self.health):
                 for routine in self._routines:
                     routine.start()
+                lifecycle.run("start", process)
                 self._supervise()
+                lifecycle.run("stop", process)
                 self._stop_all()
         finally:
             signal.signal(signal.SIGCHLD, woken)
             self._kill_all()
         self._leave()
+        lifecycle.run("exit", process)
         logger.info("supervisor %s has stopped", self._lease)
         return self._code
 
@@ -114,9 +128,28 @@ class Supervisor:
         self._quiet = True
         self._woken.put(None)
 
+    def health(self) -> Health:
+        """How the supervisor is, by its own loop, and its processes are, by their heartbeats."""
+        live = time.monotonic() - self._turned < LIVE
+        reason = self._missing()
+        return Health(live=live, ready=live and reason is None, reason=reason)
+
+    def _missing(self) -> str | None:
+        """Why the work is not done as it is planned."""
+        if self._stops or self._quiet:
+            return "it stops" if self._stops else "it is quiet"
+        try:
+            alive = {view.id for view in self._attendance.processes() if view.alive}
+        except Exception as error:
+            return f"the database does not answer: {error}"
+        children = [place.child for place in self._places]
+        up = sum(1 for child in children if child is not None and child.process in alive)
+        return None if up == len(children) else f"{up} of {len(children)} processes are at work"
+
     def _supervise(self) -> None:
         quiet = False
         while not self._stops:
+            self._turned = time.monotonic()
             self._look()
             if self._quiet and not quiet:
                 quiet = True
@@ -138,9 +171,10 @@ class Supervisor:
                 self._start(place)
 
     def _start(self, place: Place) -> None:
-        timeout = self._shutdown_timeout
+        self._started += 1
+        process = name_of(self._lease.process, self._started)
         try:
-            child = Child(self._command, place.post, supervisor=self._lease.process, shutdown_timeout=timeout)
+            child = Child(self._command, place.post, process, shutdown_timeout=self._shutdown_timeout)
         except OSError as error:  # the system gives no more processes
             logger.error("a %s cannot be started, tried again in %.1f s: %s", place.post.kind, place.is_free(0), error)
             return

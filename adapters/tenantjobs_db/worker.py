@@ -6,8 +6,9 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from tenantjobs import signals
+from tenantjobs import lifecycle, signals
 from tenantjobs.adapter import WorkOptions
+from tenantjobs_db import health
 from tenantjobs_db.backoff import Backoff
 from tenantjobs_db.batches import DatabaseBatches
 from tenantjobs_db.chores import chores, promotion
@@ -16,6 +17,7 @@ from tenantjobs_db.consumer import Consumer
 from tenantjobs_db.database import Database
 from tenantjobs_db.delivery import Delivery
 from tenantjobs_db.exchanging import PASSING, Exchanging
+from tenantjobs_db.health import LIVE, Health
 from tenantjobs_db.inbox import DatabaseInbox
 from tenantjobs_db.keeping import Keeping
 from tenantjobs_db.lease import Lease
@@ -80,6 +82,7 @@ class Worker:
             )
         self._stops = 0
         self._quiet = self._retiring = False
+        self._turned = time.monotonic()
         self.hanging: Sequence[Claimed] = ()
 
     def run(self) -> int:
@@ -91,13 +94,19 @@ class Worker:
         self._lease.begin()
         queues = ", ".join(self._options.queues)
         logger.info("worker %s serves %s, %d jobs at a time", self._lease, queues, self._options.threads)
-        with signals.obeyed(self):
+        process = lifecycle.Process(
+            kind="worker", id=self._lease.process, threads=self._options.threads, queues=tuple(self._options.queues)
+        )
+        with signals.obeyed(self), health.served(self._options.health, self.health):
             for routine in self._routines:
                 routine.start()
+            lifecycle.run("start", process)
             try:
                 self._work()
             finally:
+                lifecycle.run("stop", process)
                 self._wind_down()
+                lifecycle.run("exit", process)
         return 1 if self.hanging or not self._exchanging.settled or self._lease.is_lost else 0
 
     def stop(self) -> None:
@@ -121,12 +130,26 @@ class Worker:
         """There is work: do not wait for the next look."""
         self._slots.wake()
 
+    def health(self) -> Health:
+        """How the worker is, by its own loop and its own heartbeats."""
+        live = time.monotonic() - self._turned < LIVE
+        if self._stopping():
+            reason = "it stops"
+        elif self._quiet:
+            reason = "it is quiet"
+        elif not self._lease.is_fresh:
+            reason = "the database does not take its heartbeats"
+        else:
+            return Health(live=live, ready=live)
+        return Health(live=live, ready=False, reason=reason)
+
     def _stopping(self) -> bool:
         return self._stops > 0
 
     def _work(self) -> None:
         backoff = Backoff()
         while not self._stopping():
+            self._turned = time.monotonic()
             try:
                 idle = self._turn()
             except Exception as error:

@@ -20,6 +20,7 @@ MODULES = {
     "check": "tenantjobs.cli.check",
     "work": "tenantjobs.cli.work",
     "jobs": "tenantjobs.cli.jobs",
+    "processes": "tenantjobs.cli.processes",
     "db": "tenantjobs.cli.db",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import click
 
@@ -12,6 +13,8 @@ from tenantjobs import definition, encryption, runtime, signals
 from tenantjobs.adapter import Supervises, WorkOptions, Works
 from tenantjobs.cli import serving
 from tenantjobs.cli.output import ARGUMENTS, Failure
+from tenantjobs.cli.pidfile import kept
+from tenantjobs.cli.reloading import Reloader
 from tenantjobs.cli.supervising import supervise
 from tenantjobs.config import Settings
 
@@ -75,6 +78,19 @@ def no_jobs(settings: Settings) -> str:
     type=click.IntRange(min=1),
     help="Share the work between so many worker processes, under a supervisor.",
 )
+@click.option(
+    "--pidfile",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keep the process id there, and refuse to start while that of a living process is.",
+)
+@click.option(
+    "--health",
+    metavar="[HOST:]PORT",
+    callback=lambda _ctx, _parameter, value: _address(value),
+    help="Answer GET /live and GET /ready there.  [default host: 127.0.0.1]",
+)
+@click.option("--reload", is_flag=True, help="Start again whenever a source file changes; for development.")
 @click.option("--as", "assignment", metavar="JSON", hidden=True, help="Be one of the processes of a supervisor.")
 @click.option(
     "--from",
@@ -96,6 +112,9 @@ def command(
     shutdown_timeout: float,
     polling_interval: float,
     processes: int | None,
+    pidfile: Path | None,
+    health: tuple[str, int] | None,
+    reload: bool,
     assignment: str | None,
     name: str | None,
     log_level: str | None,
@@ -103,21 +122,32 @@ def command(
     """Perform jobs until stopped."""
     if assignment is not None:
         signals.hold()
-    if processes is not None and drain:
-        raise click.UsageError("--drain is for one process: leave --processes out")
+    if drain and (processes is not None or reload):
+        other = "--processes" if processes is not None else "--reload"
+        raise click.UsageError(f"--drain is for one process that ends: leave {other} out")
+    if reload and assignment is None:
+        _log(log_level)
+        with kept(pidfile):
+            ctx.exit(
+                Reloader(_without(_this(ctx), "--reload", "--pidfile"), _sources(), patience=shutdown_timeout).run()
+            )
     options = WorkOptions(
         queues=_queues(queues),
         threads=threads,
         drain=drain,
         shutdown_timeout=shutdown_timeout,
         polling_interval=polling_interval,
+        health=health,
     )
     workers = _workers(name)
     _log(log_level)
-    if len(workers) == 1:
-        ((name, worker),) = workers.items()
-        ctx.exit(_work(ctx, name, worker, options, processes=processes, assignment=assignment))
-    ctx.exit(supervise(_commands(ctx, workers), drain=drain))
+    with kept(pidfile if assignment is None else None):
+        if len(workers) == 1:
+            ((name, worker),) = workers.items()
+            ctx.exit(_work(ctx, name, worker, options, processes=processes, assignment=assignment))
+        if health is not None:
+            raise click.UsageError(f"--health is for one worker: choose it by --from, of {' and '.join(workers)}")
+        ctx.exit(supervise(_commands(ctx, workers), drain=drain))
 
 
 def _queues(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -168,6 +198,8 @@ def _work(
     if not isinstance(worker, Supervises):
         if processes is not None:
             raise Failure(f"the adapter {name!r} has no supervisor: leave --processes out, and start as many workers")
+        if options.health is not None:
+            raise Failure(f"the adapter {name!r} does not say how it is: leave --health out")
         return worker.work(options)
     elif assignment is not None:
         return worker.serve(assignment)
@@ -187,11 +219,39 @@ def _is_for_one(ctx: click.Context, plan: str) -> bool:
 
 def _commands(ctx: click.Context, names: Iterable[str]) -> dict[str, list[str]]:
     """This command, once for each of them."""
-    return {name: [*_this(ctx), "--from", name] for name in names}
+    return {name: [*_without(_this(ctx), "--pidfile"), "--from", name] for name in names}
 
 
 def _this(ctx: click.Context) -> list[str]:
     return [sys.executable, "-m", "tenantjobs.cli", *ctx.meta[ARGUMENTS]]
+
+
+def _without(command: list[str], *options: str) -> list[str]:
+    """The command without options that are for this process alone."""
+    found: list[str] = []
+    words = iter(command)
+    for word in words:
+        if word not in options and not word.startswith(tuple(f"{option}=" for option in options)):
+            found.append(word)
+        elif word == "--pidfile":
+            next(words, None)  # its value
+    return found
+
+
+def _sources() -> list[Path]:
+    """Where the files are that a worker depends on."""
+    file = runtime.settings().file
+    folders = {Path.cwd(), Path.cwd() if file is None else Path(file).parent}
+    return sorted(folder for folder in folders if not any(other in folder.parents for other in folders))
+
+
+def _address(value: str | None) -> tuple[str, int] | None:
+    if value is None:
+        return None
+    host, _, port = value.rpartition(":")
+    if not port.isdecimal() or int(port) > 65535:
+        raise click.BadParameter(f"{value!r} is no [HOST:]PORT: write 8080 or 0.0.0.0:8080")
+    return host.strip("[]") or "127.0.0.1", int(port)
 
 
 def _log(level: str | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import create_engine, event, insert, update
@@ -13,7 +14,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
 import tenantjobs_sqlalchemy
-from tenantjobs import Current, batch, chain, idempotent, job, limits_concurrency, once, step, unique
+from tenantjobs import Current, batch, chain, idempotent, job, lifecycle, limits_concurrency, once, step, unique
 
 engine = create_engine(os.environ["TENANTJOBS_CRASH_URL"])
 async_engine = create_async_engine(os.environ["TENANTJOBS_CRASH_URL"].replace("sqlite:", "sqlite+aiosqlite:"))
@@ -179,6 +180,19 @@ def _pass() -> None:
 
 
 _passages = 0
+
+
+def _note(moment: str) -> Callable[[lifecycle.Process], None]:
+    def note(process: lifecycle.Process) -> None:
+        if path := os.environ.get("TENANTJOBS_CRASH_HOOKS"):
+            with open(path, "a") as file:
+                file.write(f"{process.kind} {moment} {process.id}\n")
+
+    return note
+
+
+for (_, moment), hooks in lifecycle.HOOKS.items():
+    hooks(_note(moment))
 
 
 @event.listens_for(async_engine.sync_engine, "connect")

@@ -15,6 +15,8 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from tests.crash.worker import exit_code, start_python, start_worker
+from tests.tenantjobs_db.making import free_port
+from tests.tenantjobs_db.test_health import ask
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -228,6 +230,31 @@ def test_a_process_whose_row_is_gone_stops_and_is_replaced(site: Site) -> None:
 
     wait_for(lambda: not alive(worker))
     wait_for(lambda: site.pids("worker") not in ([], [worker]))
+
+
+def test_a_supervisor_and_its_processes_are_known_by_file_title_hooks_and_health(site: Site, tmp_path: Path) -> None:
+    hooks, pidfile, port = tmp_path / "hooks", tmp_path / "work.pid", free_port()
+    site.environment["TENANTJOBS_CRASH_HOOKS"] = str(hooks)
+    supervisor = site.start("--processes", "1", "--pidfile", str(pidfile), "--health", str(port))
+    wait_for(lambda: ask(port, "/ready")[0] == 200)
+    (worker,) = site.pids("worker")
+    (dispatcher,) = site.pids("dispatcher")
+
+    assert pidfile.read_text() == f"{supervisor.pid}\n"
+    assert [psutil.Process(each).cmdline()[0] for each in (pid(supervisor), worker, dispatcher)] == [
+        "tenantjobs supervisor",
+        "tenantjobs worker *",
+        "tenantjobs dispatcher",
+    ]
+    os.kill(pid(supervisor), signal.SIGTSTP)
+    wait_for(lambda: ask(port, "/ready") == (503, {"live": True, "ready": False, "reason": "it is quiet"}))
+    assert ask(port, "/live")[0] == 200
+    os.kill(pid(supervisor), signal.SIGTERM)
+    assert exit_code(supervisor) == 0
+    ran = [line.split()[:2] for line in hooks.read_text().splitlines()]
+    for kind in ("supervisor", "worker", "dispatcher"):
+        assert [moment for of, moment in ran if of == kind] == ["start", "stop", "exit"]
+    assert not pidfile.exists()
 
 
 def pid(process: BaseProcess) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -106,3 +107,10 @@ def claimed_without_owner(database: Database) -> int:
     with database.begin() as connection:
         broken = (jobs.c.state == "claimed") != jobs.c.claimed_by.is_not(None)
         return len(connection.execute(select(jobs.c.id).where(broken)).all())
+
+
+def free_port() -> int:
+    """A port of this machine that nobody has."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port

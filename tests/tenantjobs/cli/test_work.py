@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -389,3 +390,55 @@ def test_several_processes_are_refused_where_there_is_no_supervisor_and_where_no
     assert "the adapter 'fake' has no supervisor" in refused.stderr
     assert "--drain is for one process" in drained.stderr
     assert worked == []
+
+
+def test_health_reaches_a_worker_that_can_say_it(tenantjobs: Run, supervising: type[SupervisingAdapter]) -> None:
+    tenantjobs("work", "--health", "8080", exit_code=3)
+    tenantjobs("work", "--health", "0.0.0.0:8081", exit_code=3)
+
+    assert [options.health for options in supervising.worked] == [("127.0.0.1", 8080), ("0.0.0.0", 8081)]
+
+
+def test_health_is_refused_where_nobody_can_say_it(tenantjobs: Run, worked: list[WorkOptions]) -> None:
+    assert "does not say how it is" in tenantjobs("work", "--health", "8080", exit_code=1).stderr
+    assert "is no [HOST:]PORT" in tenantjobs("work", "--health", "http", exit_code=2).stderr
+    assert worked == []
+
+
+def test_a_pidfile_is_kept_while_the_worker_works(
+    tenantjobs: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[str] = []
+
+    def look(_self: WorkingAdapter, _options: WorkOptions) -> int:
+        found.append((folder / "work.pid").read_text())
+        return 0
+
+    monkeypatch.setattr(WorkingAdapter, "work", look)
+    tenantjobs("work", "--pidfile", "work.pid")
+
+    assert found == [f"{os.getpid()}\n"]
+    assert not (folder / "work.pid").exists()
+
+
+def test_reload_runs_the_same_command_without_what_is_for_one_process(
+    tenantjobs: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+
+    class Reloader:
+        def __init__(self, command: list[str], folders: list[Path], *, patience: float) -> None:
+            made.append((command, folders, patience))
+
+        def run(self) -> int:
+            return 6
+
+    monkeypatch.setattr(work, "Reloader", Reloader)
+    tenantjobs("work", "--reload", "--threads", "2", "--pidfile", "work.pid", "--pidfile=other.pid", exit_code=6)
+
+    this = [sys.executable, "-m", "tenantjobs.cli", "work", "--threads", "2"]
+    assert made == [(this, [folder], WorkOptions().shutdown_timeout)]
+
+
+def test_reload_is_refused_where_nothing_is_left(tenantjobs: Run) -> None:
+    assert "leave --reload out" in tenantjobs("work", "--reload", "--drain", exit_code=2).stderr
