@@ -87,6 +87,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     site.close()
 
 
+@pytest.mark.parity("1b.22")
 def test_the_job_of_a_killed_worker_is_done_by_its_successor_at_once(site: Site) -> None:
     site.start("--processes", "1")
     (worker,) = site.pids("worker")
@@ -103,6 +104,7 @@ def test_the_job_of_a_killed_worker_is_done_by_its_successor_at_once(site: Site)
     assert site.column("SELECT deaths FROM tj_jobs") == [1]
 
 
+@pytest.mark.parity("1b.10", "1b.22")
 def test_a_killed_dispatcher_is_replaced_and_jobs_become_due(site: Site) -> None:
     site.start("--processes", "1")
     (dispatcher,) = site.pids("dispatcher")
@@ -115,6 +117,7 @@ def test_a_killed_dispatcher_is_replaced_and_jobs_become_due(site: Site) -> None
     assert site.pids("dispatcher") not in ([], [dispatcher])
 
 
+@pytest.mark.parity("1b.23")
 def test_processes_finish_what_runs_and_end_when_their_supervisor_is_killed(site: Site) -> None:
     supervisor = site.start("--processes", "1", "--shutdown-timeout", "60")
     pids = site.pids("worker") + site.pids("dispatcher")
@@ -131,6 +134,7 @@ def test_processes_finish_what_runs_and_end_when_their_supervisor_is_killed(site
     assert site.pids("worker") == []
 
 
+@pytest.mark.parity("1b.22")
 def test_workers_that_are_recycled_under_load_lose_nothing_and_double_nothing(site: Site, tmp_path: Path) -> None:
     plan = tmp_path / "queue.yml"
     plan.write_text(
@@ -152,6 +156,7 @@ def test_workers_that_are_recycled_under_load_lose_nothing_and_double_nothing(si
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parity("1b.23")
 def test_a_supervisor_that_is_stopped_lets_jobs_finish(site: Site, number: signal.Signals) -> None:
     supervisor = site.start("--processes", "1", "--shutdown-timeout", "60")
     site.enqueue(1)
@@ -167,6 +172,7 @@ def test_a_supervisor_that_is_stopped_lets_jobs_finish(site: Site, number: signa
 
 
 @pytest.mark.parametrize("numbers", [(signal.SIGQUIT,), (signal.SIGTERM, signal.SIGTERM)])
+@pytest.mark.parity("1b.21", "1b.23")
 def test_a_supervisor_that_is_stopped_at_once_gives_back_what_runs(
     site: Site, numbers: tuple[signal.Signals, ...]
 ) -> None:
@@ -200,6 +206,7 @@ def test_a_worker_that_does_not_even_stop_at_once_is_killed_and_its_jobs_are_giv
     assert site.column("SELECT deaths FROM tj_jobs") == [0]
 
 
+@pytest.mark.parity("1b.23")
 def test_a_quiet_supervisor_claims_no_more_and_lets_what_runs_go_on(site: Site) -> None:
     supervisor = site.start("--processes", "2", workers=2)
     site.enqueue(1)
@@ -220,6 +227,7 @@ def test_a_quiet_supervisor_claims_no_more_and_lets_what_runs_go_on(site: Site) 
     assert site.states() == {"finished": 1, "ready": 2}
 
 
+@pytest.mark.parity("1b.24")
 def test_a_process_whose_row_is_gone_stops_and_is_replaced(site: Site) -> None:
     site.environment["TENANTJOBS_DB_LEASE"] = "1"
     site.start("--processes", "1")
@@ -232,6 +240,7 @@ def test_a_process_whose_row_is_gone_stops_and_is_replaced(site: Site) -> None:
     wait_for(lambda: site.pids("worker") not in ([], [worker]))
 
 
+@pytest.mark.parity("1b.36")
 def test_a_supervisor_and_its_processes_are_known_by_file_title_hooks_and_health(site: Site, tmp_path: Path) -> None:
     hooks, pidfile, port = tmp_path / "hooks", tmp_path / "work.pid", free_port()
     site.environment["TENANTJOBS_CRASH_HOOKS"] = str(hooks)

@@ -6,7 +6,11 @@ import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
-SECTIONS = {"1a": "Active Job", "1c": "The dashboard, Current, GlobalID, unique jobs, and the extras of GoodJob"}
+SECTIONS = {
+    "1a": "Active Job",
+    "1b": "Solid Queue",
+    "1c": "The dashboard, Current, GlobalID, unique jobs, and the extras of GoodJob",
+}
 
 
 class Row(NamedTuple):

@@ -17,6 +17,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(hooks, "_functions", [])
 
 
+@pytest.mark.parity("1b.36")
 def test_hooks_run_in_order_with_the_process_if_they_take_one() -> None:
     ran: list[Any] = []
     lifecycle.on_worker_start(lambda: ran.append("first"))
@@ -57,6 +58,7 @@ def test_each_hook_is_named_by_its_process_and_moment() -> None:
     assert named == lifecycle.HOOKS
 
 
+@pytest.mark.parity("1b.36")
 def test_an_error_is_logged_and_reported_and_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
     ran: list[str] = []
     reported: list[Any] = []

@@ -45,6 +45,7 @@ def handlers() -> Iterator[None]:
         (signal.SIGTSTP, "quiet"),
     ],
 )
+@pytest.mark.parity("1b.23")
 def test_each_signal_says_one_thing(number: signal.Signals, told: str) -> None:
     who = Told()
     before = signal.getsignal(number)

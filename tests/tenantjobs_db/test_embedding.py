@@ -57,6 +57,7 @@ async def test_an_async_block_does_not_hold_the_loop_up(adapter: DatabaseAdapter
     assert workers() == []
 
 
+@pytest.mark.parity("1b.38")
 async def test_an_asgi_application_has_it_for_its_lifespan(adapter: DatabaseAdapter, note: Any) -> None:
     application = Starlette(lifespan=lifespan(**OPTIONS))
 
@@ -67,6 +68,7 @@ async def test_an_asgi_application_has_it_for_its_lifespan(adapter: DatabaseAdap
     assert workers() == []
 
 
+@pytest.mark.parity("1b.38")
 def test_a_wsgi_application_has_it_from_its_first_request(adapter: DatabaseAdapter, note: Any) -> None:
     application = WorkerMiddleware(lambda environ, start_response: [b"hello"], **OPTIONS)
     assert workers() == []

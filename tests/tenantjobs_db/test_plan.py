@@ -43,6 +43,7 @@ def mistakes(read: Read) -> Callable[[str], tuple[str, ...]]:
     return mistakes
 
 
+@pytest.mark.parity("1b.25")
 def test_each_environment_has_its_section(read: Read) -> None:
     text = """\
 default: &default
@@ -84,10 +85,12 @@ def test_how_many_processes_there_are_may_be_said_by_a_variable(
 
 
 @pytest.mark.parametrize("text", ["", "development:\n", "development: {}\n"])
+@pytest.mark.parity("1b.25")
 def test_a_file_that_says_nothing_is_one_worker_and_one_dispatcher(read: Read, text: str) -> None:
     assert read(text).posts() == [DispatcherPlan(), WorkerPlan()]
 
 
+@pytest.mark.parity("1b.28")
 def test_the_file_is_beside_the_configuration_or_where_it_says(folder: Path) -> None:
     assert plan_file.place(DatabaseSettings()) is None
     write(folder, "", "config/queue.yml")
@@ -100,6 +103,7 @@ def test_a_file_that_is_named_has_to_be_there(folder: Path) -> None:
         plan_file.read(folder / "other.yml")
 
 
+@pytest.mark.parity("1b.27")
 def test_every_mistake_is_told_at_once_with_its_place_and_the_nearest_name(
     mistakes: Callable[[str], tuple[str, ...]],
 ) -> None:

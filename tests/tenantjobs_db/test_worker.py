@@ -117,6 +117,7 @@ def test_async_jobs_share_one_loop_and_the_slots(adapter: DatabaseAdapter) -> No
     assert adapter.queue.counts() == {"finished": 20}
 
 
+@pytest.mark.parity("1b.09")
 def test_no_more_is_claimed_than_can_start(adapter: DatabaseAdapter, start: Any) -> None:
     release = threading.Event()
 
@@ -473,6 +474,7 @@ def test_an_interrupted_job_is_given_back_uncharged(
     assert (len(runs), found(adapter, handle.job_id).attempt) == (3, 1)
 
 
+@pytest.mark.parity("1b.24")
 def test_a_worker_that_was_taken_for_dead_loses_its_jobs_and_goes_on(
     adapter: DatabaseAdapter, start: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -499,6 +501,7 @@ def test_a_worker_that_was_taken_for_dead_loses_its_jobs_and_goes_on(
     assert "was refused" in caplog.text or "lost its jobs" in caplog.text
 
 
+@pytest.mark.parity("1b.09")
 def test_a_database_that_does_not_answer_costs_no_job_and_no_worker(
     adapter: DatabaseAdapter, start: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

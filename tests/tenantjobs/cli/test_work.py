@@ -355,6 +355,7 @@ def test_a_plan_asks_for_one_too(
 
 
 @pytest.mark.parametrize("option", ["--queue low", "--threads 3", "--polling-interval 1", "--drain"])
+@pytest.mark.parity("1b.28")
 def test_a_command_line_that_says_what_one_process_does_is_for_one_process(
     tenantjobs: Run,
     supervising: type[SupervisingAdapter],
