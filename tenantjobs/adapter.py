@@ -100,9 +100,13 @@ class Drains(Protocol):
 
 
 class WorkOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How a worker runs; times are seconds."""
+    """How a worker runs; times are seconds.
+
+    ``queues`` come in their order, unless there are ``weights``: each of them then has its share.
+    """
 
     queues: tuple[str, ...] = ("*",)
+    weights: Mapping[str, int] = {}
     threads: int = 3
     drain: bool = False
     shutdown_timeout: float = 5.0

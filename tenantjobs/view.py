@@ -50,6 +50,45 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
         return self.state in OVER
 
 
+class Reason(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that a job waits for. ``text`` says it to people, and stands beside "it waits for".
+
+    ``kind``: ``paused``, ``cap``, ``permit``, ``due``, ``turn`` or ``no_worker``. ``of`` is the queue, the tenant, the
+    job or the limit that it is about, ``by`` the ids of the jobs that it waits for, ``until`` when it is over by
+    itself, and ``ahead`` how many jobs are before it.
+    """
+
+    kind: str
+    text: str
+    of: str | None = None
+    by: tuple[str, ...] = ()
+    until: datetime | None = None
+    ahead: int | None = None
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a job waits: every reason that holds now, the one to be removed first in front; none if it does not wait."""
+
+    id: str
+    state: str
+    tenant_id: str | None
+    queue: str
+    reasons: tuple[Reason, ...]
+
+    @property
+    def waits(self) -> bool:
+        return bool(self.reasons)
+
+
+@runtime_checkable
+class ExplainsJobs(Protocol):
+    """A queue that knows why a job waits."""
+
+    def explain(self, job_id: str) -> Explanation | None:
+        """Why the job of this id waits; None if there is no such job, or none any more."""
+        ...
+
+
 @runtime_checkable
 class ShowsJobs(Protocol):
     """A queue that people can look into."""

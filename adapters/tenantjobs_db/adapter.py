@@ -18,7 +18,7 @@ from tenantjobs.config.file import displayed
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.progress import Progress
-from tenantjobs.view import JobView
+from tenantjobs.view import Explanation, JobView
 from tenantjobs_db import draining, plan_file, schema
 from tenantjobs_db.assembly import Assembly
 from tenantjobs_db.assignment import Assignment
@@ -28,6 +28,7 @@ from tenantjobs_db.bookmarks import DatabaseBookmarks
 from tenantjobs_db.completing import Completing
 from tenantjobs_db.controls import Controls
 from tenantjobs_db.database import Database
+from tenantjobs_db.explaining import Explaining
 from tenantjobs_db.inbox import DatabaseInbox
 from tenantjobs_db.ledger import DatabaseLedger
 from tenantjobs_db.locks import DatabaseLocks
@@ -219,6 +220,11 @@ class DatabaseAdapter:
         """The job as people look at it; None if there is none of this id, or none any more."""
         with answering(self.database, self.settings):
             return Viewing(self.database).view(job_id)
+
+    def explain(self, job_id: str) -> Explanation | None:
+        """Why the job waits; None if there is none of this id, or none any more."""
+        with answering(self.database, self.settings):
+            return Explaining(self.database).explain(job_id)
 
     def drain(self) -> int:
         """Perform everything that is due in this process; the number of attempts."""

@@ -100,6 +100,7 @@ class Assembly:
     def _assigned_worker(self, post: WorkerPlan, shutdown_timeout: float, lease: Lease, line: Line) -> Worker:
         options = WorkOptions(
             queues=post.names,
+            weights=post.weights,
             threads=post.threads,
             shutdown_timeout=shutdown_timeout,
             polling_interval=post.polling_interval,

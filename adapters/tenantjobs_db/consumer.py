@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
@@ -114,8 +115,8 @@ class Consumer:
         self, connection: Connection, process: str, queues: Sequence[str], wanted: int, rooms: Rooms
     ) -> list[Claimed]:
         claimed = self._claiming.claim(connection, process, queues, wanted, rooms) if queues and wanted else []
-        for queue in dict.fromkeys(claim.queue for claim in claimed):
-            self._selection.served(queue)
+        for queue, count in Counter(claim.queue for claim in claimed).items():
+            self._selection.served(queue, count)
         return claimed
 
     def _admitted(self, found: Sequence[Claimed], rooms: Rooms) -> list[Claimed]:

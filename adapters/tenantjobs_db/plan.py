@@ -46,10 +46,8 @@ class WorkerPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     max_memory: Count | str | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.queues, dict):
-            raise ValueError("queues: weights are not known here: write a list, in which what comes first goes first")
         try:
-            Selection(self.names)
+            Selection(self.names, self.weights)
         except ConfigurationError as error:
             raise ValueError(str(error)) from error
         if isinstance(self.max_memory, str):
@@ -61,6 +59,11 @@ class WorkerPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def names(self) -> tuple[str, ...]:
         """The queues as a worker takes them."""
         return (self.queues,) if isinstance(self.queues, str) else tuple(self.queues)
+
+    @property
+    def weights(self) -> dict[str, int]:
+        """The shares of the queues, none where they come in their order."""
+        return self.queues if isinstance(self.queues, dict) else {}
 
     @property
     def limits(self) -> Limits | None:
@@ -98,7 +101,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def of(cls, options: WorkOptions, processes: int) -> Plan:
         """``processes`` alike, and a dispatcher."""
         worker = WorkerPlan(
-            queues=options.queues,
+            queues=dict(options.weights) or options.queues,
             threads=options.threads,
             processes=processes,
             polling_interval=options.polling_interval,

@@ -63,7 +63,9 @@ class Worker:
     ) -> None:
         processes = Processes(database, lease=settings.lease, max_deaths=settings.max_deaths)
         reserve = Reserve(options.threads, settings.reserve)
-        consumer = Consumer(database, Selection(options.queues), keep_finished=settings.keeps_finished, reserve=reserve)
+        consumer = Consumer(
+            database, Selection(options.queues, options.weights), keep_finished=settings.keeps_finished, reserve=reserve
+        )
         self._options = options
         self._completing = completing
         self._marking = Marking(database)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from tenantjobs.errors import ConfigurationError
@@ -55,3 +57,45 @@ def test_what_is_no_list_of_queues_is_refused_with_the_list_to_write(queues: lis
 def test_a_star_elsewhere_than_at_the_end_is_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match="stands at the end"):
         Selection([name])
+
+
+def test_weighted_queues_have_their_shares_however_many_are_claimed_at_once() -> None:
+    selection = Selection(["mailers", "low"], {"mailers": 6, "low": 1})
+    had = Counter[str]()
+    for wanted in [1, 3, 2, 5] * 100:
+        first = selection.in_turn(["low", "mailers"])[0]
+        selection.served(first, wanted)
+        had[first] += wanted
+
+    assert had["mailers"] / had["low"] == pytest.approx(6, rel=0.03)
+
+
+def test_a_weighted_queue_without_work_leaves_its_share_and_saves_nothing() -> None:
+    selection = Selection(["a", "b"], {"a": 1, "b": 1})
+    for _ in range(100):
+        assert selection.in_turn(["b"]) == ["b"]
+        selection.served("b")
+
+    order = []
+    for _ in range(6):
+        order.append(selection.in_turn(["a", "b"])[0])
+        selection.served(order[-1])
+
+    assert order == ["a", "b", "a", "b", "a", "b"]
+
+
+def test_a_weighted_prefix_is_one_entry() -> None:
+    selection = Selection(["mail*", "low"], {"mail*": 2, "low": 1})
+    had = Counter[str]()
+    for _ in range(90):
+        first = selection.in_turn(["low", "mail-a", "mail-b"])[0]
+        selection.served(first)
+        had[first] += 1
+
+    assert had == {"mail-a": 30, "mail-b": 30, "low": 30}
+
+
+@pytest.mark.parametrize("weight", [0, -1, 1.5, True, 1001])
+def test_a_weight_of_a_queue_is_a_whole_number_from_one_on(weight: int) -> None:
+    with pytest.raises(ConfigurationError, match="from 1 to 1000"):
+        Selection(["a"], {"a": weight})
