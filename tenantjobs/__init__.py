@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from tenantjobs.jobs import Job, JobFunction, aperform_all_later, job, perform_all_later
     from tenantjobs.limits import limits_concurrency
     from tenantjobs.progress import Progress
+    from tenantjobs.rates import limits_rate
     from tenantjobs.reporting import ErrorReporter, report
     from tenantjobs.running import JobContext, current_job
     from tenantjobs.snapshot import Snapshot
@@ -129,6 +130,7 @@ _HOMES = {
     ),
     "uniqueness": ("unique",),
     "limits": ("limits_concurrency",),
+    "rates": ("limits_rate",),
     "instrumentation": ("subscribe",),
     "batches": (
         "Batch",
@@ -227,6 +229,7 @@ __all__ = [
     "guard",
     "idempotent",
     "limits_concurrency",
+    "limits_rate",
     "once",
     "rescue_from",
     "retry_on",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tenantjobs.idempotency import Ledger
     from tenantjobs.locks import Locks
     from tenantjobs.permits import Permits
+    from tenantjobs.rates import Rates
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,6 +167,14 @@ class HasPermits(Protocol):
 
     @property
     def permits(self) -> Permits: ...
+
+
+@runtime_checkable
+class HasRates(Protocol):
+    """A queue that brings a place to count the starts of jobs with a rate along."""
+
+    @property
+    def rates(self) -> Rates: ...
 
 
 class AdapterClass(Protocol):

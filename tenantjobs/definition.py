@@ -18,6 +18,7 @@ from tenantjobs.idempotency import idempotent
 from tenantjobs.limits import limits_concurrency
 from tenantjobs.options import check_options
 from tenantjobs.policies import Policy, listed, own
+from tenantjobs.rates import limits_rate
 from tenantjobs.uniqueness import unique
 from tenantjobs.waits import LONGEST
 
@@ -161,6 +162,11 @@ class Definition:
     def limit(self) -> limits_concurrency | None:
         """How many of it run at once: as the subclass says, before the base."""
         return self._one(limits_concurrency)
+
+    @cached_property
+    def rate(self) -> limits_rate | None:
+        """How many of it start in a stretch of time: as the subclass says, before the base."""
+        return self._one(limits_rate)
 
     @property
     def keeps_transaction(self) -> bool:

@@ -8,11 +8,12 @@ from typing import Any
 
 import msgspec
 
-from tenantjobs import identity, limits
+from tenantjobs import identity, limits, rates
 from tenantjobs.definition import Definition
 from tenantjobs.errors import SerializationError
 from tenantjobs.idempotency import idempotent
 from tenantjobs.limits import limits_concurrency
+from tenantjobs.rates import limits_rate
 from tenantjobs.uniqueness import unique
 
 
@@ -27,6 +28,8 @@ def keys(
         found["unique"] = unique_key(job, job.unique, given, kwargs, arguments)
     if job.limit is not None:
         found[limits.KEY] = limit_key(job, job.limit, tenant, given, kwargs)
+    if job.rate is not None:
+        found[rates.KEY] = rate_key(job, job.rate, tenant, given, kwargs)
     return found
 
 
@@ -52,6 +55,15 @@ def limit_key(
 ) -> str:
     """What the permits are counted by: the tenant or none for all of them, the group, and the key or none."""
     own = None if policy.key is None else _computed(job, "key of its limit", policy.key, given, kwargs)
+    counted_for = (tenant or "") if policy.per_tenant else None
+    return msgspec.json.encode([counted_for, policy.group or job.name, own]).decode()
+
+
+def rate_key(
+    job: Definition, policy: limits_rate, tenant: str | None, given: tuple[Any, ...], kwargs: dict[str, Any]
+) -> str:
+    """What the starts are counted by: the tenant or none for all of them, the group, and the key or none."""
+    own = None if policy.key is None else _computed(job, "key of its rate", policy.key, given, kwargs)
     counted_for = (tenant or "") if policy.per_tenant else None
     return msgspec.json.encode([counted_for, policy.group or job.name, own]).decode()
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
-from tenantjobs import clock
+from tenantjobs import clock, rates
 from tenantjobs.colours import Colour
 from tenantjobs.definition import Definition
 from tenantjobs.envelope import Envelope, new_id
@@ -56,8 +56,13 @@ class Limiting:
     async def enter(self) -> Outcome | None:
         """The attempt starts. Where it may not, because as many run as may: what becomes of it instead."""
         policy = self._job.limit
-        if policy is None or KEY not in self._envelope.keys:  # as one that was enqueued before it was limited
-            return None
+        if policy is not None and KEY in self._envelope.keys:  # not one that was enqueued before it was limited
+            kept_out = await self._permitted(policy)
+            if kept_out is not None:
+                return kept_out
+        return await self._in_time()
+
+    async def _permitted(self, policy: limits_concurrency) -> Outcome | None:
         permits = permits_for(f"job {self._job.name} is limited")
         if isinstance(self._delivery, GrantsPermits):
             grant = self._delivery.granted()
@@ -68,6 +73,18 @@ class Limiting:
         self._hold = Hold(permits, grant)
         self._hold.begin()
         return None
+
+    async def _in_time(self) -> Outcome | None:
+        """None if it may start now, by its rate; a queue that decides with its claims has done so."""
+        policy = self._job.rate
+        if policy is None or rates.KEY not in self._envelope.keys or isinstance(self._delivery, GrantsPermits):
+            return None
+        counted = rates.rates_for(f"job {self._job.name} has a rate")
+        wait = await self._io.blocking(counted.start, rates.start(policy, self._envelope))
+        if not wait:
+            return None
+        key = self._envelope.keys[rates.KEY]
+        return _later(self._envelope, wait, f"waits for the rate {key}", key)
 
     async def keep(self) -> None:
         """Something is about to be committed; ``KeyTaken`` if another one may run in the place of this one by now."""
@@ -155,6 +172,9 @@ def _kept_out(policy: limits_concurrency, envelope: Envelope) -> Outcome:
     # One that has started before is on its way, and is not given up in the middle.
     if policy.on_conflict == "discard" and envelope.attempt == 1 and envelope.bookmark is None:
         return Discarded(f"{policy.to} with the key {key} were running, as many as may")
+    return _later(envelope, pause(envelope), f"waits for the limit {key}", key)
+
+
+def _later(envelope: Envelope, seconds: float, note: str, key: str) -> Outcome:
     uncharged = msgspec.structs.replace(envelope, attempt=envelope.attempt - 1)
-    due_at = clock.now() + timedelta(seconds=pause(envelope))
-    return Retried(uncharged, due_at, note=f"waits for the limit {key}", waits_for=key)
+    return Retried(uncharged, clock.now() + timedelta(seconds=seconds), note=note, waits_for=key)

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from tenantjobs import clock, inbox, instrumentation, limits, links, locks, logs, reporting, sealing, uniqueness
+from tenantjobs import clock, inbox, instrumentation, limits, links, locks, logs, rates, reporting, sealing, uniqueness
 from tenantjobs.adapter import Adapter
 from tenantjobs.arguments import Frozen, freeze
 from tenantjobs.call import Call, context, refuse_undeclared
@@ -71,6 +71,8 @@ class Message:
             uniqueness.require(definition.unique, definition.name, target)
         if definition.limit is not None:
             limits.permits_for(f"job {definition.name} is limited")
+        if definition.rate is not None:
+            rates.rates_for(f"job {definition.name} has a rate")
         if definition.transactional and not target.capabilities.transactional:
             inbox.require(definition.name)
         self._enqueued_at = clock.now()

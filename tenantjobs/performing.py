@@ -17,16 +17,17 @@ from tenantjobs.course import Course
 from tenantjobs.current import Current
 from tenantjobs.definition import Definition
 from tenantjobs.envelope import new_id
-from tenantjobs.errors import DuplicateJob
+from tenantjobs.errors import DuplicateJob, LimitReached
 from tenantjobs.handlers import discard_on
 from tenantjobs.holding import running_alone
 from tenantjobs.idempotency import ledger_for
 from tenantjobs.keyed import Key, behind_key
-from tenantjobs.keying import idempotency_key, limit_key, unique_key
+from tenantjobs.keying import idempotency_key, limit_key, rate_key, unique_key
 from tenantjobs.limiting import permitted
 from tenantjobs.limits import permits_for
 from tenantjobs.outcome import Discarded, Finished
 from tenantjobs.permits import Request
+from tenantjobs.rates import Start, rates_for
 from tenantjobs.recording import Recording
 from tenantjobs.running import JobContext, running
 from tenantjobs.tenancy import refuse_foreign, require_scope
@@ -104,12 +105,28 @@ async def _limited(call: Call, leading: tuple[Any, ...], io: Colour) -> Finished
     """As one of those that may run at once."""
     job, policy = call.definition, call.definition.limit
     if policy is None:
-        return await _alone(call, leading, io)
+        return await _in_time(call, leading, io)
     tenant, owner = Current.tenant_id, new_id()
     key = limit_key(job, policy, tenant, (*leading, *call.args), call.kwargs)
     wanted = Request(key, policy.to, tenant or "", owner, owner, policy.duration)
     async with permitted(wanted, permits_for(f"job {job.name} is limited"), io, f"job {job.name}"):
-        return await _alone(call, leading, io)
+        return await _in_time(call, leading, io)
+
+
+async def _in_time(call: Call, leading: tuple[Any, ...], io: Colour) -> Finished:
+    """Counted as one that starts now; ``LimitReached`` if its rate has no room for it."""
+    job, policy = call.definition, call.definition.rate
+    if policy is not None:
+        tenant = Current.tenant_id
+        key = rate_key(job, policy, tenant, (*leading, *call.args), call.kwargs)
+        wanted = Start(key, tenant or "", new_id(), policy.to, policy.seconds, policy.burst)
+        wait = await io.blocking(rates_for(f"job {job.name} has a rate").start, wanted)
+        if wait:
+            raise LimitReached(
+                f"job {job.name}: {policy.to} with the key {key} have started in the last {policy.seconds:g} s, as "
+                f"many as may: try again in {wait:.3g} s"
+            )
+    return await _alone(call, leading, io)
 
 
 async def _alone(call: Call, leading: tuple[Any, ...], io: Colour) -> Finished:

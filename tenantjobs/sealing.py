@@ -60,7 +60,8 @@ def link(envelope: Envelope, waits: timedelta | None) -> msgspec.Raw:
 
 def _keys(call: Call, frozen: Frozen, snapshot: Snapshot, given: tuple[Any, ...], arguments: bytes) -> dict[str, str]:
     definition = call.definition
-    if definition.idempotent is None and definition.unique is None and definition.limit is None:
+    guards = (definition.idempotent, definition.unique, definition.limit, definition.rate)
+    if all(guard is None for guard in guards):
         return {}
     tenant = snapshot.tenant_id
     if not frozen.pending:

@@ -37,6 +37,7 @@ from tenantjobs_db.outbox import DatabaseOutbox
 from tenantjobs_db.permits import DatabasePermits
 from tenantjobs_db.plan import Plan
 from tenantjobs_db.queue import Queue
+from tenantjobs_db.rates import DatabaseRates
 from tenantjobs_db.refusing import saying_what_is_missing, saying_who_is_in_the_way
 from tenantjobs_db.settings import DatabaseSettings
 from tenantjobs_db.settling import Settling
@@ -63,6 +64,7 @@ class DatabaseAdapter:
         self._batches: DatabaseBatches | None = None
         self._permits: DatabasePermits | None = None
         self._controls: Controls | None = None
+        self._rates: DatabaseRates | None = None
         self._outbox: DatabaseOutbox | None = None
         self._inbox: DatabaseInbox | None = None
         self._bookmarks: DatabaseBookmarks | None = None
@@ -123,6 +125,14 @@ class DatabaseAdapter:
             if self._permits is None:
                 self._permits = DatabasePermits(self.database, self.joins)
             return self._permits
+
+    @property
+    def rates(self) -> DatabaseRates:
+        """The starts of jobs with a rate, in the same database."""
+        with self._opening:
+            if self._rates is None:
+                self._rates = DatabaseRates(self.database)
+            return self._rates
 
     @property
     def controls(self) -> Controls:

@@ -23,19 +23,19 @@ from tenantjobs_db.turns import Turns
 
 
 class Claiming:
-    """Claims for one process: by one statement a pass where nothing is said of anybody, else as ``Picking`` does."""
+    """Claims for one process: by one statement a pass, or as ``Picking`` does where weights, caps or jobs want it."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._at_once = SetBasedClaim() if dialect.set_based else None
         self._picking = Picking(dialect)
         self._turns = Turns()
-        self._something_said = False
+        self._picks = False
 
     def claim(
         self, connection: Connection, process: str, queues: Sequence[str], wanted: int, rooms: Rooms
     ) -> list[Claimed]:
         """Up to ``wanted`` jobs, from the first of ``queues`` that have some."""
-        asked_at_once = self._at_once is not None and not self._something_said
+        asked_at_once = self._at_once is not None and not self._picks
         if self._at_once is not None and asked_at_once:
             claimed: list[Claimed] = []
             for queue in queues:
@@ -43,8 +43,8 @@ class Claiming:
             if claimed:
                 return claimed
         said = Instructions.read(connection)
-        self._something_said = said.any
-        if asked_at_once and not said.any:
+        self._picks = said.picked
+        if asked_at_once and not said.picked:
             return []
         return self._picked(
             connection, process, [queue for queue in queues if queue not in said.queues], wanted, rooms, said
@@ -87,13 +87,16 @@ class SetBasedClaim:
     # The array of ids keeps the index scan under generic plans, where a join does not.
     STATEMENT = text("""
         WITH RECURSIVE
+        paused (n) AS (
+            SELECT count(*) FROM tj_controls WHERE kind = 'tenant' AND paused_at IS NOT NULL
+        ),
         ahead (tenant, n) AS (
             SELECT min(tenant), 1 FROM tj_jobs
             WHERE state = 'ready' AND queue = :queue AND tenant > :cursor
             UNION ALL
             SELECT (SELECT min(tenant) FROM tj_jobs
                     WHERE state = 'ready' AND queue = :queue AND tenant > ahead.tenant), n + 1
-            FROM ahead WHERE tenant IS NOT NULL AND n < :probes
+            FROM ahead WHERE tenant IS NOT NULL AND n < :probes + (SELECT n FROM paused)
         ),
         around (tenant, n) AS (
             SELECT min(tenant), 1 FROM tj_jobs
@@ -101,14 +104,20 @@ class SetBasedClaim:
             UNION ALL
             SELECT (SELECT min(tenant) FROM tj_jobs
                     WHERE state = 'ready' AND queue = :queue AND tenant > around.tenant AND tenant <= :cursor), n + 1
-            FROM around WHERE tenant IS NOT NULL AND n < :probes
+            FROM around WHERE tenant IS NOT NULL AND n < :probes + (SELECT n FROM paused)
         ),
         found AS (
             SELECT tenant, 0 AS lap, n FROM ahead
-            WHERE tenant IS NOT NULL AND tenant <> ALL (CAST(:full AS text[]))
+            WHERE tenant IS NOT NULL AND tenant <> ALL (CAST(:full AS text[])) AND NOT EXISTS (
+                SELECT FROM tj_controls
+                WHERE kind = 'tenant' AND name = ahead.tenant AND paused_at IS NOT NULL
+            )
             UNION ALL
             SELECT tenant, 1 AS lap, n FROM around
-            WHERE tenant IS NOT NULL AND tenant <> ALL (CAST(:full AS text[]))
+            WHERE tenant IS NOT NULL AND tenant <> ALL (CAST(:full AS text[])) AND NOT EXISTS (
+                SELECT FROM tj_controls
+                WHERE kind = 'tenant' AND name = around.tenant AND paused_at IS NOT NULL
+            )
             LIMIT :wanted
         ),
         turns AS (
@@ -130,7 +139,10 @@ class SetBasedClaim:
         SET state = 'claimed', claimed_by = :process, claimed_at = statement_timestamp(), fence = fence + 1
         WHERE id = ANY (ARRAY (SELECT id FROM heads))
           AND EXISTS (SELECT FROM tj_processes WHERE tj_processes.id = :process)
-          AND NOT EXISTS (SELECT FROM tj_controls)
+          AND NOT EXISTS (
+              SELECT FROM tj_controls
+              WHERE kind = 'job' OR weight IS NOT NULL OR cap IS NOT NULL OR kind = 'queue' AND name = :queue
+          )
         RETURNING id, fence, name, tenant, attempt, data, priority
     """)
 

@@ -13,6 +13,7 @@ from tenantjobs import faults
 from tenantjobs_db.claiming import Claiming
 from tenantjobs_db.database import Database
 from tenantjobs_db.limiting import Limiting
+from tenantjobs_db.pacing import Pacing
 from tenantjobs_db.queue import Queue
 from tenantjobs_db.rooms import Reserve, Rooms
 from tenantjobs_db.selection import Selection
@@ -49,6 +50,7 @@ class Consumer:
         self._claiming = Claiming(database.dialect)
         self._reserve = Reserve(1, 0.0) if reserve is None else reserve
         self._limiting = Limiting(database)
+        self._pacing = Pacing(database, self._limiting)
         self._queues: list[str] = []
         self._queues_until = 0.0
         ours = (in_state(CLAIMED), jobs.c.claimed_by == bindparam("process"))
@@ -120,7 +122,7 @@ class Consumer:
         return claimed
 
     def _admitted(self, found: Sequence[Claimed], rooms: Rooms) -> list[Claimed]:
-        admitted = self._limiting.admitted(found)
+        admitted = self._pacing.admitted(self._limiting.admitted(found))
         if len(admitted) < len(found):
             ids = {claim.id for claim in admitted}
             rooms.give_back(claim for claim in found if claim.id not in ids)

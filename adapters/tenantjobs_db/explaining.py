@@ -13,6 +13,7 @@ from tenantjobs_db import schema
 from tenantjobs_db.database import Database
 from tenantjobs_db.instructions import Instructions, paused_name
 from tenantjobs_db.job_row import JobRow, read_job
+from tenantjobs_db.pacing import rate_of
 from tenantjobs_db.selection import Selection
 from tenantjobs_db.tables import (
     BLOCKED,
@@ -25,6 +26,7 @@ from tenantjobs_db.tables import (
     jobs,
     permits,
     processes,
+    rates,
     serving,
 )
 
@@ -48,6 +50,7 @@ class Explaining:
             .order_by(permits.c.number)
         )
         self._before = select(func.count()).where(blocked.c.key == bindparam("of_key"), _before(blocked, "job_id"))
+        self._rule = select(rates.c.allowed, rates.c.seconds).where(rates.c.key == bindparam("of_key"))
         self._control = select(controls).where(
             controls.c.kind == bindparam("of_kind"), controls.c.name == bindparam("of_name")
         )
@@ -97,7 +100,9 @@ class Explaining:
             return [*found, Reason(kind="due", text="its time", until=row.due_at)]
         if row.state == BLOCKED:
             held = connection.execute(self._blocked, {"job_id": row.id}).first()
-            if held is None or paused_name(held.key) is None:
+            if held is not None and rate_of(held.key) is not None:
+                found.append(self._rate(connection, row, held))
+            elif held is None or paused_name(held.key) is None:
                 found.append(self._permit(connection, row, held))
             resumed = f"job {row.name}, which was resumed: a worker lets it out"
             return found or [Reason(kind="paused", text=resumed, of=row.name)]
@@ -124,6 +129,14 @@ class Explaining:
         taken = f"{len(holders)} of {held.permits} taken" + (f" by {_named(holders)}" if holders else "")
         text = f"a permit of the limit {held.key}: {taken}, {before or 'none'} before it"
         return Reason(kind="permit", text=text, of=held.key, by=holders, ahead=before)
+
+    def _rate(self, connection: Connection, row: JobRow, held: Any) -> Reason:
+        key = rate_of(held.key)
+        wish = {"of_key": held.key, "of_priority": held.priority, "of_job": row.id}
+        before = connection.execute(self._before, wish).scalar_one()
+        rule = connection.execute(self._rule, {"of_key": key}).first()
+        said = "" if rule is None else f" of {rule.allowed} in {rule.seconds:g} s"
+        return Reason(kind="rate", text=f"the rate {key}{said}: {before or 'none'} before it", of=key, ahead=before)
 
     def _cap(self, connection: Connection, row: JobRow) -> list[Reason]:
         said = connection.execute(self._control, {"of_kind": "tenant", "of_name": row.tenant}).first()

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 import msgspec
-from sqlalchemy import Connection, exists, literal, select
+from sqlalchemy import Connection, exists, literal, or_, select
 
 from tenantjobs import definition
 from tenantjobs_db.tables import controls
 
 
 class Instructions(msgspec.Struct, frozen=True):
-    """What is paused; and whether anything is said at all, of tenants too."""
+    """What is paused; and whether anything is said that takes ``Picking`` to claim by."""
 
     queues: frozenset[str] = frozenset()
     jobs: Mapping[str, str] = {}  # every name that a paused class has or had, and the one that it is paused by
-    any: bool = False
+    picked: bool = False
 
     @classmethod
     def read(cls, connection: Connection) -> Instructions:
@@ -24,7 +24,7 @@ class Instructions(msgspec.Struct, frozen=True):
         return cls(
             frozenset(row.name for row in rows if row.kind == "queue"),
             {name: row.name for row in rows if row.kind == "job" for name in _names(row.name)},
-            bool(rows),
+            any(row.kind != "queue" for row in rows),
         )
 
 
@@ -49,7 +49,7 @@ _SAID = (
     .where(controls.c.kind != "tenant", controls.c.paused_at.is_not(None))
     .union_all(
         select(literal("tenant").label("kind"), literal("").label("name")).where(
-            exists().where(controls.c.kind == "tenant")
+            exists().where(or_(controls.c.weight.is_not(None), controls.c.cap.is_not(None)))
         )
     )
 )

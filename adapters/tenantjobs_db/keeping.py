@@ -15,6 +15,7 @@ from tenantjobs_db.permits import DatabasePermits
 from tenantjobs_db.processes import BATCH as REAPED_AT_ONCE
 from tenantjobs_db.processes import Processes
 from tenantjobs_db.queue import BATCH, Queue
+from tenantjobs_db.rates import DatabaseRates
 from tenantjobs_db.releasing import Releasing
 from tenantjobs_db.settings import DatabaseSettings
 from tenantjobs_db.telling import Telling
@@ -38,6 +39,7 @@ class Keeping:
         self._ledger = DatabaseLedger(database)
         self._locks = DatabaseLocks(database)
         self._permits = DatabasePermits(database)
+        self._rates = DatabaseRates(database)
         self._releasing = Releasing(database)
         self._processes = processes
         self._lease = lease
@@ -87,6 +89,8 @@ class Keeping:
         while self._locks.prune() == BATCH:
             pass
         while self._permits.prune() == BATCH:
+            pass
+        while self._rates.prune() == BATCH:
             pass
         while self._inbox is not None and self._inbox.prune() == BATCH:
             pass

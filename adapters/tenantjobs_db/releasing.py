@@ -17,13 +17,17 @@ from tenantjobs_db.database import Database
 from tenantjobs_db.dialect import Dialect
 from tenantjobs_db.instructions import paused_name
 from tenantjobs_db.limiting import Limiting
+from tenantjobs_db.pacing import rate_of
 from tenantjobs_db.probing import probe
 from tenantjobs_db.queue import BATCH
+from tenantjobs_db.rates import DatabaseRates
 from tenantjobs_db.tables import blocked, controls, jobs, permits
+from tenantjobs_db.waiting import Waiting
 
 logger = logging.getLogger("tenantjobs.db")
 
 INTERVAL = 1.0  # seconds between two looks
+AHEAD = 1.5  # seconds; jobs with a rate are given their moments until some time after the next look
 KEYS = 200  # keys of one look; the next one begins behind them
 
 
@@ -34,6 +38,8 @@ class Releasing:
         dialect = database.dialect
         self._database = database
         self._limiting = Limiting(database)
+        self._rates = DatabaseRates(database)
+        self._waiting = Waiting(dialect)
         self._last = ""
         self._waited_for = _waited_for_at_once(dialect) if dialect.skip_scans else _waited_for_by_probes(dialect)
         claim = permits.c.owner.concat(":").concat(cast(jobs.c.fence, Text))
@@ -70,6 +76,11 @@ class Releasing:
                 connection.execute(self._free, {"listed": orphaned})
             freed = [key for key, _ in orphaned]
             for row in waited_for:
+                rate = rate_of(row.key)
+                if rate is not None:
+                    moments = self._rates.moments(connection, rate, AHEAD, BATCH)
+                    let_out += self._waiting.let_out_at(connection, row.key, moments)
+                    continue
                 may_start = self._resumed(connection, row.key)
                 if may_start is None:
                     may_start = row.of - row.held + freed.count(row.key)

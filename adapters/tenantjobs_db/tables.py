@@ -160,6 +160,28 @@ blocked = Table(
     Index("tj_blocked_key", "key", "priority", "job_id"),
 )
 
+rates = Table(
+    "tj_rates",
+    metadata,
+    Column("key", Name, primary_key=True),  # with the tenant, if it is one of a tenant's
+    Column("tenant", Name, nullable=False),
+    Column("number", BigInteger, nullable=False),  # of the next start
+    Column("allowed", Integer),  # starts in any so many seconds, as the last job had it
+    Column("seconds", Real),
+    Column("burst", Integer),
+    Column("let_out_until", Moment),  # waiting jobs have been given the moments before this
+    Column("expires_at", Moment, nullable=False),
+    Index("tj_rates_expires", "expires_at"),
+)
+
+starts = Table(
+    "tj_starts",
+    metadata,
+    Column("key", Name, primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("started_at", Moment, nullable=False),
+)
+
 controls = Table(
     "tj_controls",
     metadata,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import BindParameter, Connection, bindparam, delete, select, update
 
 from tenantjobs_db.dialect import Dialect
-from tenantjobs_db.tables import BLOCKED, READY, blocked, in_state, jobs
+from tenantjobs_db.tables import BLOCKED, READY, SCHEDULED, blocked, in_state, jobs
 
 
 class Waiting:
@@ -27,6 +28,11 @@ class Waiting:
             "tj_blocked_key",
         )
         self._forget = delete(blocked).where(blocked.c.job_id.in_(listed))
+        self._schedule = (
+            update(jobs)
+            .where(jobs.c.id == bindparam("of_job"), in_state(BLOCKED))
+            .values(state=SCHEDULED, due_at=bindparam("at"))
+        )
         self._let_out = update(jobs).where(jobs.c.id.in_(listed), in_state(BLOCKED)).values(state=READY)
 
     def put_aside(self, connection: Connection, ids: Sequence[str]) -> None:
@@ -49,3 +55,12 @@ class Waiting:
             connection.execute(self._forget, {"listed": listed})
             let_out += connection.execute(self._let_out, {"listed": listed}).rowcount  # fewer: some were cancelled
         return let_out
+
+    def let_out_at(self, connection: Connection, key: str, moments: Sequence[datetime]) -> int:
+        """Have the first jobs of the line come at these moments, one at each; how many came."""
+        listed = connection.execute(self._next, {"of_key": key, "count": len(moments)}).scalars().all()
+        if listed:
+            connection.execute(self._forget, {"listed": listed})
+            pairs = zip(listed, moments, strict=False)
+            connection.execute(self._schedule, [{"of_job": job_id, "at": moment} for job_id, moment in pairs])
+        return len(listed)

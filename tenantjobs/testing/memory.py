@@ -22,11 +22,13 @@ from tenantjobs.membership import Batches
 from tenantjobs.outcome import Failed, Quarantined, Retried
 from tenantjobs.permits import Permits
 from tenantjobs.progress import Progress
+from tenantjobs.rates import Rates
 from tenantjobs.testing.batches import MemoryBatches
 from tenantjobs.testing.choice import Choice, Jobs
 from tenantjobs.testing.ledger import MemoryLedger
 from tenantjobs.testing.locks import MemoryLocks
 from tenantjobs.testing.permits import MemoryPermits
+from tenantjobs.testing.rates import MemoryRates
 
 
 class EnqueuedJob(msgspec.Struct, frozen=True):
@@ -74,6 +76,7 @@ class MemoryAdapter:
         self.locks: Locks = MemoryLocks()
         self.batches: Batches = MemoryBatches()
         self.permits: Permits = MemoryPermits()
+        self.rates: Rates = MemoryRates()
         self.stops: Callable[[], bool] = lambda: False
         self._progress: dict[str, Progress] = {}
 

@@ -26,7 +26,9 @@ from tenantjobs_db.tables import (
     permits,
     processes,
     progress,
+    rates,
     serving,
+    starts,
 )
 from tests.services import fresh_mariadb, fresh_postgres
 from tests.tenantjobs_db.making import Claimer, claimed_without_owner
@@ -45,6 +47,8 @@ EMPTIED = (
     permits,
     blocked,
     controls,
+    rates,
+    starts,
     serving,
     progress,
     batches,

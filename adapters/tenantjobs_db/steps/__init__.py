@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tenantjobs_db.steps import batches, bookmarks, controls, inbox, jobs, locks, outbox, permits, progress
+from tenantjobs_db.steps import batches, bookmarks, controls, inbox, jobs, locks, outbox, permits, progress, rates
 from tenantjobs_db.steps.step import Step
 
 STEPS: tuple[Step, ...] = (
@@ -15,4 +15,5 @@ STEPS: tuple[Step, ...] = (
     batches.STEP,
     controls.STEP,
     bookmarks.STEP,
+    rates.STEP,
 )
