@@ -7,27 +7,25 @@ going round. No tenant has a row to be written, and neither the backlog nor the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select, text
+from sqlalchemy import Connection, text
 
-from tenantjobs_db.dialect import Dialect
+from tenantjobs_db.database import Database
 from tenantjobs_db.instructions import Instructions
 from tenantjobs_db.picking import Picking, claimed_row
-from tenantjobs_db.probing import ProbedQueues
 from tenantjobs_db.rooms import Rooms
 from tenantjobs_db.settlement import Claimed
-from tenantjobs_db.tables import READY, in_state, jobs
 from tenantjobs_db.turns import Turns
 
 
 class Claiming:
     """Claims for one process: by one statement a pass, or as ``Picking`` does where weights, caps or jobs want it."""
 
-    def __init__(self, dialect: Dialect) -> None:
-        self._at_once = SetBasedClaim() if dialect.set_based else None
-        self._picking = Picking(dialect)
+    def __init__(self, database: Database) -> None:
+        self._at_once = SetBasedClaim() if database.dialect.set_based else None
+        self._picking = Picking(database)
         self._turns = Turns()
         self._picks = False
 
@@ -141,7 +139,8 @@ class SetBasedClaim:
           AND EXISTS (SELECT FROM tj_processes WHERE tj_processes.id = :process)
           AND NOT EXISTS (
               SELECT FROM tj_controls
-              WHERE kind = 'job' OR weight IS NOT NULL OR cap IS NOT NULL OR kind = 'queue' AND name = :queue
+              WHERE kind = 'job' OR weight IS NOT NULL OR cap IS NOT NULL OR rate IS NOT NULL
+                  OR kind = 'queue' AND name = :queue
           )
         RETURNING id, fence, name, tenant, attempt, data, priority
     """)
@@ -153,25 +152,6 @@ class SetBasedClaim:
         rows = connection.execute(self.STATEMENT, wish).all()
         rows = sorted(rows, key=lambda row: (row.priority, row.id))
         return [claimed_row(row, process, queue) for row in rows]
-
-
-def queues_with_work(dialect: Dialect) -> Callable[[Connection], list[str]]:
-    """What says the names of the queues that have ready jobs, by the same skip scan."""
-    if not dialect.skip_scans:
-        return ProbedQueues()
-    names = _queues_with_work()
-    return lambda connection: list(connection.execute(names).scalars())
-
-
-def _queues_with_work() -> Select[str]:
-    first = select(func.min(jobs.c.queue).label("queue")).where(in_state(READY))
-    seen = first.cte("queues", recursive=True)
-    further = jobs.alias()
-    following = (
-        select(func.min(further.c.queue)).where(in_state(READY, table=further), further.c.queue > seen.c.queue)
-    ).scalar_subquery()
-    queues = seen.union_all(select(following).where(seen.c.queue.is_not(None)))
-    return select(queues.c.queue).where(queues.c.queue.is_not(None))
 
 
 def _narrowed(rooms: Rooms, wanted: int) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class Consumer:
         self._selection = selection
         self._queue = Queue(database)
         self._settling = Settling(database.dialect, keep_finished=keep_finished)
-        self._claiming = Claiming(database.dialect)
+        self._claiming = Claiming(database)
         self._reserve = Reserve(1, 0.0) if reserve is None else reserve
         self._limiting = Limiting(database)
         self._pacing = Pacing(database, self._limiting)

@@ -1,11 +1,11 @@
-"""What operators say of a queue, a tenant or a job: paused, its weight, its cap. Every claim asks for it.
+"""What operators say of a queue, a tenant or a job: paused, its weight, its cap, its rate. Every claim asks for it.
 
 A row is there only while something is said, so that a queue without any is claimed from as if there were no controls.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -13,7 +13,9 @@ from sqlalchemy import bindparam, delete, select, update
 
 from tenantjobs import definition
 from tenantjobs.errors import ConfigurationError
+from tenantjobs.idempotency import seconds_of
 from tenantjobs.identity import canonical_id
+from tenantjobs.rates import MOST
 from tenantjobs_db.database import Database
 from tenantjobs_db.instructions import paused_key
 from tenantjobs_db.queue import BATCH
@@ -27,8 +29,15 @@ LIGHTEST, HEAVIEST = 0.01, 100.0
 LARGEST = 2**31 - 1
 
 
+class Rate(msgspec.Struct, frozen=True):
+    """So many jobs start in ``seconds``, and no more."""
+
+    to: int
+    seconds: float
+
+
 class Control(msgspec.Struct, frozen=True, kw_only=True):
-    """What is said of one queue, tenant or job. ``weight`` and ``cap`` are those of a tenant."""
+    """What is said of one queue, tenant or job. ``weight``, ``cap`` and ``rate`` are those of a tenant."""
 
     kind: Kind
     name: str
@@ -36,6 +45,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
     weight: float | None = None
     cap: int | None = None
+    rate: Rate | None = None
 
     @property
     def paused(self) -> bool:
@@ -104,6 +114,14 @@ class Controls:
             )
         self._say(tenant, cap=cap)
 
+    def set_rate(self, tenant: object, to: int | None, per: float | timedelta = 60.0) -> None:
+        """Let at most ``to`` jobs of a tenant start in any ``per`` (seconds or timedelta); None for any number."""
+        if to is not None and not (type(to) is int and 1 <= to <= MOST):
+            raise ConfigurationError(
+                f"a rate of {to!r}: a whole number from 1 to {MOST} is wanted; or pause the tenant"
+            )
+        self._say(tenant, rate=to, rate_seconds=None if to is None else seconds_of("a rate", "per", per))
+
     def find(self, kind: Kind, name: str) -> Control | None:
         """What is said of it; None for nothing."""
         with saying_what_is_missing(), self._database.autocommit() as connection:
@@ -170,4 +188,5 @@ def _control(row: Any) -> Control:
         reason=row.reason,
         weight=row.weight,
         cap=row.cap,
+        rate=None if row.rate is None else Rate(row.rate, row.rate_seconds),
     )

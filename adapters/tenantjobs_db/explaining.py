@@ -11,9 +11,11 @@ from tenantjobs.errors import ConfigurationError
 from tenantjobs.view import Explanation, Reason
 from tenantjobs_db import schema
 from tenantjobs_db.database import Database
+from tenantjobs_db.dialect import seconds
 from tenantjobs_db.instructions import Instructions, paused_name
 from tenantjobs_db.job_row import JobRow, read_job
 from tenantjobs_db.pacing import rate_of
+from tenantjobs_db.rates import tenant_key
 from tenantjobs_db.selection import Selection
 from tenantjobs_db.tables import (
     BLOCKED,
@@ -28,6 +30,7 @@ from tenantjobs_db.tables import (
     processes,
     rates,
     serving,
+    starts,
 )
 
 MOST_NAMED = 3  # jobs that are named
@@ -51,6 +54,9 @@ class Explaining:
         )
         self._before = select(func.count()).where(blocked.c.key == bindparam("of_key"), _before(blocked, "job_id"))
         self._rule = select(rates.c.allowed, rates.c.seconds).where(rates.c.key == bindparam("of_key"))
+        self._starts = select(func.count()).where(
+            starts.c.key == bindparam("of_key"), starts.c.started_at > database.dialect.after(seconds("since"))
+        )
         self._control = select(controls).where(
             controls.c.kind == bindparam("of_kind"), controls.c.name == bindparam("of_name")
         )
@@ -107,6 +113,7 @@ class Explaining:
             resumed = f"job {row.name}, which was resumed: a worker lets it out"
             return found or [Reason(kind="paused", text=resumed, of=row.name)]
         found += self._cap(connection, row)
+        found += self._tenant_rate(connection, row)
         return [*found, self._turn(connection, row)]
 
     def _pauses(self, connection: Connection, row: JobRow) -> list[Reason]:
@@ -147,6 +154,16 @@ class Explaining:
             return []
         text = f"the cap of tenant {row.tenant}: {len(running)} of {said.cap} running, {_named(running)}"
         return [Reason(kind="cap", text=text, of=row.tenant, by=running)]
+
+    def _tenant_rate(self, connection: Connection, row: JobRow) -> list[Reason]:
+        said = connection.execute(self._control, {"of_kind": "tenant", "of_name": row.tenant}).first()
+        if said is None or said.rate is None:
+            return []
+        wish = {"of_key": tenant_key(row.tenant), "since": -said.rate_seconds}
+        if connection.execute(self._starts, wish).scalar_one() < said.rate:
+            return []
+        text = f"the rate of tenant {row.tenant}: {said.rate} have started in the last {said.rate_seconds:g} s"
+        return [Reason(kind="rate", text=text, of=row.tenant)]
 
     def _turn(self, connection: Connection, row: JobRow) -> Reason:
         served = [

@@ -49,7 +49,9 @@ _SAID = (
     .where(controls.c.kind != "tenant", controls.c.paused_at.is_not(None))
     .union_all(
         select(literal("tenant").label("kind"), literal("").label("name")).where(
-            exists().where(or_(controls.c.weight.is_not(None), controls.c.cap.is_not(None)))
+            exists().where(
+                or_(*(column.is_not(None) for column in (controls.c.weight, controls.c.cap, controls.c.rate)))
+            )
         )
     )
 )

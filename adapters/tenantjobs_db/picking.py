@@ -30,9 +30,12 @@ from sqlalchemy import (
     update,
 )
 
+from tenantjobs.rates import Start
+from tenantjobs_db.database import Database
 from tenantjobs_db.dialect import Dialect
 from tenantjobs_db.instructions import Instructions, paused_key
 from tenantjobs_db.probing import ProbedTenants, locked_heads
+from tenantjobs_db.rates import DatabaseRates, tenant_key
 from tenantjobs_db.rooms import Rooms
 from tenantjobs_db.settlement import Claimed
 from tenantjobs_db.tables import CLAIMED, READY, controls, in_state, jobs, processes
@@ -50,8 +53,10 @@ TenantsInTurn = Callable[[Connection, Mapping[str, Any]], Sequence[Any]]
 class Picking:
     """Any claim, by several statements of one transaction."""
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, database: Database) -> None:
+        dialect = database.dialect
         self._waiting = Waiting(dialect)
+        self._rates = DatabaseRates(database)
         self._tenants = _tenants_at_once() if dialect.skip_scans else ProbedTenants()
         self._take_heads = _heads_of(dialect)
         self._claim = (
@@ -107,8 +112,9 @@ class Picking:
                 reach *= 4  # all of these are at their cap, or save up for a job
                 continue
             rows = connection.execute(*self._take_heads(queue, shares)).all()
-            starting = [row for row in rows if row.name not in said.jobs]
-            if len(starting) < len(rows):
+            allowed = [row for row in rows if row.name not in said.jobs]
+            starting = self._in_time(connection, allowed, found, rooms)
+            if len(allowed) < len(rows):
                 self._put_aside(connection, queue, {row.tenant for row in rows if row.name in said.jobs}, said)
             if starting:
                 connection.execute(self._claim, {"listed": [row.id for row in starting], "process": process})
@@ -119,6 +125,8 @@ class Picking:
             for tenant, share in shares.items():
                 if heads[tenant] < share:
                     turns.fell_short(queue, tenant)
+            if len(starting) < len(allowed):
+                continue  # what a rate has kept back is left to the others
             if not rows or (len(shares) == 1 and len(rows) < missing == sum(shares.values())):
                 break  # it was offered everything
         return claimed
@@ -155,6 +163,24 @@ class Picking:
                 rooms.narrow(tenant, caps[tenant] - running.get(tenant, 0) if tenant in caps else 0)
         return [Candidate(row.tenant, row.weight or 1.0, rooms.of(row.tenant)) for row in found]
 
+    def _in_time(
+        self, connection: Connection, heads: Sequence[Any], found: Sequence[Any], rooms: Rooms
+    ) -> Sequence[Any]:
+        """Those of ``heads`` that the rates of their tenants let start; they are counted as started."""
+        rated = {row.tenant: row for row in found if row.rate is not None}
+        wanted = [
+            Start(tenant_key(head.tenant), head.tenant, head.id, rule.rate, rule.rate_seconds, rule.rate)
+            for head in heads
+            if (rule := rated.get(head.tenant)) is not None
+        ]
+        if not wanted:
+            return heads
+        early = self._rates.start_within(connection, wanted, waits=False)
+        for head in heads:
+            if head.id in early:
+                rooms.narrow(head.tenant, 0)
+        return [head for head in heads if head.id not in early]
+
     def _put_aside(self, connection: Connection, queue: str, tenants: set[str], said: Instructions) -> None:
         for tenant in sorted(tenants):
             line = connection.execute(self._line, {"queue": queue, "tenant": tenant}).all()
@@ -185,7 +211,14 @@ def _tenants_in_turn() -> Executable:
     said = and_(controls.c.kind == "tenant", controls.c.name == turns.c.tenant)
     known = exists().where(processes.c.id == bindparam("process"))
     return (
-        select(turns.c.tenant, controls.c.paused_at, controls.c.weight, controls.c.cap)
+        select(
+            turns.c.tenant,
+            controls.c.paused_at,
+            controls.c.weight,
+            controls.c.cap,
+            controls.c.rate,
+            controls.c.rate_seconds,
+        )
         .select_from(turns.outerjoin(controls, said))
         .where(known)
         .order_by(turns.c.lap, turns.c.n)

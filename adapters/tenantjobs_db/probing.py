@@ -49,6 +49,8 @@ class InTurn(NamedTuple):
     paused_at: datetime | None = None
     weight: float | None = None
     cap: int | None = None
+    rate: int | None = None
+    rate_seconds: float | None = None
 
 
 class ProbedTenants:
@@ -62,7 +64,7 @@ class ProbedTenants:
         self._around = tenant.where(jobs.c.tenant > bindparam("above"), is_around)
         of_tenants = and_(controls.c.kind == "tenant", controls.c.name.in_(bindparam("tenants", expanding=True)))
         self._said = (
-            select(controls.c.name, controls.c.paused_at, controls.c.weight, controls.c.cap)
+            select(controls.c.name, *(controls.c[field] for field in InTurn._fields[1:]))
             .select_from(processes.outerjoin(controls, of_tenants))
             .where(processes.c.id == bindparam("process"))
         )

@@ -9,11 +9,11 @@ from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, selec
 from sqlalchemy.exc import DBAPIError
 
 from tenantjobs.envelope import Envelope
-from tenantjobs_db.claiming import queues_with_work
 from tenantjobs_db.database import Database
 from tenantjobs_db.dialect import seconds
 from tenantjobs_db.enqueuing import Enqueuing
 from tenantjobs_db.job_row import JobRow, read_job
+from tenantjobs_db.queues import queues_with_work
 from tenantjobs_db.refusing import saying_what_is_missing, saying_who_is_in_the_way
 from tenantjobs_db.tables import BLOCKED, DISCARDED, PRUNED, READY, SCHEDULED, failures, in_state, jobs
 

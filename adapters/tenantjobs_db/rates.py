@@ -33,6 +33,7 @@ class DatabaseRates:
         of_key = rows.c.key == bindparam("of_key")
         self._enter = dialect.insert_new(rows).values(expires_at=dialect.after(seconds("lasting")), number=0)
         self._lock = select(rows).where(of_key).with_for_update()
+        self._lock_if_free = dialect.skip_locked(select(rows).where(of_key), rows)
         # A statement of its own: the moment after the lock was had, and not that before it was waited for.
         self._now = select(dialect.now().label("now"))
         self._before = select(starts.c.number, starts.c.started_at).where(
@@ -71,14 +72,15 @@ class DatabaseRates:
             except Overtaken:
                 continue
 
-    def start_within(self, connection: Connection, wanted: Sequence[Start]) -> dict[str, float]:
+    def start_within(self, connection: Connection, wanted: Sequence[Start], *, waits: bool = True) -> dict[str, float]:
         """The same for many in a transaction of the queue: by the owners of those that may not start, how long not.
 
-        ``Overtaken`` if the transaction is to be rolled back and done again.
+        ``Overtaken`` if the transaction is to be rolled back and done again. With ``waits=False`` it is not raised, and
+        nothing is waited for: none may start now of a key that another one is counting.
         """
         # In one order everywhere, so that two transactions never wait for each other.
         by_key = groupby(sorted(wanted, key=lambda start: stored(start.key)), lambda start: stored(start.key))
-        return {owner: wait for key, group in by_key for owner, wait in self._of(connection, key, list(group))}
+        return {owner: wait for key, group in by_key for owner, wait in self._of(connection, key, list(group), waits)}
 
     def moments(self, connection: Connection, key: str, horizon: float, most: int) -> list[datetime]:
         """The moments at which up to ``most`` more may start, within ``horizon`` seconds; each is given once."""
@@ -111,12 +113,17 @@ class DatabaseRates:
                 connection.execute(self._forget, {"listed": expired})
         return len(expired)
 
-    def _of(self, connection: Connection, key: str, wanted: Sequence[Start]) -> Iterator[tuple[str, float]]:
+    def _of(
+        self, connection: Connection, key: str, wanted: Sequence[Start], waits: bool
+    ) -> Iterator[tuple[str, float]]:
         rule = wanted[0]
         connection.execute(self._enter, {"key": key, "tenant": rule.tenant, "lasting": rule.seconds})
-        row = connection.execute(self._lock, {"of_key": key}).first()
-        if row is None:
+        row = connection.execute(self._lock if waits else self._lock_if_free, {"of_key": key}).first()
+        if row is None and waits:
             raise Overtaken  # it was forgotten between the two
+        if row is None:
+            yield from ((start.owner, 0.0) for start in wanted)
+            return
         now = connection.execute(self._now).scalar_one()
         known = self._known(connection, key, row.number, rule.to, rule.burst, len(wanted))
         number = row.number
@@ -156,3 +163,8 @@ def _earliest(known: dict[int, datetime], number: int, to: int, seconds: float, 
         if number - count in known
     )
     return max(bounds, default=None)
+
+
+def tenant_key(tenant: str) -> str:
+    """What the starts of a tenant are counted by that operators have given a rate; the keys of policies are JSON."""
+    return f"tenant {tenant}"

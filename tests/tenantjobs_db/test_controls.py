@@ -19,7 +19,7 @@ from tenantjobs_db.database import Database, own
 from tenantjobs_db.queue import Queue
 from tenantjobs_db.releasing import Releasing
 from tenantjobs_db.settlement import Claimed, Finish
-from tests.tenantjobs_db.making import Claimer, envelope, envelopes
+from tests.tenantjobs_db.making import LONG_AGO, Claimer, envelope, envelopes
 
 
 @pytest.fixture
@@ -305,6 +305,68 @@ def test_claimers_at_once_never_go_over_a_cap(database: Database, queue: Queue, 
     assert len(set(ended)) == len(ended) == 120
     assert most["a"] == 2
     assert most["b"] > 2
+
+
+# Rates
+
+
+def test_no_more_jobs_of_a_tenant_start_than_its_rate(queue: Queue, claimer: Claimer, controls: Controls) -> None:
+    queue.enqueue([*envelopes(20, "a"), *envelopes(20, "b")])
+    controls.set_rate("a", 3, per=3600)
+
+    claims = claimer.claim(10)
+    claimer.finish(claims)
+
+    assert Counter(tenants(claims)) == {"a": 3, "b": 7}
+    assert Counter(tenants(claimer.claim(10))) == {"b": 10}
+    assert queue.counts()["ready"] == 20
+
+
+def test_a_tenant_out_of_its_rate_starts_again_when_its_time_has_come(
+    database: Database, queue: Queue, claimer: Claimer, controls: Controls
+) -> None:
+    queue.enqueue(envelopes(6, "a"))
+    controls.set_rate("a", 2, per=3600)
+    assert len(claimer.claim(5)) == 2
+    with database.begin() as connection:
+        connection.execute(tables.starts.update().values(started_at=LONG_AGO))
+
+    assert len(claimer.claim(5)) == 2
+
+
+def test_a_paused_job_of_a_rated_tenant_is_no_start(
+    database: Database, queue: Queue, claimer: Claimer, controls: Controls
+) -> None:
+    queue.enqueue([*envelopes(5, "a", name="report"), *envelopes(3, "a")])
+    controls.pause("job", "report")
+    controls.set_rate("a", 2, per=3600)
+
+    assert [claim.name for claim in claimer.claim(5)] == ["noop", "noop"]
+
+
+@pytest.mark.parametrize(("to", "per"), [(0, 60), (1.5, 60), (3, 0), (3, float("nan")), (100_000, 60)])
+def test_what_is_no_rate_is_refused(controls: Controls, to: int, per: float) -> None:
+    with pytest.raises(ConfigurationError, match="a rate"):
+        controls.set_rate("acme", to, per)
+
+
+def test_claimers_at_once_never_go_over_a_rate(database: Database, queue: Queue, controls: Controls) -> None:
+    queue.enqueue([*envelopes(40, "a"), *envelopes(40, "b")])
+    controls.set_rate("a", 7, per=3600)
+    claimed: list[str] = []
+
+    def work() -> None:
+        claimer = Claimer(database)
+        for _ in range(15):
+            claimed.extend(tenants(claimer.claim(3)))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert Counter(claimed)["a"] == 7
 
 
 def test_the_adapter_has_them(adapter: DatabaseAdapter) -> None:
