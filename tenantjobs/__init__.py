@@ -185,7 +185,7 @@ _HOMES = {
     ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_MODULES = frozenset({"http", "instrumentation", "logs", "sentinel", "testing"})
+_MODULES = frozenset({"http", "instrumentation", "logs", "schedules", "sentinel", "testing"})
 
 __all__ = [
     # context

@@ -10,6 +10,7 @@ SECTIONS = {
     "1a": "Active Job",
     "1b": "Solid Queue",
     "1c": "The dashboard, Current, GlobalID, unique jobs, and the extras of GoodJob",
+    "1d": "Schedules in words",
 }
 
 
