@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from functools import cached_property
+from importlib import import_module
 from typing import Any, Literal, TypedDict, TypeVar, get_type_hints
 
 from tenantjobs import runtime, spelling
@@ -187,6 +188,8 @@ class Definition:
 
 
 registry: dict[str, Definition] = {}
+# Jobs of our own, and the modules that are imported when one of them is first asked for.
+OURS = {"tenantjobs.recurring.call": "tenantjobs.recurring.calling"}
 _learners: list[Callable[[], None]] = []
 
 
@@ -204,8 +207,10 @@ def register(definition: Definition) -> Definition:
 
 
 def lookup(name: str) -> Definition | None:
-    """The job of that name or alias. Only what has been imported is known; nothing is imported here."""
+    """The job of that name or alias. Only what has been imported is known; nothing else is imported here."""
     found = registry.get(name)
+    if found is None and name in OURS:
+        found = registry[name] = import_module(OURS[name]).call_entry.__definition__
     if found is None:
         for learn in _learners:
             learn()

@@ -25,7 +25,10 @@ OUTBOX_POINTS = ("before_publish", "after_publish")  # between the commit of a j
 
 # Between the end of a job and what is made of it by its batch, and before it is noted that the callbacks are sent.
 BATCH_POINTS = ("before_batch", "before_conclusion", "after_callback")
-ALL_POINTS = (*POINTS, *OUTBOX_POINTS, *BATCH_POINTS)
+
+# Before a tick is written with its job, and before both are committed.
+RECURRING_POINTS = ("before_recurring", "after_recurring")
+ALL_POINTS = (*POINTS, *OUTBOX_POINTS, *BATCH_POINTS, *RECURRING_POINTS)
 
 
 def _read(value: str) -> tuple[str, int]:

@@ -42,6 +42,7 @@ from tenantjobs_db.refusing import saying_what_is_missing, saying_who_is_in_the_
 from tenantjobs_db.settings import DatabaseSettings
 from tenantjobs_db.settling import Settling
 from tenantjobs_db.telling import Telling
+from tenantjobs_db.ticks import DatabaseTicks
 from tenantjobs_db.viewing import Viewing
 from tenantjobs_db.worker import Worker
 
@@ -69,6 +70,7 @@ class DatabaseAdapter:
         self._inbox: DatabaseInbox | None = None
         self._bookmarks: DatabaseBookmarks | None = None
         self._telling: Telling | None = None
+        self._ticks: DatabaseTicks | None = None
         self._workers: list[Worker] = []
 
     @property
@@ -149,6 +151,16 @@ class DatabaseAdapter:
             if self._outbox is None:
                 self._outbox = DatabaseOutbox(self._beside(), self._is_application, lease=self.settings.lease)
             return self._outbox
+
+    @property
+    def ticks(self) -> DatabaseTicks:
+        """Which recurring jobs have been enqueued, in the same database; its schema has to be there."""
+        with self._opening:
+            if self._ticks is None:
+                with answering(self.database, self.settings):
+                    schema.require(self.database)
+                self._ticks = DatabaseTicks(self.database)
+            return self._ticks
 
     @property
     def inbox(self) -> DatabaseInbox | None:

@@ -19,6 +19,7 @@ from tenantjobs_db.rates import DatabaseRates
 from tenantjobs_db.releasing import Releasing
 from tenantjobs_db.settings import DatabaseSettings
 from tenantjobs_db.telling import Telling
+from tenantjobs_db.ticks import DatabaseTicks
 
 logger = logging.getLogger("tenantjobs.db")
 
@@ -47,6 +48,7 @@ class Keeping:
         self._inbox = inbox
         self._batches = DatabaseBatches(database) if batches is None else batches
         self._telling = Telling(database)
+        self._ticks = DatabaseTicks(database)
 
     def promote(self, batch: int = BATCH) -> int:
         """Make the jobs ready whose time has come, ``batch`` at a time; how many there were."""
@@ -85,6 +87,8 @@ class Keeping:
             pass
         self._telling.prune()
         while self._ledger.prune() == BATCH:
+            pass
+        while self._ticks.prune() == BATCH:
             pass
         while self._locks.prune() == BATCH:
             pass

@@ -280,6 +280,28 @@ bookmarks = Table(
     Index("tj_bookmarks_kept", "kept_at"),
 )
 
+recurring = Table(
+    "tj_recurring",
+    metadata,
+    Column("key", Id, primary_key=True),
+    Column("entry", LongText),  # JSON of what was scheduled at run time; NULL for an entry of the file
+    Column("paused", Boolean, nullable=False),
+    Column("planned_at", Moment, nullable=False),  # nothing up to then is to be enqueued any more
+    Column("last_at", Moment),  # when it last came due
+)
+
+ticks = Table(
+    "tj_ticks",
+    metadata,
+    Column("key", Id, primary_key=True),
+    Column("tenant", Name, primary_key=True),  # '' for none
+    Column("period", Id, primary_key=True),  # the time as it was meant, or what a tenant's clock showed
+    Column("due_at", Moment, nullable=False),
+    Column("token", Id, nullable=False),  # tells who has taken it from others
+    Column("taken_at", Moment, nullable=False),
+    Index("tj_ticks_taken", "taken_at"),
+)
+
 schema = Table(
     "tj_schema",
     metadata,

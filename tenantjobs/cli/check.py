@@ -11,6 +11,7 @@ import msgspec
 from tenantjobs import adapter, checks, config, definition, outbox, runtime
 from tenantjobs.adapter import Works
 from tenantjobs.cli import serving
+from tenantjobs.cli.lazily import recurring
 from tenantjobs.cli.output import as_json, json_option, table
 from tenantjobs.cli.work import NO_APP, no_jobs
 from tenantjobs.config import Settings, file
@@ -82,7 +83,7 @@ def _problems() -> Iterator[str]:
         yield f"{settings.origins['app']}: importing app = {settings.app!r} raised {type(error).__name__}: {error}"
         return
     _, mistakes = config.resolve()  # the application may have added to the configuration
-    yield from mistakes or (*_problems_of_adapter(settings), *checks.problems())
+    yield from mistakes or (*_problems_of_adapter(settings), *checks.problems(), *_problems_of_recurring())
 
 
 def _problems_of_adapter(settings: Settings) -> Iterator[str]:
@@ -97,6 +98,16 @@ def _problems_of_adapter(settings: Settings) -> Iterator[str]:
         if settings.drain is not None:
             serving.workers(settings)
             yield from _problems_of(adapter.built(settings.drain.adapter))
+    except TenantjobsError as error:
+        yield str(error)
+
+
+def _problems_of_recurring() -> Iterator[str]:
+    try:
+        found = recurring("entries").read()
+        yield from found.mistakes
+        if found.entries:
+            recurring("ticks").keeper()
     except TenantjobsError as error:
         yield str(error)
 

@@ -22,6 +22,7 @@ MODULES = {
     "jobs": "tenantjobs.cli.jobs",
     "processes": "tenantjobs.cli.processes",
     "db": "tenantjobs.cli.db",
+    "recurring": "tenantjobs.cli.recurring",
 }
 
 

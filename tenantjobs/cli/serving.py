@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from tenantjobs import adapter, outbox
-from tenantjobs.adapter import Adapter, Works
+from contextlib import AbstractContextManager, nullcontext
+
+from tenantjobs import adapter, outbox, runtime
+from tenantjobs.adapter import Adapter, WorkOptions, Works
+from tenantjobs.cli.lazily import recurring
 from tenantjobs.config import Settings
 from tenantjobs.errors import ConfigurationError
 
@@ -14,10 +17,11 @@ WITHOUT_WORKERS = {
 }
 
 RELAY = "outbox"
+RECURRING = "recurring"
 
 
 def workers(settings: Settings) -> dict[str, Works]:
-    """By name: the worker of the adapter, that of the one in ``[drain]``, and what publishes the jobs of the outbox.
+    """By name: the worker of the adapter, that of the one in ``[drain]``, the relay of the outbox, and the scheduler.
 
     ``ConfigurationError`` says why there is none, or why the queue in ``[drain]`` cannot be drained.
     """
@@ -30,9 +34,22 @@ def workers(settings: Settings) -> dict[str, Works]:
     relay: object = outbox.configured()
     if outbox.KEEPER not in found and isinstance(relay, Works):  # else its worker relays as well
         found[RELAY] = relay
+    if settings.adapter != outbox.KEEPER and recurring("entries").of_file():  # else its worker schedules as well
+        found[RECURRING] = recurring().Scheduler()
     if not found:
         raise ConfigurationError(_without_worker(str(settings.adapter), target))
     return found
+
+
+def scheduling(name: str, options: WorkOptions) -> AbstractContextManager[None]:
+    """Enqueue recurring jobs beside the worker of the adapter ``name``, while the block runs."""
+    if name != runtime.settings().adapter or options.drain:
+        return nullcontext()
+    has_ticks = recurring().HasTicks
+    if not isinstance(adapter.keeper(has_ticks), has_ticks) and not recurring("entries").of_file():
+        return nullcontext()
+    running: AbstractContextManager[None] = recurring().Scheduler().running()
+    return running
 
 
 def _drained(settings: Settings, name: str, target: Adapter) -> Works:

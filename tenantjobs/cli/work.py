@@ -203,10 +203,11 @@ def _work(
         return worker.work(options)
     elif assignment is not None:
         return worker.serve(assignment)
-    elif processes is None and (worker.plan is None or _is_for_one(ctx, worker.plan)):
-        return worker.work(options)
-    else:
-        return worker.supervise(options, processes, [*_this(ctx), "--from", name, "--as"])
+    with serving.scheduling(name, options):  # in the one process, or in that of the supervisor
+        if processes is None and (worker.plan is None or _is_for_one(ctx, worker.plan)):
+            return worker.work(options)
+        else:
+            return worker.supervise(options, processes, [*_this(ctx), "--from", name, "--as"])
 
 
 def _is_for_one(ctx: click.Context, plan: str) -> bool:

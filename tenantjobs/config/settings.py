@@ -13,7 +13,7 @@ NOTHING: Mapping[Any, Any] = MappingProxyType({})
 SECRET_LENGTH = 16  # bytes: what is shorter can be guessed
 
 # Options that only code can set.
-OBJECTS = ("tenant", "tenant_locator", "error_reporters")
+OBJECTS = ("tenant", "tenant_locator", "tenants", "zone_of", "error_reporters")
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -106,11 +106,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     environment: Annotated[str, msgspec.Meta(min_length=1)] = "development"
     outbox: bool = False
     queue_prefix: str = ""
+    recurring: Annotated[str, msgspec.Meta(min_length=1)] = "config/recurring.yml"
+    time_zone: Annotated[str, msgspec.Meta(min_length=1)] = "UTC"
     drain: DrainSettings | None = None
     signing: SigningSettings | None = None
     encryption: EncryptionSettings | None = None
     tenant: Any = None
     tenant_locator: Any = None
+    tenants: Any = None
+    zone_of: Any = None
     error_reporters: tuple[Any, ...] = ()
     sections: Mapping[str, Mapping[str, Any]] = NOTHING
     origins: Mapping[str, Origin] = NOTHING

@@ -27,8 +27,10 @@ from tenantjobs_db.tables import (
     processes,
     progress,
     rates,
+    recurring,
     serving,
     starts,
+    ticks,
 )
 from tests.services import fresh_mariadb, fresh_postgres
 from tests.tenantjobs_db.making import Claimer, claimed_without_owner
@@ -53,6 +55,8 @@ EMPTIED = (
     progress,
     batches,
     batch_jobs,
+    recurring,
+    ticks,
 )
 
 

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from tenantjobs_db.steps import batches, bookmarks, controls, inbox, jobs, locks, outbox, permits, progress, rates
+from tenantjobs_db.steps import (
+    batches,
+    bookmarks,
+    controls,
+    inbox,
+    jobs,
+    locks,
+    outbox,
+    permits,
+    progress,
+    rates,
+    ticks,
+)
 from tenantjobs_db.steps.step import Step
 
 STEPS: tuple[Step, ...] = (
@@ -16,4 +28,5 @@ STEPS: tuple[Step, ...] = (
     controls.STEP,
     bookmarks.STEP,
     rates.STEP,
+    ticks.STEP,
 )
