@@ -146,3 +146,7 @@ def test_an_attempt_is_found_by_its_job_and_how_it_ended() -> None:
     for wrong in ({"job": Export}, {"args": (8,)}, {"outcome": "failed"}, {"queue": "low"}):
         with pytest.raises(AssertionError, match=r"performed with[\s\S]*welcome\(7,\).*: finished[\s\S]*Export"):
             assert_performed_with(**wrong)  # type: ignore[arg-type]
+
+    assert_no_performed_jobs(only=Export)
+    with pytest.raises(AssertionError, match="0 performed jobs were expected, and 1 were performed"):
+        assert_no_performed_jobs()
