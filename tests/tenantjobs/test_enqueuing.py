@@ -220,6 +220,7 @@ def test_a_priority_for_retries_is_refused_at_the_call_where_the_queue_knows_non
         hurried.perform_later()
 
 
+@pytest.mark.parity("1a.15")
 def test_a_priority_that_a_job_asks_for_where_the_queue_knows_none_fails_it(monkeypatch: pytest.MonkeyPatch) -> None:
     @job
     def asks() -> None:

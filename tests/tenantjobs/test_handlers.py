@@ -55,6 +55,25 @@ def test_jitter_adds_at_most_its_share_to_a_constant() -> None:
     assert len(set(waits)) > 1
 
 
+@pytest.mark.parametrize(("random", "added"), [(b"\x00" * 4, 0.0), (b"\x80\x00\x00\x00", 7.5), (b"\xff" * 4, 15.0)])
+@pytest.mark.parity("1a.04", "1a.07")
+def test_what_is_added_is_between_nothing_and_the_share(
+    monkeypatch: pytest.MonkeyPatch, random: bytes, added: float
+) -> None:
+    monkeypatch.setattr("tenantjobs.waits.os.urandom", lambda count: random[:count])
+
+    assert retry_on(Base, wait=100).delay(1, Base()) == pytest.approx(100 + added)
+
+
+@pytest.mark.parametrize("jitter", [-0.1, 1.1, 2, True, "0.1", None])
+@pytest.mark.parity("1a.07")
+def test_a_jitter_that_is_no_share_is_refused(jitter: Any) -> None:
+    with pytest.raises(ConfigurationError, match="jitter="):
+        retry_on(Base, jitter=jitter)
+
+    assert retry_on(Base, jitter=1).delay(1, Base()) >= 3
+
+
 @pytest.mark.parity("1a.05", "1a.07")
 def test_jitter_never_applies_to_the_two_seconds_of_a_polynomial() -> None:
     policy = retry_on(Base, wait="polynomially_longer", jitter=1.0)
@@ -151,6 +170,14 @@ def test_causes_are_tried_when_the_error_itself_is_not_declared() -> None:
     error.__cause__.__cause__ = error
 
     assert policy is nearest([(policy,)], error)
+
+
+@pytest.mark.parity("1a.12")
+def test_causes_that_go_round_in_a_circle_end_where_nobody_answers() -> None:
+    error, cause = ValueError("outer"), KeyError("inner")
+    error.__cause__, cause.__cause__ = cause, error
+
+    assert nearest([(discard_on(Leaf),)], error) is None
 
 
 def test_an_error_that_nobody_declared_has_no_handler() -> None:

@@ -140,6 +140,13 @@ def test_a_text_that_is_no_global_id_is_refused(text: str) -> None:
         GlobalId.parse(text)
 
 
+@pytest.mark.parametrize("text", ["", "GID://shop/Order/42", "gid://shop", "gid://shop/Order"])
+@pytest.mark.parity("1c.10", "1c.11")
+def test_the_error_shows_how_one_looks(text: str) -> None:
+    with pytest.raises(ValueError, match=r"not a GlobalId: .*it looks like gid://app/Model/key"):
+        GlobalId.parse(text)
+
+
 @pytest.mark.parametrize("app", ["", "my shop", "shop/eu", "späti", "shop\n"])
 @pytest.mark.parity("1c.10")
 def test_an_application_name_has_letters_digits_dash_underscore_and_dot(app: str) -> None:

@@ -370,10 +370,23 @@ def test_a_rescue_that_raises_fails_the_job_and_consults_nobody_else() -> None:
     assert seen == ["run"]
 
 
+@pytest.mark.parity("1a.12")
+def test_a_rescue_with_a_handler_may_stand_over_a_function() -> None:
+    @job
+    @rescue_from(ValueError, then=lambda error: f"rescued: {error}")
+    def fails(name: str) -> None:
+        raising(name)
+
+    outcome = execute(enqueued(fails.perform_later, "value"))
+
+    assert isinstance(outcome, Finished)
+    assert outcome.value == "rescued: value"
+
+
 @pytest.mark.parametrize("wrong", [lambda: 5, lambda: type("X", (), {})])
 @pytest.mark.parity("1a.12")
 def test_a_rescue_without_a_handler_is_refused(wrong: Callable[[], Any]) -> None:
-    with pytest.raises(ConfigurationError, match="then="):
+    with pytest.raises(ConfigurationError, match="has no handler: write rescue_from"):
         rescue_from(ValueError)(wrong())
     with pytest.raises(ConfigurationError, match="then="):
         job(policies=[rescue_from(ValueError)])(lambda: None)
