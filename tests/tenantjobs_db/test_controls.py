@@ -41,8 +41,7 @@ def tenants(claims: list[Claimed]) -> list[str]:
 
 
 # Pauses
-
-
+@pytest.mark.parity("1b.35")
 def test_a_paused_queue_takes_jobs_and_starts_none(queue: Queue, claimer: Claimer, controls: Controls) -> None:
     controls.pause("queue", "mailers")
     queue.enqueue([envelope(queue="mailers"), envelope(queue="other")])
@@ -143,6 +142,7 @@ def test_what_was_put_aside_while_its_class_was_resumed_is_let_out_by_the_safety
     assert len(claimer.claim(5)) == 3
 
 
+@pytest.mark.parity("1b.35")
 def test_pausing_and_resuming_twice_is_once(controls: Controls) -> None:
     assert controls.pause("tenant", "acme", reason="unpaid") is True
     assert controls.pause("tenant", "acme") is False

@@ -104,6 +104,7 @@ def test_the_next_one_is_claimed_by_the_exchange_that_settles_the_one_before(que
     assert order == [each.id for each in jobs]
 
 
+@pytest.mark.parity("1b.19")
 def test_those_that_waited_are_let_out_by_their_priority(queue: Queue, claimer: Claimer) -> None:
     queue.enqueue([limited()])
     (running,) = claimer.claim(5)
@@ -127,6 +128,7 @@ def test_keys_do_not_stand_in_each_others_way_and_the_claim_is_filled_with_other
     assert set(ids(claimer.claim(3))) == {same[0].id, other.id, unlimited.id}
 
 
+@pytest.mark.parity("1b.16")
 def test_a_line_of_jobs_that_would_be_claimed_in_vain_is_put_aside_at_once(
     database: Database, queue: Queue, claimer: Claimer
 ) -> None:
@@ -225,6 +227,7 @@ def test_a_blocked_job_may_be_cancelled_and_is_passed_over(database: Database, q
     assert states(database) == {first.id: "finished", second.id: "discarded", third.id: "ready"}
 
 
+@pytest.mark.parity("1b.20")
 def test_what_nobody_let_out_is_let_out_by_the_safety_net(database: Database, queue: Queue, claimer: Claimer) -> None:
     first, second, third = jobs = [limited("two") for _ in range(3)]
     queue.enqueue(jobs)

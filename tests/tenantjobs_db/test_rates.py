@@ -50,6 +50,7 @@ def let_starts_age(database: Database) -> None:
         connection.execute(tables.starts.update().values(started_at=LONG_AGO))
 
 
+@pytest.mark.parity("1c.17")
 def test_no_more_are_claimed_than_may_start_and_the_others_are_out_of_the_way(queue: Queue, claimer: Claimer) -> None:
     first, second, *_ = jobs = [paced() for _ in range(150)]
     other = envelope()

@@ -8,10 +8,12 @@ from tenantjobs.errors import ConfigurationError
 from tenantjobs_db.selection import Selection
 
 
+@pytest.mark.parity("1b.07")
 def test_exact_names_keep_the_order_of_the_list() -> None:
     assert Selection(["b", "a", "c"]).in_turn(["a", "b"]) == ["b", "a"]
 
 
+@pytest.mark.parity("1b.07")
 def test_a_prefix_stands_for_the_queues_that_have_work() -> None:
     selection = Selection(["urgent", "mail*"])
 
