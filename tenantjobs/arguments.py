@@ -78,6 +78,9 @@ class Frozen:
         return self._content
 
 
+PLAIN = frozenset((str, int, float, bool, type(None)))
+
+
 def thaw(data: bytes | memoryview | msgspec.Raw, types: Mapping[str, type] = NO_TYPES) -> Thawed:
     """What ``Frozen.seal`` has made, read again. ``ArgumentError`` for anything else, here or in ``fill``.
 
@@ -93,17 +96,21 @@ def thaw(data: bytes | memoryview | msgspec.Raw, types: Mapping[str, type] = NO_
 class Thawed:
     """The arguments of a job as they came off the queue; records are filled in when they have been located."""
 
-    __slots__ = ("_args", "_kwargs", "_types", "references")
+    __slots__ = ("_args", "_is_plain", "_kwargs", "_types", "references")
 
     def __init__(self, args: list[object], kwargs: dict[str, object], types: Mapping[str, type]) -> None:
         self._args = args
         self._kwargs = kwargs
         self._types = types
+        # Those of most jobs, of which nothing is to be made.
+        self._is_plain = PLAIN.issuperset(map(type, args)) and PLAIN.issuperset(map(type, kwargs.values()))
         #: The names of all records among the arguments, each once.
-        self.references = references([args, *kwargs.values()], "an argument")
+        self.references = () if self._is_plain else references([args, *kwargs.values()], "an argument")
 
     def fill(self, records: Mapping[GlobalId, object]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Positional and keyword arguments, made anew each time; ``ArgumentError`` for what cannot be rebuilt here."""
+        if self._is_plain:
+            return tuple(self._args), dict(self._kwargs)
         reader = Reader(self._types, records)
         args = tuple(reader.value(tree, f"positional argument {number}") for number, tree in enumerate(self._args, 1))
         return args, {name: reader.value(tree, f"argument {name}") for name, tree in self._kwargs.items()}

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
-from functools import cached_property
 from typing import Any, Protocol
 
 import msgspec
@@ -33,7 +32,6 @@ from tenantjobs.idempotency import idempotent, ledger_for
 from tenantjobs.keyed import Key, behind_key
 from tenantjobs.limiting import Limiting
 from tenantjobs.outcome import Discarded, Finished, Outcome, Quarantined, Retried
-from tenantjobs.progress import TellsProgress
 from tenantjobs.replays import Replays
 from tenantjobs.running import JobContext, RetryAsked, running
 from tenantjobs.tenancy import refuse_foreign, require_scope, system_scope
@@ -78,7 +76,8 @@ class Attempt:
         self.job = job
         self.io = io
         self.delivery = delivery
-        self._envelope = msgspec.structs.replace(envelope, attempt=envelope.attempt + 1)
+        self._envelope = envelope.charged(1)
+        self._led_by: tuple[Any, ...] | None = None
         self._course = Course(job, io, self._envelope, delivery)
         self._locks = Holding(self._envelope, job, io)
         self._replays = Replays(self._envelope, io, delivery)
@@ -95,9 +94,7 @@ class Attempt:
 
     async def outcome(self) -> Outcome:
         """What came of it. ``LeaseLost`` is raised as it is, and so is an ``Interruption`` before any checkpoint."""
-        delivery: object = self.delivery
-        tell = delivery.tell if isinstance(delivery, TellsProgress) else None
-        with sentinel.performing(self.context), Current.restored(self._snapshot), running(self.context, tell):
+        with sentinel.performing(self.context), Current.restored(self._snapshot), running(self.context, self.delivery):
             return await self._replays.around(self._followed)
 
     async def _followed(self) -> Outcome:
@@ -213,10 +210,12 @@ class Attempt:
         except Undecipherable as error:
             raise Unread(error) from error
 
-    @cached_property
+    @property
     def _leading(self) -> tuple[Any, ...]:
         """The object of a ``Job`` class: one for all that is called in this attempt."""
-        return self.job.leading()
+        if self._led_by is None:
+            self._led_by = self.job.leading()
+        return self._led_by
 
     def _subject(self) -> object:
         """What handlers are told of the job."""
@@ -243,8 +242,7 @@ class Attempt:
 
     def _uncharged(self, seconds: float, note: str) -> Retried:
         """Nothing has failed: the job comes back, and its attempt is not charged."""
-        envelope = msgspec.structs.replace(self.envelope, attempt=self.envelope.attempt - 1)
-        return Retried(envelope, clock.now() + timedelta(seconds=seconds), note=note)
+        return Retried(self.envelope.charged(-1), clock.now() + timedelta(seconds=seconds), note=note)
 
 
 def _context(envelope: Envelope, resumptions: int) -> JobContext:

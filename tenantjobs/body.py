@@ -20,6 +20,8 @@ async def run(job: Definition, given: tuple[Any, ...], kwargs: dict[str, Any], i
 
     Hooks nest in the order of their declaration: what is declared after a hook runs inside of it.
     """
+    if not job.policies(guard) and not job.policies(PerformHook):
+        return Finished(await _effect(job, given, kwargs, io))
     value = None  # a hook around the job may take its error for itself
     async with AsyncExitStack() as stack:
         afters = Afters(io, given, kwargs)
@@ -39,10 +41,15 @@ async def run(job: Definition, given: tuple[Any, ...], kwargs: dict[str, Any], i
         except Abort as abort:
             afters.skipped = True
             return Finished(note=f"aborted: {abort}" if abort.args else "aborted by a hook")
-        faults.point("before_effect")
-        value = await io.call(job.function, *given, **kwargs)
-        faults.point("after_effect")
+        value = await _effect(job, given, kwargs, io)
     return Finished(value)
+
+
+async def _effect(job: Definition, given: tuple[Any, ...], kwargs: dict[str, Any], io: Colour) -> Any:
+    faults.point("before_effect")
+    value = await io.call(job.function, *given, **kwargs)
+    faults.point("after_effect")
+    return value
 
 
 async def in_time(job: Definition, io: Colour, work: Callable[[], Awaitable[Finished]]) -> Finished:

@@ -7,7 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from importlib import import_module
 from inspect import isasyncgen, isawaitable, iscoroutine
 from typing import Any, TypeVar
@@ -31,7 +38,7 @@ class Blocking:
 
     async def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         value = function(*args, **kwargs)
-        if isawaitable(value):
+        if value is not None and isawaitable(value):
             if iscoroutine(value):
                 value.close()
             raise ConfigurationError(_mismatch(function))
@@ -83,12 +90,14 @@ class Blocking:
             raise ConfigurationError(_mismatch(function))
         return _entered(contextmanager(lambda: generator)())
 
-    @asynccontextmanager
-    async def session(self, job: Definition) -> AsyncIterator[Any]:
+    def session(self, job: Definition) -> AbstractAsyncContextManager[Any]:
+        """The session of one attempt: its exit is the commit. None where there are none."""
         work = transaction.work()
-        if work is None:
-            yield None
-        elif not job.session:
+        return nullcontext() if work is None else self._session(job, work)
+
+    @asynccontextmanager
+    async def _session(self, job: Definition, work: transaction.Work) -> AsyncIterator[Any]:
+        if not job.session:
             with work.without():
                 yield None
         else:
@@ -162,12 +171,14 @@ class Awaiting:
             return asynccontextmanager(lambda: generator)()
         return _entered(contextmanager(lambda: generator)())
 
-    @asynccontextmanager
-    async def session(self, job: Definition) -> AsyncIterator[Any]:
+    def session(self, job: Definition) -> AbstractAsyncContextManager[Any]:
+        """The session of one attempt: its exit is the commit. None where there are none."""
         work = transaction.work()
-        if work is None:
-            yield None
-        elif not job.session:
+        return nullcontext() if work is None else self._session(job, work)
+
+    @asynccontextmanager
+    async def _session(self, job: Definition, work: transaction.Work) -> AsyncIterator[Any]:
+        if not job.session:
             with work.without():
                 yield None
         else:

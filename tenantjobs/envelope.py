@@ -55,6 +55,12 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """The tenant of that scope, None if there was none."""
         return self.snapshot.tenant_id
 
+    def charged(self, attempts: int) -> Envelope:
+        """The same with so many attempts more, or fewer."""
+        copy = msgspec.structs.replace(self, attempt=self.attempt + attempts)
+        vars(copy)["snapshot"] = self.snapshot  # else it would be read from the context once more
+        return copy
+
     def encode(self) -> bytes:
         """The JSON text of the envelope."""
         return _encoder.encode(self)
@@ -75,7 +81,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                     "before what enqueues for them, then release it from quarantine"
                 )
             envelope = _decoder.decode(text)
-            envelope.snapshot  # noqa: B018  # read now: nobody may run a job whose tenant cannot be read
+            # Read now: nobody may run a job whose tenant cannot be read. As cached_property would do it, which locks.
+            vars(envelope)["snapshot"] = Snapshot.decode(envelope.context)
             return envelope
         except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
             raise EnvelopeError(f"this is not an envelope: {error!s:.300}; it starts with {_start(data)}") from error

@@ -10,8 +10,6 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, Protocol, runtime_checkable
 
-import msgspec
-
 from tenantjobs import clock, rates
 from tenantjobs.colours import Colour
 from tenantjobs.definition import Definition
@@ -176,5 +174,4 @@ def _kept_out(policy: limits_concurrency, envelope: Envelope) -> Outcome:
 
 
 def _later(envelope: Envelope, seconds: float, note: str, key: str) -> Outcome:
-    uncharged = msgspec.structs.replace(envelope, attempt=envelope.attempt - 1)
-    return Retried(uncharged, clock.now() + timedelta(seconds=seconds), note=note, waits_for=key)
+    return Retried(envelope.charged(-1), clock.now() + timedelta(seconds=seconds), note=note, waits_for=key)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ import msgspec
 
 from tenantjobs.errors import ConfigurationError, Interruption
 from tenantjobs.options import Options, options
-from tenantjobs.progress import Progress, checked
+from tenantjobs.progress import TellsProgress, checked
 
 
 class RetryAsked(Interruption):
@@ -47,9 +47,9 @@ class JobContext(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
         """
         told = checked(done, total)
         self._require_here("tells its progress")
-        tell = _tell.get()
-        if tell is not None:
-            tell(told)
+        delivery = _delivery.get()
+        if isinstance(delivery, TellsProgress):
+            delivery.tell(told)
 
     def retry(
         self,
@@ -77,7 +77,7 @@ class JobContext(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
 
 
 _running: ContextVar[JobContext | None] = ContextVar("tenantjobs_job", default=None)
-_tell: ContextVar[Callable[[Progress], None] | None] = ContextVar("tenantjobs_progress", default=None)
+_delivery: ContextVar[object] = ContextVar("tenantjobs_delivery", default=None)
 
 
 def current_job() -> JobContext | None:
@@ -86,11 +86,11 @@ def current_job() -> JobContext | None:
 
 
 @contextmanager
-def running(context: JobContext | None, tell: Callable[[Progress], None] | None = None) -> Iterator[None]:
-    """Make ``context`` the current job, and ``tell`` where its progress goes."""
-    token, told = _running.set(context), _tell.set(tell)
+def running(context: JobContext | None, delivery: object = None) -> Iterator[None]:
+    """Make ``context`` the current job, which came by ``delivery``."""
+    token, came_by = _running.set(context), _delivery.set(delivery)
     try:
         yield
     finally:
-        _tell.reset(told)
+        _delivery.reset(came_by)
         _running.reset(token)

@@ -142,7 +142,7 @@ class SetBasedClaim:
               WHERE kind = 'job' OR weight IS NOT NULL OR cap IS NOT NULL OR rate IS NOT NULL
                   OR kind = 'queue' AND name = :queue
           )
-        RETURNING id, fence, name, tenant, attempt, data, priority
+        RETURNING id, fence, name, tenant, attempt, data, deaths, priority
     """)
 
     def __call__(

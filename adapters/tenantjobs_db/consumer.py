@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 from sqlalchemy import Connection, bindparam, select, update
@@ -66,7 +66,7 @@ class Consumer:
         process: str,
         settlements: Sequence[Settlement] = (),
         wanted: int = 0,
-        running: Iterable[Claimed] = (),
+        running: Collection[Claimed] = (),
     ) -> Exchange:
         """Settle, and claim up to ``wanted`` jobs for ``process`` beside what is ``running``; all of it or nothing.
 
@@ -81,7 +81,7 @@ class Consumer:
             return Exchange()
         refused: list[Settlement] = []
         let_out = 0
-        rooms = self._reserve.rooms(running)
+        rooms = self._reserve.rooms(running, wanted)
         with self._database.begin() as connection:
             if settlements:
                 refused = self._settling.settle(connection, settlements)

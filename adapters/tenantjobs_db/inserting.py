@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ARRAY, TableValuedAlias, bindparam, column, func
+from sqlalchemy import TableValuedAlias, bindparam, column, func
 from sqlalchemy.types import TypeEngine
+
+from tenantjobs_db.arrays import Array
 
 CHUNK = 10_000  # rows of one statement; what an array of parameters may take in memory
 
@@ -16,7 +18,7 @@ Columns = Mapping[str, TypeEngine[Any]]
 def incoming(columns: Columns) -> TableValuedAlias:
     """The rows of the statement, to select from."""
     return (
-        func.unnest(*(bindparam(name, type_=ARRAY(kind)) for name, kind in columns.items()))
+        func.unnest(*(bindparam(name, type_=Array(kind)) for name, kind in columns.items()))
         .table_valued(*(column(name, kind) for name, kind in columns.items()))
         .render_derived("incoming")
     )

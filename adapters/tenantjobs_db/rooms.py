@@ -24,6 +24,7 @@ class Reserve:
     def __init__(self, slots: int, share: float, now: Callable[[], float] = time.monotonic) -> None:
         kept = max(1, math.ceil(share * slots)) if share > 0 else 0
         self.most = max(1, slots - kept)
+        self._slots = slots
         self._keeps = self.most < slots
         self._now = now
         self._last: str | None = None
@@ -47,12 +48,17 @@ class Reserve:
             self._met_at = now
         self._last, self._last_at = next(iter(tenants)), now
 
-    def rooms(self, running: Iterable[Claimed]) -> Rooms:
-        """The rooms of one exchange, beside what is ``running``."""
+    def rooms(self, running: Collection[Claimed], wanted: int) -> Rooms:
+        """The rooms of one exchange for ``wanted`` jobs, beside what is ``running``.
+
+        Jobs that are claimed ahead of the slots are over in a moment, whose ever they are: they take no slot from
+        anybody who comes next.
+        """
         if not self.in_force:
             return Rooms()
+        most = self.most + max(0, len(running) + wanted - self._slots)
         held = Counter(claim.tenant for claim in running)
-        return Rooms(self.most, {tenant: max(0, self.most - count) for tenant, count in held.items()})
+        return Rooms(most, {tenant: max(0, most - count) for tenant, count in held.items()})
 
 
 class Rooms:

@@ -23,6 +23,7 @@ class Claimed(msgspec.Struct, frozen=True):
     tenant: str
     attempt: int
     data: str
+    deaths: int = 0  # processes that died with it
     grant: Grant | None = None  # the permit of a limited job
 
     def __str__(self) -> str:

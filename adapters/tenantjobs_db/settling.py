@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
-    ARRAY,
     BigInteger,
     Connection,
     Delete,
@@ -25,6 +24,7 @@ from sqlalchemy import (
     update,
 )
 
+from tenantjobs_db.arrays import Array
 from tenantjobs_db.dialect import Dialect
 from tenantjobs_db.settlement import Claimed, Discard, Fail, Finish, GiveBack, Quarantine, Retry, Settled, Settlement
 from tenantjobs_db.tables import (
@@ -157,10 +157,10 @@ def _finish_all(dialect: Dialect, keep_finished: bool) -> Update | Delete:
     """Any number of finished jobs as one statement, which says whom it found."""
     done = (
         func.unnest(
-            bindparam("ids", type_=ARRAY(Text)),
-            bindparam("fences", type_=ARRAY(BigInteger)),
-            bindparam("processes", type_=ARRAY(Text)),
-            bindparam("reasons", type_=ARRAY(Text)),
+            bindparam("ids", type_=Array(Text())),
+            bindparam("fences", type_=Array(BigInteger())),
+            bindparam("processes", type_=Array(Text())),
+            bindparam("reasons", type_=Array(Text())),
         )
         .table_valued(column("id", Text), column("fence", BigInteger), column("process", Text), column("reason", Text))
         .render_derived("done")

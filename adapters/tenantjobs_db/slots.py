@@ -1,26 +1,29 @@
-"""The jobs that run now: on threads, or on the event loop if they are coroutines."""
+"""The jobs of a worker: those that run, on threads or on the event loop, and those that start as soon as one ends.
+
+Short jobs are claimed a moment ahead, so that no slot waits for the database between them: whoever ends a job takes
+the next one by itself, and the worker is only woken when few are left. Long jobs are claimed as slots become free.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import threading
+import time
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
 from queue import Empty, SimpleQueue
-
-import msgspec
 
 from tenantjobs import loops
 from tenantjobs_db.attempting import aattempt, attempt, is_async
 from tenantjobs_db.delivery import Delivery
+from tenantjobs_db.pace import Pace
 from tenantjobs_db.settlement import Claimed, GiveBack, Settlement
 from tenantjobs_db.threads import Threads
 
+logger = logging.getLogger("tenantjobs.db")
 
-class Running(msgspec.Struct, frozen=True):
-    """A job that was started, and the task that it is if the event loop has it."""
-
-    delivery: Delivery
-    task: Future[None] | None
+PATIENCE = 0.25  # seconds that claimed jobs wait although no slot becomes free, before they go back
 
 
 class Slots:
@@ -30,51 +33,138 @@ class Slots:
         self._count = count
         self._delivery = delivery
         self._threads = Threads(count)
-        self._running: dict[tuple[str, int], Running] = {}
-        # SimpleQueue.put may be called in a signal handler, which Event.set and Queue.put may not.
-        self._mail: SimpleQueue[Settlement | None] = SimpleQueue()
+        self._held: dict[tuple[str, int], Delivery] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        # Whoever ends a job takes the next one or leaves its slot, and nothing may come to wait between the two.
+        self._turn = threading.Lock()
+        self._taken = 0
+        self._waiting: deque[Delivery] = deque()
+        self._moved = 0.0  # when a job was last started
+        self._ended: deque[tuple[Settlement, float]] = deque()
+        self._pace = Pace(count)
+        self._few = 0  # waiting jobs, with which it is time to claim others
+        # SimpleQueue.put may be called in a signal handler, which Event.set may not.
+        self._bell: SimpleQueue[None] = SimpleQueue()
 
     @property
     def free(self) -> int:
-        return self._count - len(self._running)
+        """How many jobs may be claimed now."""
+        return max(self._count + self._pace.ahead - len(self._held), 0)
 
     @property
     def running(self) -> list[Claimed]:
-        return [running.delivery.claim for running in self._running.values()]
+        """What was started here, or will be, and has not ended."""
+        return [delivery.claim for delivery in self._held.values()]
 
     def start(self, claim: Claimed) -> None:
+        """In a free slot, or in the next that becomes free."""
         delivery = self._delivery(claim)
-        task: Future[None] | None = None
-        if is_async(claim):
-            task = asyncio.run_coroutine_threadsafe(self._arun(delivery), loops.shared())
-        else:
-            self._threads.start(lambda: self._mail.put(attempt(delivery)))
-        self._running[claim.id, claim.fence] = Running(delivery, task)
+        self._held[claim.id, claim.fence] = delivery
+        with self._turn:
+            if self._taken == self._count:
+                self._waiting.append(delivery)
+                return
+            self._taken += 1
+            self._moved = time.monotonic()
+        self._launch(delivery)
 
     def wake(self) -> None:
         """End the wait for results; safe in a signal handler."""
-        self._mail.put(None)
+        self._bell.put(None)
 
     def results(self, timeout: float) -> list[Settlement]:
-        """What has ended; waits until something has, or somebody wakes us."""
-        settlements: list[Settlement] = []
-        try:
-            mail = self._mail.get(timeout=timeout) if timeout > 0 else self._mail.get_nowait()
-            while True:
-                if mail is not None:
-                    self._running.pop((mail.claim.id, mail.claim.fence), None)
-                    settlements.append(mail)
-                mail = self._mail.get_nowait()
-        except Empty:
-            return settlements
+        """What has ended; waits until it is time for other jobs, or somebody wakes us."""
+        self._wait(timeout)
+        settlements, seconds = [], []
+        while self._ended:
+            settlement, taken = self._ended.popleft()
+            if self._held.pop((settlement.claim.id, settlement.claim.fence), None) is not None:
+                settlements.append(settlement)
+                seconds.append(taken)
+        self._pace.learn(seconds)
+        self._few = self._pace.ahead // 2
+        return settlements
+
+    def stuck(self) -> bool:
+        """Whether jobs wait here, and none was started for a while."""
+        return bool(self._waiting) and time.monotonic() - self._moved > PATIENCE
+
+    def withdraw(self) -> list[Settlement]:
+        """Give back what was not started, and claim nothing ahead for a while."""
+        self._pace.forget()
+        with self._turn:
+            waiting = list(self._waiting)
+            self._waiting.clear()
+        for delivery in waiting:
+            del self._held[delivery.claim.id, delivery.claim.fence]
+        return [GiveBack(delivery.claim) for delivery in waiting]
 
     def abandon(self) -> list[Settlement]:
-        """Give back what still runs; whatever comes of it is not waited for any more."""
-        for running in self._running.values():
-            running.delivery.abandon()
-            if running.task is not None:
-                running.task.cancel()
-        return [GiveBack(claim) for claim in self.running]
+        """Give back all that has not ended; whatever comes of it is not waited for any more."""
+        unstarted = self.withdraw()
+        for delivery in self._held.values():
+            delivery.abandon()
+        for task in tuple(self._tasks):
+            task.get_loop().call_soon_threadsafe(task.cancel)
+        return unstarted + [GiveBack(claim) for claim in self.running]
 
-    async def _arun(self, delivery: Delivery) -> None:
-        self._mail.put(await aattempt(delivery))
+    def _wait(self, timeout: float) -> None:
+        try:
+            if timeout > 0:
+                self._bell.get(timeout=timeout)
+            while True:
+                self._bell.get_nowait()
+        except Empty:
+            return
+
+    def _launch(self, delivery: Delivery) -> None:
+        if is_async(delivery.claim):
+            loop = loops.shared()
+            loop.call_soon_threadsafe(self._start_task, loop, delivery)
+            return
+        try:
+            self._threads.start(lambda: self._run(delivery))
+        except RuntimeError as error:  # the system gives no more threads
+            logger.error("%s could not be started and is given back: %s", delivery.claim, error)
+            self._end(GiveBack(delivery.claim), 0.0)
+            with self._turn:
+                self._taken -= 1
+
+    def _run(self, delivery: Delivery | None) -> None:
+        """Job after job on this thread, until none is waiting or the next one is not for a thread."""
+        while delivery is not None:
+            began = time.monotonic()
+            self._end(attempt(delivery), time.monotonic() - began)
+            delivery = self._next()
+            if delivery is not None and is_async(delivery.claim):
+                self._launch(delivery)
+                return
+
+    def _start_task(self, loop: asyncio.AbstractEventLoop, delivery: Delivery) -> None:
+        task = loop.create_task(self._arun(delivery))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _arun(self, delivery: Delivery | None) -> None:
+        """The same as one task of the event loop."""
+        while delivery is not None:
+            began = time.monotonic()
+            self._end(await aattempt(delivery), time.monotonic() - began)
+            delivery = self._next()
+            if delivery is not None and not is_async(delivery.claim):
+                self._launch(delivery)
+                return
+
+    def _next(self) -> Delivery | None:
+        """The job for the slot of one that has ended."""
+        with self._turn:
+            if self._waiting:
+                self._moved = time.monotonic()
+                return self._waiting.popleft()
+            self._taken -= 1
+            return None
+
+    def _end(self, settlement: Settlement, seconds: float) -> None:
+        self._ended.append((settlement, seconds))
+        if len(self._waiting) <= self._few:
+            self._bell.put(None)

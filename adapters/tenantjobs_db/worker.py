@@ -31,7 +31,7 @@ from tenantjobs_db.selection import Selection
 from tenantjobs_db.serving import INTERVAL as SERVING
 from tenantjobs_db.serving import Serving
 from tenantjobs_db.settings import DatabaseSettings
-from tenantjobs_db.settlement import Claimed, GiveBack
+from tenantjobs_db.settlement import Claimed
 from tenantjobs_db.slots import Slots
 from tenantjobs_db.telling import INTERVAL, Telling
 
@@ -164,6 +164,8 @@ class Worker:
                 if idle and (self._options.drain or self._retiring):
                     return
                 self._exchanging.keep(self._slots.results(self._options.polling_interval))
+                if self._slots.stuck():
+                    self._exchanging.keep(self._slots.withdraw())
 
     def _turn(self) -> bool:
         """One exchange. True if there was nothing at all to do."""
@@ -175,7 +177,10 @@ class Worker:
             return idle
         claimed = self._exchanging.exchange(free, self._slots.running)
         for claim in claimed:
-            self._start(claim)
+            self._slots.start(claim)
+        if any(claim.deaths for claim in claimed):
+            # One of them may have killed a process, and whatever is claimed beside it dies with it: no more than runs.
+            self._exchanging.keep(self._slots.withdraw())
         if self._recycling is not None:
             self._recycling.started(len(claimed))
         return idle and not claimed
@@ -191,13 +196,6 @@ class Worker:
         left = None if self._recycling is None else self._recycling.jobs_left
         return self._slots.free if left is None else min(left, self._slots.free)
 
-    def _start(self, claim: Claimed) -> None:
-        try:
-            self._slots.start(claim)
-        except RuntimeError as error:  # the system gives no more threads
-            logger.error("%s could not be started and is given back: %s", claim, error)
-            self._exchanging.keep([GiveBack(claim)])
-
     def _gather(self, seconds: float) -> None:
         """Spend some time taking in results, without asking the database."""
         until = time.monotonic() + seconds
@@ -208,6 +206,7 @@ class Worker:
         """Finish what runs, within the time there is; give the rest back, and leave."""
         logger.info("worker %s stops, and waits for the %d jobs that run", self._lease, len(self._slots.running))
         until = time.monotonic() + self._options.shutdown_timeout
+        self._exchanging.keep(self._slots.withdraw())
         while self._slots.running and self._stops < 2 and (left := until - time.monotonic()) > 0:
             self._exchanging.keep(self._slots.results(left))
             self._settle()

@@ -1,0 +1,40 @@
+"""Arrays as parameters of PostgreSQL.
+
+They are sent as its own notation for them, written here: the driver would ask of each text whether it has to be quoted,
+and quote it, by regular expressions, which cost more than all else that it takes to enqueue a job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ARRAY, BindParameter, ColumnElement, Text, cast
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+
+class Array(TypeDecorator[Sequence[Any]]):
+    """Values of one ``kind``, of which any may be None."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, kind: TypeEngine[Any]) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def bind_expression(self, bindvalue: BindParameter[Sequence[Any]]) -> ColumnElement[Any]:
+        return cast(bindvalue, ARRAY(self.kind))
+
+    def process_bind_param(self, value: Sequence[Any] | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        return None if value is None else "{" + ",".join(map(_element, value)) + "}"
+
+
+def _element(value: str | int | datetime | None) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return str(value) if isinstance(value, int) else '"' + value.isoformat() + '"'
