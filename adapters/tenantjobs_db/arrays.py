@@ -25,8 +25,8 @@ class Array(TypeDecorator[Sequence[Any]]):
         super().__init__()
         self.kind = kind
 
-    def bind_expression(self, bindvalue: BindParameter[Sequence[Any]]) -> ColumnElement[Any]:
-        return cast(bindvalue, ARRAY(self.kind))
+    def bind_expression(self, bindparam: BindParameter[Sequence[Any]]) -> ColumnElement[Any]:
+        return cast(bindparam, ARRAY(self.kind))
 
     def process_bind_param(self, value: Sequence[Any] | None, dialect: Dialect) -> str | None:  # noqa: ARG002
         return None if value is None else "{" + ",".join(map(_element, value)) + "}"
