@@ -56,7 +56,7 @@ $(VENV)/pip.stamp:
 
 $(VENV)/demo.stamp: $(VENV)/pip.stamp pyproject.toml
 	@echo "installing what the demo needs ..."
-	@$(BIN)/python -m pip install --quiet --editable ".[cli,db,sqlalchemy,postgres]" --group demo
+	@$(BIN)/python -m pip install --quiet --editable ".[cli,db,sqlalchemy,postgres,mysql]" --group demo
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/pip.stamp pyproject.toml

@@ -75,6 +75,19 @@ def empty_postgres(url: str) -> None:
     engine.dispose()
 
 
+def empty_mariadb(url: str) -> None:
+    """Drop what is in the database, whoever uses it."""
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        others = "SELECT id FROM information_schema.processlist WHERE db = database() AND id <> connection_id()"
+        for number in connection.execute(text(others)).scalars().all():
+            connection.execute(text(f"KILL {number}"))
+        name = engine.url.database
+        connection.execute(text(f"DROP DATABASE {name}"))
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+
+
 @contextmanager
 def fresh_mariadb() -> Iterator[str]:
     """A new database on the MariaDB server."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import httpx
 import msgspec
-from sqlalchemy import Text, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from examples.shop.current import Current
-from examples.shop.models import Account, Base, Webhook, new_id
+from examples.shop.models import Account, Base, LongText, Webhook, new_id
 from tenantjobs import JobContext, TenantGone, current_job, discard_on, guard, idempotent, later, retry_on
 from tenantjobs_sqlalchemy import TenantScoped, current_session
 
@@ -43,11 +43,11 @@ class Delivery(TenantScoped, Base):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     request_id: Mapped[str | None]
-    url: Mapped[str]
-    payload: Mapped[str] = mapped_column(Text)
+    url: Mapped[str] = mapped_column(LongText)
+    payload: Mapped[str] = mapped_column(LongText)
     status: Mapped[str] = mapped_column(default="waiting")
     attempts: Mapped[int] = mapped_column(default=0)
-    error: Mapped[str | None] = mapped_column(Text)
+    error: Mapped[str | None] = mapped_column(LongText)
     job_id: Mapped[str] = mapped_column(index=True)
 
     # The key commits with the status: once delivered, never again. What is left is a worker that dies after the

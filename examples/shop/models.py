@@ -5,7 +5,8 @@ from __future__ import annotations
 import hmac
 from uuid import uuid4
 
-from sqlalchemy import ForeignKey
+from sqlalchemy import ForeignKey, String, Text
+from sqlalchemy.dialects.mysql import MEDIUMTEXT
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 import tenantjobs
@@ -17,8 +18,13 @@ def new_id() -> str:
     return uuid4().hex
 
 
+LongText = Text().with_variant(MEDIUMTEXT(), "mysql", "mariadb")
+
+
 class Base(DeclarativeBase):
     """The tables of the shop."""
+
+    type_annotation_map = {str: String(255)}  # MariaDB wants to know how long
 
 
 class Account(Base):
@@ -47,7 +53,7 @@ class Card(Owned, Base):
     __tablename__ = "cards"
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    title: Mapped[str]
+    title: Mapped[str] = mapped_column(LongText)
 
 
 class Comment(Owned, Base):
@@ -58,7 +64,7 @@ class Comment(Owned, Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     card_id: Mapped[str] = mapped_column(ForeignKey(Card.id, ondelete="CASCADE"))
     author: Mapped[str]
-    body: Mapped[str]
+    body: Mapped[str] = mapped_column(LongText)
 
 
 class Webhook(Owned, Base):
@@ -67,7 +73,7 @@ class Webhook(Owned, Base):
     __tablename__ = "webhooks"
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    url: Mapped[str]
+    url: Mapped[str] = mapped_column(LongText)
 
 
 tenantjobs.configure(tenant=Account)

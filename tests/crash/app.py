@@ -8,16 +8,17 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import create_engine, event, insert, update
+from sqlalchemy import Double, Text, create_engine, event, insert, update
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
 import tenantjobs_sqlalchemy
 from tenantjobs import Current, batch, chain, idempotent, job, lifecycle, limits_concurrency, once, step, unique
+from tests.services import asynchronous
 
 engine = create_engine(os.environ["TENANTJOBS_CRASH_URL"])
-async_engine = create_async_engine(os.environ["TENANTJOBS_CRASH_URL"].replace("sqlite:", "sqlite+aiosqlite:"))
+async_engine = create_async_engine(asynchronous(os.environ["TENANTJOBS_CRASH_URL"]))
 Session = sessionmaker(engine)
 AsyncSession = async_sessionmaker(async_engine)
 tenantjobs_sqlalchemy.install(Session)
@@ -33,7 +34,7 @@ class Effect(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     number: Mapped[int]
-    tenant: Mapped[str | None]
+    tenant: Mapped[str | None] = mapped_column(Text)
 
 
 class Order(Base):
@@ -41,7 +42,7 @@ class Order(Base):
 
     __tablename__ = "orders"
 
-    number: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
 
 
 class Span(Base):
@@ -51,10 +52,10 @@ class Span(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     number: Mapped[int]
-    tenant: Mapped[str | None]
+    tenant: Mapped[str | None] = mapped_column(Text)
     pid: Mapped[int]
-    started_at: Mapped[float]
-    ended_at: Mapped[float | None]
+    started_at: Mapped[float] = mapped_column(Double)
+    ended_at: Mapped[float | None] = mapped_column(Double)
 
 
 class Residue(Base):
@@ -63,7 +64,7 @@ class Residue(Base):
     __tablename__ = "residues"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    found: Mapped[str]
+    found: Mapped[str] = mapped_column(Text)
 
 
 @job(policies=[idempotent(key=lambda number: number)])

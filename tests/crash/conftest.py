@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.services import empty_postgres, fresh_postgres
+from tests.services import empty_mariadb, empty_postgres, fresh_mariadb, fresh_postgres
 
 
 @pytest.fixture(scope="session")
@@ -15,11 +15,29 @@ def server() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[str]:
+    """The same on MariaDB."""
+    with fresh_mariadb() as url:
+        yield url
+
+
+@pytest.fixture(
+    params=[
+        "sqlite",
+        pytest.param("postgresql", marks=pytest.mark.postgres),
+        pytest.param("mariadb", marks=pytest.mark.mariadb),
+    ]
+)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'test.db'}"
-    found: str = request.getfixturevalue("server")
-    empty_postgres(found)
+    found: str
+    if request.param == "mariadb":
+        found = request.getfixturevalue("mariadb")
+        empty_mariadb(found)
+    else:
+        found = request.getfixturevalue("server")
+        empty_postgres(found)
     return found

@@ -16,7 +16,7 @@ from sqlalchemy import create_engine, text
 
 from tests.crash.test_kills import TENANTS
 from tests.crash.worker import exit_code, start_python, start_worker
-from tests.services import BROKERS, empty_postgres, require
+from tests.services import BROKERS, empty_mariadb, empty_postgres, require
 from tests.tenantjobs_dramatiq import servers
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -107,6 +107,7 @@ class Site:
     params=[
         "sqlite",
         pytest.param("postgresql", marks=pytest.mark.postgres),
+        pytest.param("mariadb", marks=pytest.mark.mariadb),
         pytest.param("dramatiq", marks=pytest.mark.services),
     ]
 )
@@ -114,7 +115,10 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     """The queue in the database; or on RabbitMQ, which delivers the jobs of a killed worker again at once."""
     name = f"tj{uuid.uuid4().hex[:10]}"
     url, queue = f"sqlite:///{tmp_path / 'test.db'}", {"TENANTJOBS_ADAPTER": "db"}
-    if request.param != "sqlite":
+    if request.param == "mariadb":
+        url = request.getfixturevalue("mariadb")
+        empty_mariadb(url)
+    elif request.param != "sqlite":
         url = request.getfixturevalue("server")
         empty_postgres(url)
     if request.param == "dramatiq":

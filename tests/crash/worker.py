@@ -16,6 +16,7 @@ from tenantjobs import faults
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
     [
+        "sqlalchemy.dialects.mysql.pymysql",
         "sqlalchemy.dialects.postgresql.psycopg",
         "sqlalchemy.dialects.sqlite.pysqlite",
         "tenantjobs.cli.work",

@@ -13,7 +13,7 @@ import pytest
 
 from examples.shop.demo import customers, stream
 from examples.shop.demo.processes import ROOT
-from tests.services import fresh_postgres
+from tests.services import fresh_mariadb, fresh_postgres
 
 SMALL = "150"
 
@@ -93,6 +93,18 @@ def test_every_proof_holds_on_postgres() -> None:
     assert process.returncode == 0, output
     assert verdicts(output) == {"PASS": 5}
     assert "on postgresql" in output
+
+
+@pytest.mark.slow
+@pytest.mark.mariadb
+def test_every_proof_holds_on_mariadb() -> None:
+    with fresh_mariadb() as url:
+        process = shop("--requests", SMALL, TENANTJOBS_DB_URL=url)
+        output, _ = process.communicate()
+
+    assert process.returncode == 0, output
+    assert verdicts(output) == {"PASS": 5}
+    assert "on mysql" in output
 
 
 @pytest.mark.slow

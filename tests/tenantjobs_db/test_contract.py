@@ -47,3 +47,14 @@ def server(request: pytest.FixtureRequest, postgres_url: str) -> None:
 @pytest.mark.usefixtures("server")
 class TestPostgres(DatabaseContract):
     """Each case has a queue of its own in one database."""
+
+
+@pytest.fixture(scope="class")
+def mariadb(request: pytest.FixtureRequest, mariadb_url: str) -> None:
+    request.cls.url = mariadb_url
+
+
+@pytest.mark.mariadb
+@pytest.mark.usefixtures("mariadb")
+class TestMariadb(DatabaseContract):
+    """The same on MariaDB."""

@@ -11,12 +11,13 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from tenantjobs.errors import EnqueueError
 from tenantjobs.locks import Lock
 from tenantjobs_db.adapter import DatabaseAdapter
-from tenantjobs_db.claiming import Claiming, queues_with_work
+from tenantjobs_db.claiming import Claiming
 from tenantjobs_db.database import Database, beside
 from tenantjobs_db.ledger import DatabaseLedger
 from tenantjobs_db.locks import DatabaseLocks
 from tenantjobs_db.processes import Processes
 from tenantjobs_db.queue import Queue
+from tenantjobs_db.queues import queues_with_work
 from tenantjobs_db.rooms import Rooms
 from tests.tenantjobs_db.making import envelope, envelopes
 
@@ -43,7 +44,7 @@ def rows_read(connection: Connection) -> int:
 
 
 def reads_of_a_claim(database: Database, process: str) -> int:
-    claiming, queues = Claiming(database.dialect), queues_with_work(database.dialect)
+    claiming, queues = Claiming(database), queues_with_work(database.dialect)
     with database.begin() as connection:
         before = rows_read(connection)
         assert queues(connection) == ["default"]
@@ -70,7 +71,7 @@ def test_what_a_claim_has_taken_is_left_out_by_another_one_at_once(
     database: Database, queue: Queue, living: Processes
 ) -> None:
     queue.enqueue([*envelopes(3, "a"), *envelopes(3, "b")])
-    claiming, other_claiming = Claiming(database.dialect), Claiming(database.dialect)
+    claiming, other_claiming = Claiming(database), Claiming(database)
     with database.begin() as one, database.begin() as other:
         first = claiming.claim(one, living.register("test"), ["default"], 4, Rooms())
         second = other_claiming.claim(other, living.register("test"), ["default"], 4, Rooms())

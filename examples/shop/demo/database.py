@@ -63,27 +63,28 @@ def database(given: str | None, folder: Path, *, keep: bool) -> Iterator[Databas
     if given is None:
         url = URL.create("sqlite", database=str(folder / "shop.db"))
         yield Database(url, url)
-    elif (server := make_url(given)).get_backend_name() == "postgresql":
-        with _on_server(server, keep=keep) as found:
-            yield found
-    else:
-        raise Broken(f"TENANTJOBS_DB_URL={server!r}: the demo knows PostgreSQL; for SQLite leave the variable out")
-
-
-@contextmanager
-def _on_server(server: URL, *, keep: bool) -> Iterator[Database]:
-    name, password = f"shop_demo_{token_hex(4)}", token_hex(16)
+        return
+    server, name = make_url(given), f"shop_demo_{token_hex(4)}"
     owner = server.set(database=name)
+    if owner.get_backend_name() == "postgresql":
+        password = token_hex(16)
+        make = [f"CREATE DATABASE {name}", f"CREATE ROLE {name} LOGIN PASSWORD '{password}'"]
+        drop = [f"DROP DATABASE {name} WITH (FORCE)", f"DROP ROLE {name}"]
+        shop = owner.set(username=name, password=password)
+    elif owner.get_backend_name() in ("mysql", "mariadb"):
+        make, drop, shop = [f"CREATE DATABASE {name}"], [f"DROP DATABASE {name}"], owner
+    else:
+        raise Broken(f"TENANTJOBS_DB_URL={server!r}: the demo knows PostgreSQL and MariaDB; leave it out for SQLite")
     engine = create_engine(server, isolation_level="AUTOCOMMIT")
     try:
-        _run(engine, f"CREATE DATABASE {name}", f"CREATE ROLE {name} LOGIN PASSWORD '{password}'")
+        _run(engine, *make)
     except DBAPIError as error:
         raise Broken(f"TENANTJOBS_DB_URL={server!r}: {error.orig}") from error
     try:
-        yield Database(owner, owner.set(username=name, password=password))
+        yield Database(owner, shop)
     finally:
         if not keep:
-            _run(engine, f"DROP DATABASE {name} WITH (FORCE)", f"DROP ROLE {name}")
+            _run(engine, *drop)
         engine.dispose()
 
 
