@@ -3,8 +3,8 @@
 @lifecycle.on_worker_start
 def warm_up(process): ...
 
-``on_start``, ``on_stop`` and ``on_exit`` are those of the supervisor; workers and dispatchers have their own, as
-``on_worker_start`` and ``on_dispatcher_stop``. *start*: it is registered, and has claimed nothing yet. *stop*: it was
+``on_start``, ``on_stop`` and ``on_exit`` are those of the supervisor; workers, dispatchers and schedulers have their
+own, as ``on_worker_start`` and ``on_dispatcher_stop``. *start*: it is registered, and has claimed nothing yet. *stop*: it was
 asked to end, and what runs still does. *exit*: it has signed off. There may be several for each; they run in order,
 with the ``Process`` if they take one. What one raises is logged and reported, and keeps no process from its work.
 """
@@ -81,6 +81,9 @@ on_worker_exit = Hooks("worker", "exit")
 on_dispatcher_start = Hooks("dispatcher", "start")
 on_dispatcher_stop = Hooks("dispatcher", "stop")
 on_dispatcher_exit = Hooks("dispatcher", "exit")
+on_scheduler_start = Hooks("scheduler", "start")
+on_scheduler_stop = Hooks("scheduler", "stop")
+on_scheduler_exit = Hooks("scheduler", "exit")
 
 HOOKS = {
     ("supervisor", "start"): on_start,
@@ -92,4 +95,7 @@ HOOKS = {
     ("dispatcher", "start"): on_dispatcher_start,
     ("dispatcher", "stop"): on_dispatcher_stop,
     ("dispatcher", "exit"): on_dispatcher_exit,
+    ("scheduler", "start"): on_scheduler_start,
+    ("scheduler", "stop"): on_scheduler_stop,
+    ("scheduler", "exit"): on_scheduler_exit,
 }

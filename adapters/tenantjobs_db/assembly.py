@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 from tenantjobs.adapter import WorkOptions
@@ -16,7 +17,7 @@ from tenantjobs_db.inbox import DatabaseInbox
 from tenantjobs_db.keeping import Keeping
 from tenantjobs_db.lease import Lease
 from tenantjobs_db.line import Line
-from tenantjobs_db.plan import DispatcherPlan, Plan, WorkerPlan
+from tenantjobs_db.plan import DispatcherPlan, Plan, SchedulerPlan, WorkerPlan
 from tenantjobs_db.processes import Processes
 from tenantjobs_db.recycling import Recycling
 from tenantjobs_db.relaying import Relay
@@ -88,11 +89,13 @@ class Assembly:
         entitle(*told.words)
         lease = self._lease(told.post.kind, told.process)
         line = Line(told.line)
-        process = (
-            self._assigned_worker(told.post, told.shutdown_timeout, lease, line)
-            if isinstance(told.post, WorkerPlan)
-            else self._dispatcher(told.post, lease)
-        )
+        process: Worker | Service
+        if isinstance(told.post, WorkerPlan):
+            process = self._assigned_worker(told.post, told.shutdown_timeout, lease, line)
+        elif isinstance(told.post, DispatcherPlan):
+            process = self._dispatcher(told.post, lease)
+        else:
+            process = self._scheduler(told.post, lease)
         lease.on_lost = process.stop
         line.watch(process.stop)
         return process
@@ -117,6 +120,11 @@ class Assembly:
         if self._relay is not None:
             routines.append(self._relay.routine())
         return Service(post.kind, lease, routines, beat=self._beat)
+
+    def _scheduler(self, post: SchedulerPlan, lease: Lease) -> Service:
+        # It brings YAML and cron along, which no other process pays for.
+        scheduler = import_module("tenantjobs.recurring").Scheduler()
+        return Service(post.kind, lease, beat=self._beat, beside=scheduler.running())
 
     def _lease(self, kind: str, chosen: str | None = None) -> Lease:
         return Lease(self._processes, self._settings.lease, kind, chosen=chosen)

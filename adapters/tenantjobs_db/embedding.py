@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib import import_module
 from typing import Any
 
 from tenantjobs import adapter, runtime
@@ -61,7 +62,11 @@ class Embedded:
                 )
             queue.require()
             self._stopped = threading.Event()
-            self._thread = threading.Thread(target=self._run, args=(queue,), name="tenantjobs-worker", daemon=True)
+            # It brings YAML and cron along, and may have mistakes to tell.
+            scheduler = import_module("tenantjobs.recurring").Scheduler()
+            self._thread = threading.Thread(
+                target=self._run, args=(queue, scheduler), name="tenantjobs-worker", daemon=True
+            )
             self._thread.start()
             self._process = os.getpid()
             atexit.register(self.stop)
@@ -92,7 +97,11 @@ class Embedded:
     async def __aexit__(self, *_error: object) -> None:
         await asyncio.to_thread(self.stop)
 
-    def _run(self, queue: DatabaseAdapter) -> None:
+    def _run(self, queue: DatabaseAdapter, scheduler: Any) -> None:
+        with scheduler.running():
+            self._work(queue)
+
+    def _work(self, queue: DatabaseAdapter) -> None:
         """Nobody else would start another worker, if this one ends for a reason that nobody has thought of."""
         backoff = Backoff()
         while not self._stopped.is_set():

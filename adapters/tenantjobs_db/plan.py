@@ -84,18 +84,27 @@ class DispatcherPlan(
     batch_size: Count = 500
 
 
-Post = WorkerPlan | DispatcherPlan
+class SchedulerPlan(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="scheduler", tag_field="kind"
+):
+    """A process that enqueues recurring jobs."""
+
+    kind: ClassVar[str] = "scheduler"
+
+
+Post = WorkerPlan | DispatcherPlan | SchedulerPlan
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What ``config/queue.yml`` says."""
+    """What ``config/queue.yml`` says. ``scheduler``: recurring jobs are enqueued here, by a process of their own."""
 
     workers: tuple[WorkerPlan, ...] = ()
     dispatchers: tuple[DispatcherPlan, ...] = ()
+    scheduler: bool = True
 
     @property
     def is_empty(self) -> bool:
-        return not self.workers and not self.dispatchers
+        return not self.posts()
 
     @classmethod
     def of(cls, options: WorkOptions, processes: int) -> Plan:
@@ -111,7 +120,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def posts(self) -> list[Post]:
         """What each single process does."""
         workers = [worker for worker in self.workers for _ in range(_count(worker.processes))]
-        return [*self.dispatchers, *workers]
+        return [*self.dispatchers, *([SchedulerPlan()] if self.scheduler else []), *workers]
 
 
 def processors() -> int:

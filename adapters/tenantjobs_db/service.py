@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from queue import SimpleQueue
 
 from tenantjobs import lifecycle, signals
@@ -16,12 +17,21 @@ PATIENCE = 5.0  # seconds that a stopping service waits for a routine that is at
 
 
 class Service:
-    """Runs ``routines`` under ``lease``. What they do is done in transactions, so that they may be left at any time."""
+    """Runs ``routines`` under ``lease``, and ``beside`` them what is no routine. What they do is done in transactions, so that they may be left at any time."""
 
-    def __init__(self, kind: str, lease: Lease, routines: Sequence[Routine], *, beat: float) -> None:
+    def __init__(
+        self,
+        kind: str,
+        lease: Lease,
+        routines: Sequence[Routine] = (),
+        *,
+        beat: float,
+        beside: AbstractContextManager[object] | None = None,
+    ) -> None:
         self._kind = kind
         self._lease = lease
         self._routines = [Routine("heartbeat", beat, lease.renew), *routines]
+        self._beside = nullcontext() if beside is None else beside
         self._patience = PATIENCE
         # SimpleQueue.put may be called in a signal handler, which Event.set may not.
         self._stopped: SimpleQueue[None] = SimpleQueue()
@@ -35,8 +45,9 @@ class Service:
             for routine in self._routines:
                 routine.start()
             lifecycle.run("start", process)
-            self._stopped.get()
-            lifecycle.run("stop", process)
+            with self._beside:
+                self._stopped.get()
+                lifecycle.run("stop", process)
             for routine in self._routines:
                 routine.stop()
             for routine in self._routines:

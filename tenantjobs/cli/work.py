@@ -203,11 +203,10 @@ def _work(
         return worker.work(options)
     elif assignment is not None:
         return worker.serve(assignment)
-    with serving.scheduling(name, options):  # in the one process, or in that of the supervisor
-        if processes is None and (worker.plan is None or _is_for_one(ctx, worker.plan)):
-            return worker.work(options)
-        else:
-            return worker.supervise(options, processes, [*_this(ctx), "--from", name, "--as"])
+    elif processes is not None or (worker.plan is not None and not _is_for_one(ctx, worker.plan)):
+        return worker.supervise(options, processes, [*_this(ctx), "--from", name, "--as"])
+    with serving.scheduling(name, options):  # a supervisor has a process for it
+        return worker.work(options)
 
 
 def _is_for_one(ctx: click.Context, plan: str) -> bool:

@@ -72,7 +72,12 @@ class Site:
             return list(connection.execute(text(query)).scalars())
 
     def close(self) -> None:
-        everybody = [psutil.Process(pid) for kind in ("worker", "dispatcher") for pid in self.pids(kind) if alive(pid)]
+        everybody = [
+            psutil.Process(pid)
+            for kind in ("worker", "dispatcher", "scheduler")
+            for pid in self.pids(kind)
+            if alive(pid)
+        ]
         if self.supervisor is not None:
             self.supervisor.kill()
         for process in everybody:
@@ -261,9 +266,27 @@ def test_a_supervisor_and_its_processes_are_known_by_file_title_hooks_and_health
     os.kill(pid(supervisor), signal.SIGTERM)
     assert exit_code(supervisor) == 0
     ran = [line.split()[:2] for line in hooks.read_text().splitlines()]
-    for kind in ("supervisor", "worker", "dispatcher"):
+    for kind in ("supervisor", "worker", "dispatcher", "scheduler"):
         assert [moment for of, moment in ran if of == kind] == ["start", "stop", "exit"]
     assert not pidfile.exists()
+
+
+def test_recurring_jobs_are_enqueued_by_a_process_of_their_own_that_is_replaced(site: Site, tmp_path: Path) -> None:
+    schedule = tmp_path / "recurring.yml"
+    schedule.write_text(
+        'development: {often: {class: "tests.crash.app:held_effect", args: [1], every: 1s, system: "a test"}}\n'
+    )
+    site.environment |= {"TENANTJOBS_RECURRING": str(schedule), "TENANTJOBS_TENANCY": "optional"}
+    site.gate.touch()
+    site.start("--processes", "1")
+    wait_for(lambda: len(site.pids("scheduler")) == 1 and len(site.effects()) >= 2)
+    (scheduler,) = site.pids("scheduler")
+
+    os.kill(scheduler, signal.SIGKILL)
+    wait_for(lambda: site.pids("scheduler") not in ([], [scheduler]))
+    before = len(site.effects())
+
+    wait_for(lambda: len(site.effects()) > before)
 
 
 def pid(process: BaseProcess) -> int:

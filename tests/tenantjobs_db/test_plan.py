@@ -9,7 +9,7 @@ from tenantjobs import testing
 from tenantjobs.adapter import WorkOptions
 from tenantjobs.config import Misconfigured
 from tenantjobs_db import plan_file
-from tenantjobs_db.plan import DispatcherPlan, Plan, WorkerPlan, processors, size
+from tenantjobs_db.plan import DispatcherPlan, Plan, SchedulerPlan, WorkerPlan, processors, size
 from tenantjobs_db.settings import DatabaseSettings
 from tests.configuration import nothing_configured, write
 
@@ -70,7 +70,7 @@ production:
     limits = development.workers[1].limits
     assert limits is not None
     assert (limits.max_jobs, limits.max_age, limits.max_memory) == (1000, 3600, 512_000_000)
-    assert read(text, "production").posts() == [DispatcherPlan(polling_interval=2, batch_size=100)]
+    assert read(text, "production").posts() == [DispatcherPlan(polling_interval=2, batch_size=100), SchedulerPlan()]
 
 
 @pytest.mark.parametrize(("value", "processes"), [("", processors()), ("4", 4), ("auto", processors())])
@@ -81,13 +81,18 @@ def test_how_many_processes_there_are_may_be_said_by_a_variable(
 
     plan = read('development: {workers: [{processes: "${JOB_CONCURRENCY:-auto}"}]}')
 
-    assert plan.posts() == [plan.workers[0]] * processes
+    assert plan.posts() == [SchedulerPlan(), *[plan.workers[0]] * processes]
 
 
 @pytest.mark.parametrize("text", ["", "development:\n", "development: {}\n"])
 @pytest.mark.parity("1b.25")
-def test_a_file_that_says_nothing_is_one_worker_and_one_dispatcher(read: Read, text: str) -> None:
-    assert read(text).posts() == [DispatcherPlan(), WorkerPlan()]
+def test_a_file_that_says_nothing_is_one_of_each(read: Read, text: str) -> None:
+    assert read(text).posts() == [DispatcherPlan(), SchedulerPlan(), WorkerPlan()]
+
+
+def test_recurring_jobs_may_be_enqueued_elsewhere_or_only_here(read: Read) -> None:
+    assert read("development: {workers: [{}], scheduler: false}").posts() == [WorkerPlan()]
+    assert read("development: {scheduler: true}").posts() == [SchedulerPlan()]
 
 
 @pytest.mark.parity("1b.28")
@@ -135,7 +140,7 @@ development:
     ("text", "what"),
     [
         ("production: {}", "has no section 'development'"),
-        ("development: {workers: []}", "no process"),
+        ("development: {workers: [], scheduler: false}", "no process"),
         ('development: {workers: [{queues: "a,b"}]}', 'write ["a", "b"]'),
         ("development: {workers: [{processes: many}]}", "processes"),
     ],
@@ -153,7 +158,7 @@ def test_a_number_of_processes_is_so_many_workers_and_a_dispatcher() -> None:
 
     plan = Plan.of(WorkOptions(queues=("low",), threads=2, polling_interval=0.5), 3)
 
-    assert plan.posts() == [DispatcherPlan(), worker, worker, worker]
+    assert plan.posts() == [DispatcherPlan(), SchedulerPlan(), worker, worker, worker]
 
 
 @pytest.mark.parametrize(
