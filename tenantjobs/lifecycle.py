@@ -4,9 +4,9 @@
 def warm_up(process): ...
 
 ``on_start``, ``on_stop`` and ``on_exit`` are those of the supervisor; workers, dispatchers and schedulers have their
-own, as ``on_worker_start`` and ``on_dispatcher_stop``. *start*: it is registered, and has claimed nothing yet. *stop*: it was
-asked to end, and what runs still does. *exit*: it has signed off. There may be several for each; they run in order,
-with the ``Process`` if they take one. What one raises is logged and reported, and keeps no process from its work.
+own, as ``on_worker_start`` and ``on_dispatcher_stop``. *start*: it is registered, and has claimed nothing yet. *stop*:
+it was asked to end, and what runs still does. *exit*: it has signed off. There may be several for each; they run in
+order, with the ``Process`` if they take one. What one raises is logged and reported, and stops no process.
 """
 
 from __future__ import annotations

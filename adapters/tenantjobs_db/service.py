@@ -17,7 +17,10 @@ PATIENCE = 5.0  # seconds that a stopping service waits for a routine that is at
 
 
 class Service:
-    """Runs ``routines`` under ``lease``, and ``beside`` them what is no routine. What they do is done in transactions, so that they may be left at any time."""
+    """Runs ``routines`` under ``lease``, and ``beside`` them what is no routine.
+
+    What they do is done in transactions, so that they may be left at any time.
+    """
 
     def __init__(
         self,
