@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 MOMENT = 0.05  # seconds
-MOST = 200  # jobs: what an exchange carries well; more of them make it no cheaper a job
+MOST = 400  # jobs: half of them are claimed while the other half runs, and more would make a claim no cheaper
 KNOWN_WELL = 20  # jobs: after so many, what was known before counts for half
 RELUCTANCE = 5.0  # seconds without any of this, once it has gone wrong
 

@@ -11,7 +11,8 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from tenantjobs import loops
@@ -56,17 +57,20 @@ class Slots:
         """What was started here, or will be, and has not ended."""
         return [delivery.claim for delivery in self._held.values()]
 
-    def start(self, claim: Claimed) -> None:
-        """In a free slot, or in the next that becomes free."""
-        delivery = self._delivery(claim)
-        self._held[claim.id, claim.fence] = delivery
+    def start(self, claims: Sequence[Claimed]) -> None:
+        """In free slots, and in those that become free."""
+        deliveries = [self._delivery(claim) for claim in claims]
+        self._held.update(((delivery.claim.id, delivery.claim.fence), delivery) for delivery in deliveries)
         with self._turn:
-            if self._taken == self._count:
-                self._waiting.append(delivery)
-                return
-            self._taken += 1
+            self._waiting.extend(deliveries)
+            free = min(self._count - self._taken, len(self._waiting))
+            starting = [self._waiting.popleft() for _ in range(free)]
+            self._taken += free
             self._moved = time.monotonic()
-        self._launch(delivery)
+        for delivery in starting:
+            self._launch(delivery)
+        if len(self._waiting) > self._few:
+            self._hush()  # there were few while these were claimed
 
     def wake(self) -> None:
         """End the wait for results; safe in a signal handler."""
@@ -109,13 +113,14 @@ class Slots:
         return unstarted + [GiveBack(claim) for claim in self.running]
 
     def _wait(self, timeout: float) -> None:
-        try:
-            if timeout > 0:
-                self._bell.get(timeout=timeout)
+        with suppress(Empty):
+            self._bell.get(timeout=timeout) if timeout > 0 else self._bell.get_nowait()
+        self._hush()
+
+    def _hush(self) -> None:
+        with suppress(Empty):
             while True:
                 self._bell.get_nowait()
-        except Empty:
-            return
 
     def _launch(self, delivery: Delivery) -> None:
         if is_async(delivery.claim):

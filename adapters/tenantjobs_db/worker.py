@@ -176,8 +176,7 @@ class Worker:
         if not free and self._exchanging.settled:
             return idle
         claimed = self._exchanging.exchange(free, self._slots.running)
-        for claim in claimed:
-            self._slots.start(claim)
+        self._slots.start(claimed)
         if any(claim.deaths for claim in claimed):
             # One of them may have killed a process, and whatever is claimed beside it dies with it: no more than runs.
             self._exchanging.keep(self._slots.withdraw())
