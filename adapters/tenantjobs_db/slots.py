@@ -66,7 +66,8 @@ class Slots:
             free = min(self._count - self._taken, len(self._waiting))
             starting = [self._waiting.popleft() for _ in range(free)]
             self._taken += free
-            self._moved = time.monotonic()
+            if starting:
+                self._moved = time.monotonic()
         for delivery in starting:
             self._launch(delivery)
         if len(self._waiting) > self._few:
