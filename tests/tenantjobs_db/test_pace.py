@@ -31,9 +31,9 @@ def test_one_long_job_among_short_ones_is_taken_for_what_may_come() -> None:
 
 def test_after_it_went_wrong_nothing_is_claimed_ahead_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     five = Pace(5)
-    five.learn([0.001] * 40)
+    five.learn([0.0001] * 40)
     five.forget()
-    five.learn([0.001] * 40)
+    five.learn([0.0001] * 40)
     assert five.ahead == 0
 
     now = time.monotonic()

@@ -165,7 +165,7 @@ def test_what_waits_behind_long_jobs_goes_back(adapter: DatabaseAdapter, start: 
     short = Short()
     with start(threads=1) as worker:
         short.enqueue(50)
-        until(lambda: worker._slots.free > 5)  # it has seen that they are short
+        until(lambda: adapter.queue.counts() == {"finished": 50} and worker._slots.free > 5)  # it knows: they are short
         perform_all_later([short.job.call(number, waits=number == 0) for number in range(5)])
         until(lambda: adapter.queue.counts() == {"finished": 50, "claimed": 1, "ready": 4})
         short.release.set()
@@ -176,7 +176,7 @@ def test_what_was_not_started_goes_back_uncharged_when_the_worker_stops(adapter:
     short = Short()
     with start(threads=1) as worker:
         short.enqueue(50)
-        until(lambda: worker._slots.free > 5)
+        until(lambda: adapter.queue.counts() == {"finished": 50} and worker._slots.free > 5)
         handles = perform_all_later([short.job.call(number, waits=number == 0) for number in range(5)])
         until(lambda: short.running == 1)
         worker.stop()
@@ -191,7 +191,7 @@ def test_beside_jobs_whose_process_has_died_nothing_is_claimed_ahead(adapter: Da
     short = Short()
     with start(threads=2) as worker:
         short.enqueue(50)
-        until(lambda: worker._slots.free > 5)
+        until(lambda: adapter.queue.counts() == {"finished": 50} and worker._slots.free > 5)
         calls = [short.job.call(number, waits=True) for number in range(20)]
         worker.quiet()
         perform_all_later(calls)
