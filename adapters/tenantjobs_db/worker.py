@@ -209,6 +209,7 @@ class Worker:
         while self._slots.running and self._stops < 2 and (left := until - time.monotonic()) > 0:
             self._exchanging.keep(self._slots.results(left))
             self._settle()
+        self._exchanging.keep(self._slots.results(0))  # what has ended while nobody waited for it
         self.hanging = self._slots.running
         for claim in self.hanging:
             logger.warning("%s still ran when the worker had to stop: given back", claim)

@@ -181,6 +181,7 @@ def test_what_was_not_started_goes_back_uncharged_when_the_worker_stops(adapter:
         until(lambda: short.running == 1)
         worker.stop()
         short.release.set()
+        until(lambda: adapter.queue.counts() == {"finished": 51, "ready": 4})
 
     rows = [found(adapter, handle.job_id) for handle in handles]
     assert [(row.state, row.attempt, row.deaths) for row in rows] == [("finished", 1, 0)] + [("ready", 0, 0)] * 4
