@@ -5,51 +5,27 @@ A row is there only while something is said, so that a queue without any is clai
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Literal, get_args
 
-import msgspec
 from sqlalchemy import bindparam, delete, select, update
 
 from tenantjobs import definition
+from tenantjobs.controls import Control, Kind, Line, Rate
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.idempotency import seconds_of
 from tenantjobs.identity import canonical_id
 from tenantjobs.rates import MOST
 from tenantjobs_db.database import Database
 from tenantjobs_db.instructions import paused_key
+from tenantjobs_db.lines import lines_by, read_lines
 from tenantjobs_db.queue import BATCH
 from tenantjobs_db.refusing import saying_what_is_missing, saying_who_is_in_the_way
 from tenantjobs_db.tables import controls as rows
 from tenantjobs_db.waiting import Waiting
 
-Kind = Literal["queue", "tenant", "job"]
-
 LIGHTEST, HEAVIEST = 0.01, 100.0
 LARGEST = 2**31 - 1
-
-
-class Rate(msgspec.Struct, frozen=True):
-    """So many jobs start in ``seconds``, and no more."""
-
-    to: int
-    seconds: float
-
-
-class Control(msgspec.Struct, frozen=True, kw_only=True):
-    """What is said of one queue, tenant or job. ``weight``, ``cap`` and ``rate`` are those of a tenant."""
-
-    kind: Kind
-    name: str
-    paused_at: datetime | None = None
-    reason: str | None = None
-    weight: float | None = None
-    cap: int | None = None
-    rate: Rate | None = None
-
-    @property
-    def paused(self) -> bool:
-        return self.paused_at is not None
 
 
 class Controls:
@@ -78,6 +54,7 @@ class Controls:
         )
         self._find = select(rows).where(*here)
         self._all = select(rows).order_by(rows.c.kind, rows.c.name)
+        self._lines = {kind: lines_by(kind, dialect) for kind in ("queue", "tenant")}
 
     def pause(self, kind: Kind, name: str, *, reason: str | None = None) -> bool:
         """Have no more jobs of it start until it is resumed; False if it was paused already.
@@ -132,6 +109,11 @@ class Controls:
         """Everything that is said, by kind and name."""
         with saying_what_is_missing(), self._database.autocommit() as connection:
             return [_control(row) for row in connection.execute(self._all)]
+
+    def lines(self, kind: Literal["queue", "tenant"]) -> list[Line]:
+        """How much waits in each queue, or for each tenant, by name; those without unfinished jobs are left out."""
+        with saying_what_is_missing(), self._database.autocommit() as connection:
+            return read_lines(connection, self._lines[kind])
 
     def _say(self, tenant: object, **values: Any) -> None:
         place = {"of_kind": "tenant", "of_name": canonical_id(tenant)}

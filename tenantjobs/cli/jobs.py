@@ -9,17 +9,22 @@ from datetime import datetime
 import click
 
 from tenantjobs import adapter, runtime
+from tenantjobs.cli import controlling
 from tenantjobs.cli.bar import bar, following
 from tenantjobs.cli.output import Failure, as_json, json_option, table
-from tenantjobs.view import JobView, ShowsJobs
+from tenantjobs.view import ExplainsJobs, JobView, ShowsJobs
 
 LOOK = 0.5  # seconds between two looks at a job that is followed
 LAST_LOOK = 1.5  # seconds until what a job told at its end is certainly written
+MISSING = (
+    "there is no job {} in the queue: it was not enqueued here, its transaction is open still, or it is over and "
+    "forgotten (keep_finished in [db] says after how long)"
+)
 
 
 @click.group("jobs")
 def command() -> None:
-    """Look at jobs."""
+    """Look at jobs, and pause and resume those of a name."""
 
 
 @command.command("show")
@@ -39,6 +44,43 @@ def show(ctx: click.Context, job_id: str, follow: bool, wants_json: bool) -> Non
     else:
         _print(found)
     ctx.exit(1 if follow and found.state in ("failed", "quarantined") else 0)
+
+
+@command.command("explain")
+@click.argument("job_id", metavar="ID")
+@json_option
+def explain(job_id: str, wants_json: bool) -> None:
+    """Say why a job waits, and what is to be removed first."""
+    settings = runtime.load_app()
+    queue = adapter.configured()
+    if not isinstance(queue, ExplainsJobs):
+        raise Failure(f"the adapter {settings.adapter!r} does not know why a job waits")
+    found = queue.explain(job_id)
+    if found is None:
+        raise Failure(MISSING.format(job_id))
+    if wants_json:
+        as_json(found)
+    elif not found.waits:
+        click.echo(f"job {found.id} does not wait: it is {'running' if found.state == 'claimed' else found.state}")
+    else:
+        click.echo(f"job {found.id} waits for")
+        for reason in found.reasons:
+            click.echo(f"  {reason.text}")
+
+
+@command.command("pause")
+@click.argument("name", metavar="JOB")
+@controlling.reason_option
+def pause(name: str, reason: str | None) -> None:
+    """Let no more jobs of this name start. They can still be enqueued, and wait."""
+    controlling.pause("job", name, reason)
+
+
+@command.command("resume")
+@click.argument("name", metavar="JOB")
+def resume(name: str) -> None:
+    """Let the jobs of this name start again."""
+    controlling.resume("job", name)
 
 
 def _looks(found: JobView) -> Iterator[JobView]:
@@ -61,10 +103,7 @@ def _found(job_id: str) -> JobView:
         )
     found = queue.show(job_id)
     if found is None:
-        raise Failure(
-            f"there is no job {job_id} in the queue: it was not enqueued here, its transaction is open still, or it is "
-            f"over and forgotten (keep_finished in [db] says after how long)"
-        )
+        raise Failure(MISSING.format(job_id))
     return found
 
 

@@ -20,6 +20,8 @@ MODULES = {
     "check": "tenantjobs.cli.check",
     "work": "tenantjobs.cli.work",
     "jobs": "tenantjobs.cli.jobs",
+    "queues": "tenantjobs.cli.queues",
+    "tenants": "tenantjobs.cli.tenants",
     "processes": "tenantjobs.cli.processes",
     "db": "tenantjobs.cli.db",
     "recurring": "tenantjobs.cli.recurring",

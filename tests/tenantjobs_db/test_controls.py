@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import event, select, text
+from sqlalchemy import event, select, text, update
 
 from tenantjobs import job
 from tenantjobs.errors import ConfigurationError
@@ -19,7 +19,7 @@ from tenantjobs_db.database import Database, own
 from tenantjobs_db.queue import Queue
 from tenantjobs_db.releasing import Releasing
 from tenantjobs_db.settlement import Claimed, Finish
-from tests.tenantjobs_db.making import LONG_AGO, Claimer, envelope, envelopes
+from tests.tenantjobs_db.making import LONG_AGO, Claimer, envelope, envelopes, soon
 
 
 @pytest.fixture
@@ -427,3 +427,17 @@ def _visited(database: Database) -> int:
 def _waiting(database: Database) -> int:
     with database.begin() as connection:
         return len(connection.execute(select(tables.blocked.c.job_id)).all())
+
+
+def test_a_line_is_counted_by_state_with_the_wait_of_its_first_job(adapter: DatabaseAdapter) -> None:
+    adapter.enqueue_all([*envelopes(3, "acme", queue="mailers"), *envelopes(2, "globex"), *envelopes(1, None)])
+    adapter.enqueue_all(envelopes(2, "acme", due_at=soon()))
+    with adapter.database.begin() as connection:
+        connection.execute(update(tables.jobs).where(tables.jobs.c.tenant == "globex").values(enqueued_at=LONG_AGO))
+
+    by_tenant = {line.name: line for line in adapter.controls.lines("tenant")}
+    assert [*by_tenant] == ["", "acme", "globex"]
+    assert (by_tenant["acme"].ready, by_tenant["acme"].scheduled, by_tenant["globex"].ready) == (3, 2, 2)
+    assert by_tenant["globex"].lag is not None
+    assert by_tenant["globex"].lag > 10_000 > (by_tenant["acme"].lag or 0.0) >= 0.0
+    assert [(line.name, line.ready) for line in adapter.controls.lines("queue")] == [("default", 3), ("mailers", 3)]

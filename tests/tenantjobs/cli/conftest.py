@@ -1,14 +1,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from tenantjobs import config, definition
 from tenantjobs.cli import main
-from tests.configuration import Run, nothing_configured
+from tests.configuration import Run, nothing_configured, write
+
+SHOP = """
+import sqlalchemy
+from tenantjobs import current_job, job, limits_concurrency, retry_on
+
+engine = sqlalchemy.create_engine("sqlite:///shop.db")
+
+@job(name="render", policies=[limits_concurrency(to=1), retry_on(ConnectionError, wait=3600)])
+def render(account: int) -> None:
+    current_job().progress(3, 12)
+    if account == 7:
+        raise ConnectionError("the renderer is away")
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -44,3 +59,12 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setitem(config.installed(), name, f"{adapter_class.__module__}:{adapter_class.__qualname__}")
 
     return install
+
+
+@pytest.fixture
+def render(folder: Path, tenantjobs: Run) -> Any:
+    """A job of an application with a queue, in the scope of a tenant."""
+    write(folder, SHOP, "shop_of_jobs.py")
+    write(folder, 'adapter = "db"\napp = "shop_of_jobs"\n[db]\nengine = "shop_of_jobs:engine"\n')
+    tenantjobs("db", "upgrade")
+    return import_module("shop_of_jobs").render

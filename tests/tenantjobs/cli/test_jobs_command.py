@@ -20,30 +20,6 @@ from tests.configuration import Run, write
 
 pytest.importorskip("sqlalchemy")
 
-SHOP = """
-import sqlalchemy
-from tenantjobs import current_job, job, limits_concurrency, retry_on
-
-engine = sqlalchemy.create_engine("sqlite:///shop.db")
-
-@job(name="render", policies=[limits_concurrency(to=1), retry_on(ConnectionError, wait=3600)])
-def render(account: int) -> None:
-    current_job().progress(3, 12)
-    if account == 7:
-        raise ConnectionError("the renderer is away")
-"""
-
-
-@pytest.fixture
-def render(folder: Path, tenantjobs: Run) -> Any:
-    """A job of an application with a queue, in the scope of a tenant."""
-    write(folder, SHOP, "shop_of_jobs.py")
-    write(folder, 'adapter = "db"\napp = "shop_of_jobs"\n[db]\nengine = "shop_of_jobs:engine"\n')
-    tenantjobs("db", "upgrade")
-    from importlib import import_module
-
-    return import_module("shop_of_jobs").render
-
 
 def enqueued(render: Any, account: int = 1, **options: Any) -> str:
     with Current.set(tenant_id="acme"):

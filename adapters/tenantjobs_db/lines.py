@@ -1,0 +1,35 @@
+"""How much waits in each queue, or for each tenant. It counts rows: something for people, not for each claim."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Select, func, select
+
+from tenantjobs.controls import Line
+from tenantjobs_db.dialect import Dialect
+from tenantjobs_db.tables import BLOCKED, CLAIMED, FAILED, READY, SCHEDULED, jobs
+
+COUNTED = {READY: "ready", SCHEDULED: "scheduled", BLOCKED: "blocked", CLAIMED: "running", FAILED: "failed"}
+
+
+def lines_by(kind: Literal["queue", "tenant"], dialect: Dialect) -> Select[Any]:
+    """A row for each name and state."""
+    name = jobs.c[kind].label("line")
+    first = func.min(func.coalesce(jobs.c.due_at, jobs.c.enqueued_at), type_=jobs.c.enqueued_at.type).label("first")
+    return (
+        select(name, jobs.c.state, func.count().label("jobs"), first, dialect.now().label("now"))
+        .where(jobs.c.state.in_(COUNTED))
+        .group_by(name, jobs.c.state)
+        .order_by(name)
+    )
+
+
+def read_lines(connection: Connection, statement: Select[Any]) -> list[Line]:
+    found: dict[str, dict[str, Any]] = {}
+    for row in connection.execute(statement):
+        line = found.setdefault(row.line, {})
+        line[COUNTED[row.state]] = row.jobs
+        if row.state == READY:
+            line["lag"] = max(0.0, (row.now - row.first).total_seconds())
+    return [Line(name=name, **values) for name, values in found.items()]

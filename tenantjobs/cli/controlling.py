@@ -1,0 +1,57 @@
+"""What ``tenantjobs queues``, ``tenants`` and ``jobs`` have in common: they say something of a line, and show it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import click
+
+from tenantjobs import adapter, runtime
+from tenantjobs.cli.output import Failure
+from tenantjobs.controls import Control, Controls, HasControls, Kind, Line
+
+reason_option = click.option("--reason", metavar="TEXT", help="What people are told who ask why.")
+
+
+def controls() -> Controls:
+    """Those of the configured queue."""
+    settings = runtime.load_app()
+    queue = adapter.configured()
+    if not isinstance(queue, HasControls):
+        raise Failure(f"the adapter {settings.adapter!r} cannot be told: do it with the tools of its queue")
+    return queue.controls
+
+
+def pause(kind: Kind, name: str, reason: str | None) -> None:
+    """Say it, and what came of it."""
+    paused = controls().pause(kind, name, reason=reason)
+    click.echo(f"{kind} {name} is paused: what runs goes on" if paused else f"{kind} {name} was paused already")
+
+
+def resume(kind: Kind, name: str) -> None:
+    """Say it, and what came of it."""
+    click.echo(f"{kind} {name} is resumed" if controls().resume(kind, name) else f"{kind} {name} was not paused")
+
+
+def merged(lines: Iterable[Line], said: Iterable[Control]) -> dict[str, tuple[Line, Control | None]]:
+    """All that have jobs, or of which something is said, by name."""
+    by_name = {line.name: line for line in lines}
+    told = {control.name: control for control in said}
+    return {name: (by_name.get(name) or Line(name=name), told.get(name)) for name in sorted({*by_name, *told})}
+
+
+def counts(line: Line) -> tuple[str, ...]:
+    """The cells of a line, for ``HEADS``."""
+    lag = "" if line.lag is None else f"{line.lag:.1f} s"
+    return (*(str(count) for count in (line.ready, line.running, line.scheduled, line.blocked, line.failed)), lag)
+
+
+HEADS = ("ready", "running", "scheduled", "blocked", "failed", "lag")
+
+
+def paused(control: Control | None) -> str:
+    """The cell that says so, with the reason."""
+    if control is None or control.paused_at is None:
+        return ""
+    since = f"since {control.paused_at:%Y-%m-%d %H:%M:%S} UTC"
+    return f"{since}: {control.reason}" if control.reason else since

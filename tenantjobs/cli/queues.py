@@ -1,0 +1,47 @@
+"""``tenantjobs queues``: how much waits in each, and whether it may start."""
+
+from __future__ import annotations
+
+import click
+
+from tenantjobs.cli import controlling
+from tenantjobs.cli.output import as_json, json_option, table
+
+
+@click.group("queues")
+def command() -> None:
+    """See how much waits in each queue, pause and resume queues."""
+
+
+@command.command("list")
+@json_option
+def list_(wants_json: bool) -> None:
+    """List the queues that have unfinished jobs, or are paused.
+
+    It counts jobs, which takes a while where there are millions.
+    """
+    controls = controlling.controls()
+    said = [control for control in controls.all() if control.kind == "queue"]
+    found = controlling.merged(controls.lines("queue"), said)
+    if wants_json:
+        as_json([{"queue": line, "control": control} for line, control in found.values()])
+    elif not found:
+        click.echo("nothing waits in any queue")
+    else:
+        rows = [(name, *controlling.counts(line), controlling.paused(said)) for name, (line, said) in found.items()]
+        table([("queue", *controlling.HEADS, "paused"), *rows], indent=0)
+
+
+@command.command("pause")
+@click.argument("name", metavar="QUEUE")
+@controlling.reason_option
+def pause(name: str, reason: str | None) -> None:
+    """Let no more jobs of a queue start. They can still be enqueued, and wait."""
+    controlling.pause("queue", name, reason)
+
+
+@command.command("resume")
+@click.argument("name", metavar="QUEUE")
+def resume(name: str) -> None:
+    """Let the jobs of a queue start again."""
+    controlling.resume("queue", name)

@@ -1,0 +1,120 @@
+"""``tenantjobs tenants``: how much waits for each, and what each may have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import click
+
+from tenantjobs.cli import controlling
+from tenantjobs.cli.output import as_json, json_option, table
+from tenantjobs.controls import Control
+from tenantjobs.identity import canonical_id
+
+OFF = "off"
+
+
+def _number(kind: type[int] | type[float]) -> Callable[[click.Context, click.Parameter, str], float | None]:
+    """Reads a number of ``kind``, or ``off``, which is None."""
+
+    def read(_ctx: click.Context, _parameter: click.Parameter, value: str) -> float | None:
+        if value == OFF:
+            return None
+        try:
+            return kind(value)
+        except ValueError:
+            whole = "a whole number" if kind is int else "a number"
+            raise click.BadParameter(f"{value!r} is neither {whole} nor {OFF!r}") from None
+
+    return read
+
+
+def _tenant(_ctx: click.Context, _parameter: click.Parameter, value: str) -> str:
+    try:
+        return canonical_id(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+tenant_argument = click.argument("tenant", callback=_tenant)
+
+
+@click.group("tenants")
+def command() -> None:
+    """See how much waits for each tenant, pause tenants, and say what they may have."""
+
+
+@command.command("list")
+@json_option
+def list_(wants_json: bool) -> None:
+    """List the tenants that have unfinished jobs, or of which something is said.
+
+    It counts jobs, which takes a while where there are millions.
+    """
+    controls = controlling.controls()
+    said = [control for control in controls.all() if control.kind == "tenant"]
+    found = controlling.merged(controls.lines("tenant"), said)
+    if wants_json:
+        as_json([{"tenant": line, "control": control} for line, control in found.values()])
+    elif not found:
+        click.echo("nothing waits for any tenant")
+    else:
+        heads = ("tenant", *controlling.HEADS, "weight", "cap", "rate", "paused")
+        rows = [
+            (name or "none", *controlling.counts(line), *_said(control), controlling.paused(control))
+            for name, (line, control) in found.items()
+        ]
+        table([heads, *rows], indent=0)
+
+
+@command.command("pause")
+@tenant_argument
+@controlling.reason_option
+def pause(tenant: str, reason: str | None) -> None:
+    """Let no more jobs of a tenant start. They can still be enqueued, and wait."""
+    controlling.pause("tenant", tenant, reason)
+
+
+@command.command("resume")
+@tenant_argument
+def resume(tenant: str) -> None:
+    """Let the jobs of a tenant start again."""
+    controlling.resume("tenant", tenant)
+
+
+@command.command("weight")
+@tenant_argument
+@click.argument("weight", callback=_number(float), metavar="NUMBER|off")
+def weight(tenant: str, weight: float | None) -> None:
+    """Let a tenant start so many jobs where another one starts one."""
+    controlling.controls().set_weight(tenant, weight)
+    click.echo(f"tenant {tenant} has the weight {1 if weight is None else weight:g}")
+
+
+@command.command("cap")
+@tenant_argument
+@click.argument("cap", callback=_number(int), metavar="NUMBER|off")
+def cap(tenant: str, cap: int | None) -> None:
+    """Let at most so many jobs of a tenant run at once."""
+    controlling.controls().set_cap(tenant, cap)
+    click.echo(f"tenant {tenant} has {'no cap' if cap is None else f'at most {cap} jobs running at once'}")
+
+
+@command.command("rate")
+@tenant_argument
+@click.argument("rate", callback=_number(int), metavar="NUMBER|off")
+@click.option("--per", type=float, default=60.0, show_default=True, metavar="SECONDS", help="In any so many seconds.")
+def rate(tenant: str, rate: int | None, per: float) -> None:
+    """Let at most so many jobs of a tenant start in a stretch of time."""
+    controlling.controls().set_rate(tenant, rate, per)
+    click.echo(
+        f"tenant {tenant} starts {'any number of jobs' if rate is None else f'at most {rate} jobs in {per:g} s'}"
+    )
+
+
+def _said(control: Control | None) -> tuple[str, str, str]:
+    if control is None:
+        return "", "", ""
+    weight = "" if control.weight is None else f"{control.weight:g}"
+    cap = "" if control.cap is None else str(control.cap)
+    return weight, cap, "" if control.rate is None else f"{control.rate.to} in {control.rate.seconds:g} s"

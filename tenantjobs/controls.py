@@ -1,0 +1,90 @@
+"""What operators say of a queue, a tenant or a job, and how much waits in each: the words of every such queue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Literal, Protocol, runtime_checkable
+
+import msgspec
+
+Kind = Literal["queue", "tenant", "job"]
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """So many jobs start in ``seconds``, and no more."""
+
+    to: int
+    seconds: float
+
+
+class Control(msgspec.Struct, frozen=True, kw_only=True):
+    """What is said of one queue, tenant or job. ``weight``, ``cap`` and ``rate`` are those of a tenant."""
+
+    kind: Kind
+    name: str
+    paused_at: datetime | None = None
+    reason: str | None = None
+    weight: float | None = None
+    cap: int | None = None
+    rate: Rate | None = None
+
+    @property
+    def paused(self) -> bool:
+        return self.paused_at is not None
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """The unfinished jobs of one queue or tenant, ``name``, which is "" for jobs of no tenant.
+
+    ``ready`` may start now, ``scheduled`` are due later, ``blocked`` wait for a limit or for their class to be
+    resumed, ``running`` are claimed. ``lag`` is for how many seconds the first of the ready ones could have started.
+    """
+
+    name: str
+    ready: int = 0
+    scheduled: int = 0
+    blocked: int = 0
+    running: int = 0
+    failed: int = 0
+    lag: float | None = None
+
+
+class Controls(Protocol):
+    """Says it, and reads it. It holds for every worker from its next claim on; what runs is left to run."""
+
+    def pause(self, kind: Kind, name: str, *, reason: str | None = None) -> bool:
+        """Have no more jobs of it start until it is resumed; False if it was paused already."""
+        ...
+
+    def resume(self, kind: Kind, name: str) -> bool:
+        """Have its jobs start again; False if it was not paused."""
+        ...
+
+    def set_weight(self, tenant: object, weight: float | None) -> None:
+        """How many jobs a tenant starts where another one starts one; None for 1 again."""
+        ...
+
+    def set_cap(self, tenant: object, cap: int | None) -> None:
+        """How many jobs of a tenant run at once, at most; None for any number."""
+        ...
+
+    def set_rate(self, tenant: object, to: int | None, per: float | timedelta = 60.0) -> None:
+        """How many jobs of a tenant start in any ``per`` seconds, at most; None for any number."""
+        ...
+
+    def all(self) -> Sequence[Control]:
+        """Everything that is said, by kind and name."""
+        ...
+
+    def lines(self, kind: Literal["queue", "tenant"]) -> Sequence[Line]:
+        """How much waits in each queue, or for each tenant, by name; those without unfinished jobs are left out."""
+        ...
+
+
+@runtime_checkable
+class HasControls(Protocol):
+    """A queue that operators can pause, and where tenants have shares."""
+
+    @property
+    def controls(self) -> Controls: ...
