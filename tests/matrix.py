@@ -71,6 +71,8 @@ OLDEST = Column(
         "opentelemetry-api==1.30.0",
         "opentelemetry-sdk==1.30.0",
         "pymysql==1.1.0",
+        "setproctitle==1.3",
+        "watchfiles==1",
         "prometheus-client==0.20.0",
         "cryptography==42.0.0",
     ),

@@ -100,14 +100,14 @@ def test_a_job_that_has_become_tenancy_none_runs_in_the_systems_scope_whenever_i
     @job(tenancy="optional")
     def before() -> None: ...
 
-    @job(name="cleanup", tenancy="none", aliases=("earlier",))
+    @job(name="tidy", tenancy="none", aliases=("earlier",))
     def after() -> None:
         seen.append((Current.scope, Current.capture().system))
 
     envelope = Envelope.decode(contextvars.Context().run(enqueued, before))
     execute(msgspec.structs.replace(envelope, name="earlier").encode())
 
-    assert seen == [("system", "job cleanup")]
+    assert seen == [("system", "job tidy")]
 
 
 def test_the_worker_runs_a_job_without_a_tenant_unscoped_never() -> None:
