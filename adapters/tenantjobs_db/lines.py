@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Executable, func, select
 
 from tenantjobs.controls import Line
 from tenantjobs_db.dialect import Dialect
@@ -13,7 +13,7 @@ from tenantjobs_db.tables import BLOCKED, CLAIMED, FAILED, READY, SCHEDULED, job
 COUNTED = {READY: "ready", SCHEDULED: "scheduled", BLOCKED: "blocked", CLAIMED: "running", FAILED: "failed"}
 
 
-def lines_by(kind: Literal["queue", "tenant"], dialect: Dialect) -> Select[Any]:
+def lines_by(kind: Literal["queue", "tenant"], dialect: Dialect) -> Executable:
     """A row for each name and state."""
     name = jobs.c[kind].label("line")
     first = func.min(func.coalesce(jobs.c.due_at, jobs.c.enqueued_at), type_=jobs.c.enqueued_at.type).label("first")
@@ -25,7 +25,7 @@ def lines_by(kind: Literal["queue", "tenant"], dialect: Dialect) -> Select[Any]:
     )
 
 
-def read_lines(connection: Connection, statement: Select[Any]) -> list[Line]:
+def read_lines(connection: Connection, statement: Executable) -> list[Line]:
     found: dict[str, dict[str, Any]] = {}
     for row in connection.execute(statement):
         line = found.setdefault(row.line, {})

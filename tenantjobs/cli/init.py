@@ -26,7 +26,7 @@ SECTIONS = {
     "db": """
 [db]
 # Where the queue lives: a file beside this one, or a server, as in
-# "postgresql+psycopg://user@localhost/shop" or "mysql+pymysql://user@localhost/shop".
+# "postgresql+psycopg://user@localhost/shop", "mysql+pymysql://user@host/shop".
 url = "sqlite:///jobs.db"
 # Or the engine of the application: jobs then commit with its transactions.
 # engine = "shop.db:engine"
