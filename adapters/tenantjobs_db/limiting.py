@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, select
 
 from tenantjobs import definition
 from tenantjobs.envelope import Envelope
@@ -24,7 +24,7 @@ from tenantjobs_db.database import Database
 from tenantjobs_db.ledger import stored
 from tenantjobs_db.permits import DatabasePermits, Overtaken
 from tenantjobs_db.settlement import Claimed
-from tenantjobs_db.tables import BLOCKED, READY, in_state, jobs, permits
+from tenantjobs_db.tables import permits
 from tenantjobs_db.waiting import Waiting
 
 AT_ONCE = 200  # jobs of a line that are looked at when one of them is blocked
@@ -48,27 +48,9 @@ class Limiting:
     """What stands between a claim and its start."""
 
     def __init__(self, database: Database) -> None:
-        dialect = database.dialect
         self._database = database
         self._permits = DatabasePermits(database)
-        self._put_aside = (
-            update(jobs)
-            .where(
-                jobs.c.id == bindparam("job_id"),
-                jobs.c.fence == bindparam("of_fence"),
-                jobs.c.claimed_by == bindparam("process"),
-            )
-            .values(state=BLOCKED, claimed_by=None)
-        )
-        self._line = dialect.skip_locked(
-            select(jobs.c.id, jobs.c.fence, jobs.c.name, jobs.c.tenant, jobs.c.attempt, jobs.c.data)
-            .where(in_state(READY), jobs.c.queue == bindparam("of_queue"), jobs.c.tenant == bindparam("of_tenant"))
-            .order_by(jobs.c.priority, jobs.c.id)
-            .limit(AT_ONCE),
-            jobs,
-            "tj_jobs_ready",
-        )
-        self._waiting = Waiting(dialect)
+        self._waiting = Waiting(database.dialect)
         self._held_by = select(permits.c.key, permits.c.owner, permits.c.token).where(
             permits.c.owner.in_(bindparam("owners", expanding=True))
         )
@@ -133,15 +115,12 @@ class Limiting:
 
     def _block(self, connection: Connection, aside: Sequence[Wanting]) -> None:
         """Put these aside, and those behind them in their lines that want the same: they would be claimed in vain."""
-        held = [
-            wants
-            for wants in sorted(aside, key=lambda wants: wants.claim.id)
-            if connection.execute(self._put_aside, _claim(wants.claim)).rowcount == 1
-        ]
+        ours = self._waiting.block(connection, [wants.claim for wants in aside])
+        held = [wants for wants in aside if wants.claim.id in ours]
         full = {wants.request.key: wants.request.of for wants in aside}
         behind: dict[str, Wanting] = {}
         for queue, tenant in sorted({(wants.claim.queue, wants.claim.tenant) for wants in aside}):
-            for row in connection.execute(self._line, {"of_queue": queue, "of_tenant": tenant}):
+            for row in self._waiting.line(connection, queue, tenant, AT_ONCE):
                 wants = _wanting(Claimed(row.id, row.fence + 1, "", queue, row.name, row.tenant, row.attempt, row.data))
                 if wants is not None and not wants.gives_up and wants.request.of <= full.get(wants.request.key, 0):
                     behind[row.id] = wants
@@ -167,10 +146,6 @@ def _wanting(claim: Claimed) -> Wanting | None:
     if KEY not in envelope.keys:
         return None
     return Wanting(claim, policy, envelope.priority, request(policy, envelope, token(claim.id, claim.fence)))
-
-
-def _claim(claim: Claimed) -> dict[str, Any]:
-    return {"job_id": claim.id, "of_fence": claim.fence, "process": claim.process}
 
 
 def _noted(wants: Wanting) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection
 
 from tenantjobs import definition, rates
 from tenantjobs.envelope import Envelope
@@ -22,7 +22,6 @@ from tenantjobs_db.limiting import AT_ONCE, Limiting
 from tenantjobs_db.permits import Overtaken
 from tenantjobs_db.rates import DatabaseRates
 from tenantjobs_db.settlement import Claimed
-from tenantjobs_db.tables import BLOCKED, READY, in_state, jobs
 from tenantjobs_db.waiting import Waiting
 
 PREFIX = "rate "  # of the keys of these lines; those of limits are JSON
@@ -48,27 +47,10 @@ class Pacing:
     """What stands between a permit and a start."""
 
     def __init__(self, database: Database, limiting: Limiting) -> None:
-        dialect = database.dialect
         self._database = database
         self._limiting = limiting
         self._rates = DatabaseRates(database)
-        self._waiting = Waiting(dialect)
-        self._put_aside = (
-            update(jobs)
-            .where(
-                jobs.c.id == bindparam("job_id"),
-                jobs.c.fence == bindparam("of_fence"),
-                jobs.c.claimed_by == bindparam("process"),
-            )
-            .values(state=BLOCKED, claimed_by=None)
-        )
-        self._line = dialect.skip_locked(
-            select(jobs.c.id, jobs.c.name, jobs.c.data)
-            .where(in_state(READY), jobs.c.queue == bindparam("of_queue"), jobs.c.tenant == bindparam("of_tenant"))
-            .order_by(jobs.c.priority, jobs.c.id)
-            .limit(AT_ONCE),
-            jobs,
-        )
+        self._waiting = Waiting(database.dialect)
 
     def admitted(self, claims: Sequence[Claimed]) -> list[Claimed]:
         """Those that start now; the others are blocked by the time this returns."""
@@ -79,27 +61,26 @@ class Pacing:
         return [claim for claim in claims if claim.id not in early]
 
     def _early(self, claims: Sequence[Claimed], paced: Mapping[str, Paced]) -> Mapping[str, float]:
+        def start(connection: Connection) -> Mapping[str, float]:
+            early = self._rates.start_within(connection, [wants.start for wants in paced.values()])
+            if early:
+                self._block(connection, [claim for claim in claims if claim.id in early], paced)
+            return early
+
         while True:
             try:
-                with self._database.begin() as connection:
-                    early = self._rates.start_within(connection, [wants.start for wants in paced.values()])
-                    if early:
-                        self._block(connection, [claim for claim in claims if claim.id in early], paced)
-                    return early
+                return self._database.run(start)
             except Overtaken:
                 continue
 
     def _block(self, connection: Connection, claims: Sequence[Claimed], paced: Mapping[str, Paced]) -> None:
-        held = [
-            claim
-            for claim in sorted(claims, key=lambda claim: claim.id)
-            if connection.execute(self._put_aside, _claim(claim)).rowcount == 1
-        ]
+        ours = self._waiting.block(connection, claims)
+        held = [claim for claim in claims if claim.id in ours]
         self._limiting.settled(connection, held)
         full = {paced[claim.id].start.key for claim in claims}
         behind: dict[str, Paced] = {}
         for queue, tenant in sorted({(claim.queue, claim.tenant) for claim in claims}):
-            for row in connection.execute(self._line, {"of_queue": queue, "of_tenant": tenant}):
+            for row in self._waiting.line(connection, queue, tenant, AT_ONCE):
                 wants = _paced(row.name, row.data)
                 if wants is not None and wants.start.key in full:
                     behind[row.id] = wants
@@ -126,7 +107,3 @@ def _paced(name: str, data: str) -> Paced | None:
     if rates.KEY not in envelope.keys:
         return None
     return Paced(rates.start(policy, envelope), envelope.priority)
-
-
-def _claim(claim: Claimed) -> dict[str, Any]:
-    return {"job_id": claim.id, "of_fence": claim.fence, "process": claim.process}

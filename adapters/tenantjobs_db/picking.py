@@ -79,14 +79,6 @@ class Picking:
             .where(in_state(CLAIMED), jobs.c.tenant.in_(bindparam("tenants", expanding=True)))
             .group_by(jobs.c.tenant)
         )
-        self._line = dialect.skip_locked(
-            select(jobs.c.id, jobs.c.name, jobs.c.tenant, jobs.c.priority)
-            .where(in_state(READY), jobs.c.queue == bindparam("queue"), jobs.c.tenant == bindparam("tenant"))
-            .order_by(jobs.c.priority, jobs.c.id)
-            .limit(ASIDE_AT_ONCE),
-            jobs,
-            "tj_jobs_ready",
-        )
 
     def claim(
         self,
@@ -183,7 +175,7 @@ class Picking:
 
     def _put_aside(self, connection: Connection, queue: str, tenants: set[str], said: Instructions) -> None:
         for tenant in sorted(tenants):
-            line = connection.execute(self._line, {"queue": queue, "tenant": tenant}).all()
+            line = self._waiting.line(connection, queue, tenant, ASIDE_AT_ONCE)
             paused = [row for row in line if row.name in said.jobs]
             self._waiting.put_aside(connection, [row.id for row in paused])
             self._waiting.note(connection, [_noted(row, said.jobs[row.name]) for row in paused])

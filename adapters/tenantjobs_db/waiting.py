@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import BindParameter, Connection, bindparam, delete, select, update
 
 from tenantjobs_db.dialect import Dialect
+from tenantjobs_db.settlement import Claimed
 from tenantjobs_db.tables import BLOCKED, READY, SCHEDULED, blocked, in_state, jobs
 
 
@@ -18,6 +19,23 @@ class Waiting:
     def __init__(self, dialect: Dialect) -> None:
         listed: BindParameter[Any] = bindparam("listed", expanding=True)
         self._put_aside = update(jobs).where(jobs.c.id.in_(listed), in_state(READY)).values(state=BLOCKED)
+        self._block = (
+            update(jobs)
+            .where(
+                jobs.c.id == bindparam("of_job"),
+                jobs.c.fence == bindparam("of_fence"),
+                jobs.c.claimed_by == bindparam("process"),
+            )
+            .values(state=BLOCKED, claimed_by=None)
+        )
+        self._line = dialect.skip_locked(
+            select(jobs.c.id, jobs.c.fence, jobs.c.name, jobs.c.tenant, jobs.c.priority, jobs.c.attempt, jobs.c.data)
+            .where(in_state(READY), jobs.c.queue == bindparam("of_queue"), jobs.c.tenant == bindparam("of_tenant"))
+            .order_by(jobs.c.priority, jobs.c.id)
+            .limit(bindparam("count")),
+            jobs,
+            "tj_jobs_ready",
+        )
         self._note = dialect.insert_new(blocked).values(blocked_at=dialect.now())
         self._next = dialect.skip_locked(
             select(blocked.c.job_id)
@@ -39,6 +57,22 @@ class Waiting:
         """Block ready jobs, which are noted beside this."""
         if ids:
             connection.execute(self._put_aside, {"listed": sorted(ids)})
+
+    def block(self, connection: Connection, claims: Iterable[Claimed]) -> set[str]:
+        """Block claimed jobs, which are noted beside this; the ids of those that were still ours."""
+        # In one order everywhere, so that two transactions never wait for each other.
+        return {
+            claim.id
+            for claim in sorted(claims, key=lambda claim: claim.id)
+            if connection.execute(
+                self._block, {"of_job": claim.id, "of_fence": claim.fence, "process": claim.process}
+            ).rowcount
+            == 1
+        }
+
+    def line(self, connection: Connection, queue: str, tenant: str, count: int) -> Sequence[Any]:
+        """The first ready jobs of a tenant, locked, but for those that another one has locked."""
+        return connection.execute(self._line, {"of_queue": queue, "of_tenant": tenant, "count": count}).all()
 
     def note(self, connection: Connection, notes: Sequence[Mapping[str, Any]]) -> None:
         """What blocked jobs wait for: rows of ``tj_blocked``."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 import click
 
 from tenantjobs import adapter, runtime
-from tenantjobs.cli.output import Failure
+from tenantjobs.cli.output import Failure, as_json
 from tenantjobs.controls import Control, Controls, HasControls, Kind, Line
 
 reason_option = click.option("--reason", metavar="TEXT", help="What people are told who ask why.")
@@ -33,11 +34,17 @@ def resume(kind: Kind, name: str) -> None:
     click.echo(f"{kind} {name} is resumed" if controls().resume(kind, name) else f"{kind} {name} was not paused")
 
 
-def merged(lines: Iterable[Line], said: Iterable[Control]) -> dict[str, tuple[Line, Control | None]]:
-    """All that have jobs, or of which something is said, by name."""
-    by_name = {line.name: line for line in lines}
-    told = {control.name: control for control in said}
-    return {name: (by_name.get(name) or Line(name=name), told.get(name)) for name in sorted({*by_name, *told})}
+def found(kind: Literal["queue", "tenant"]) -> dict[str, tuple[Line, Control | None]]:
+    """All that have unfinished jobs, or of which something is said, by name."""
+    queue = controls()
+    lines = {line.name: line for line in queue.lines(kind)}
+    said = {control.name: control for control in queue.all() if control.kind == kind}
+    return {name: (lines.get(name) or Line(name=name), said.get(name)) for name in sorted({*lines, *said})}
+
+
+def print_json(kind: str, lines: Iterable[tuple[Line, Control | None]]) -> None:
+    """Each with what is said of it."""
+    as_json([{kind: line, "control": control} for line, control in lines])
 
 
 def counts(line: Line) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from tenantjobs.cli import controlling
-from tenantjobs.cli.output import as_json, json_option, table
+from tenantjobs.cli.output import json_option, table
 
 
 @click.group("queues")
@@ -20,11 +20,9 @@ def list_(wants_json: bool) -> None:
 
     It counts jobs, which takes a while where there are millions.
     """
-    controls = controlling.controls()
-    said = [control for control in controls.all() if control.kind == "queue"]
-    found = controlling.merged(controls.lines("queue"), said)
+    found = controlling.found("queue")
     if wants_json:
-        as_json([{"queue": line, "control": control} for line, control in found.values()])
+        controlling.print_json("queue", found.values())
     elif not found:
         click.echo("nothing waits in any queue")
     else:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import click
 
 from tenantjobs.cli import controlling
-from tenantjobs.cli.output import as_json, json_option, table
+from tenantjobs.cli.output import json_option, table
 from tenantjobs.controls import Control
 from tenantjobs.identity import canonical_id
 
@@ -51,11 +51,9 @@ def list_(wants_json: bool) -> None:
 
     It counts jobs, which takes a while where there are millions.
     """
-    controls = controlling.controls()
-    said = [control for control in controls.all() if control.kind == "tenant"]
-    found = controlling.merged(controls.lines("tenant"), said)
+    found = controlling.found("tenant")
     if wants_json:
-        as_json([{"tenant": line, "control": control} for line, control in found.values()])
+        controlling.print_json("tenant", found.values())
     elif not found:
         click.echo("nothing waits for any tenant")
     else:
