@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
 import msgspec
 from cronsim import CronSim
 
 _SOME_DAY = datetime(2000, 1, 1, tzinfo=UTC)
+_SECOND = timedelta(seconds=1)
 
 
 class Schedule(msgspec.Struct, frozen=True):
@@ -48,5 +49,32 @@ class Schedule(msgspec.Struct, frozen=True):
 
 
 def _first_after(moment: datetime, cron: str) -> datetime:
+    if CronSim(cron, moment).fixup_tz is not None:  # hours of the clock
+        return _next(cron, moment)
+    # What goes on by the time that really passes is read on one clock up to a change of the clocks, on the next from
+    # there on: cronsim goes hour by hour, and where clocks change by half an hour, as on Lord Howe, its hours stop to
+    # be full ones and it runs past what is there.
+    zone, offset = moment.tzinfo, moment.utcoffset()
+    while True:
+        found = _next(cron, moment.astimezone(timezone(offset or timedelta(0)))).astimezone(zone)
+        if found.utcoffset() == offset:
+            return found
+        changed = _change(moment, found, offset)
+        moment, offset = changed.astimezone(UTC) - _SECOND, changed.utcoffset()
+
+
+def _next(cron: str, moment: datetime) -> datetime:
     # Asked in the second of two hours that a clock shows twice, cronsim begins with what was in the first.
     return next(found for found in CronSim(cron, moment) if found.timestamp() > moment.timestamp())
+
+
+def _change(before: datetime, after: datetime, offset: timedelta | None) -> datetime:
+    """The first second between the two at which the clock is no longer ``offset`` from UTC, as it was up to then."""
+    first, last = int(before.timestamp()), int(after.timestamp())
+    while last - first > 1:
+        middle = (first + last) // 2
+        if datetime.fromtimestamp(middle, after.tzinfo).utcoffset() == offset:
+            first = middle
+        else:
+            last = middle
+    return datetime.fromtimestamp(last, after.tzinfo)

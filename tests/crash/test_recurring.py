@@ -8,8 +8,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, func, select, text
 
+from tenantjobs_db.tables import ticks as made
 from tests.crash.worker import exit_code, start_python
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -72,8 +73,8 @@ def test_killed_schedulers_enqueue_each_tick_once(url: str, tmp_path: Path) -> N
     assert exit_code(start_python(environment, SCHEDULE.replace("time.sleep(60)", "time.sleep(4)"))) == 0
 
     with engine.connect() as connection:
-        query = "SELECT key, due_at, count(*) FROM tj_ticks GROUP BY key, due_at ORDER BY due_at"
-        ticks = connection.execute(text(query)).all()
+        tick = (made.c.key, made.c.due_at)
+        ticks = connection.execute(select(*tick, func.count()).group_by(*tick).order_by(made.c.due_at)).all()
         jobs = connection.execute(text("SELECT count(*) FROM tj_jobs")).scalar_one()
         per_tenant = connection.execute(text("SELECT tenant, count(*) FROM tj_jobs GROUP BY tenant")).all()
     engine.dispose()

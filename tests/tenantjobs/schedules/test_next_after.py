@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
+from itertools import islice
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -165,14 +166,33 @@ def test_it_depends_on_the_instant_and_not_on_how_that_is_written(
 def test_who_asks_again_and_again_gets_what_one_walk_gives(schedule: Schedule, moment: datetime) -> None:
     asked, walked = [], set()
     for cron in schedule.crons:
-        walk = CronSim(cron, moment.astimezone(schedule.zone) - 2 * DAY)
-        later = (found.timestamp() for found in walk if found.timestamp() > moment.timestamp())
-        walked |= {next(later) for _ in range(6)}
+        walked |= walk(cron, schedule, moment)
     for _ in range(6):
         moment = schedule.next_after(moment)
         asked.append(moment.timestamp())
 
     assert sorted(walked)[:6] == asked
+
+
+def walk(cron: str, schedule: Schedule, moment: datetime) -> set[float]:
+    """Six times after the moment, without what happens to an expression where the clock is changed under it."""
+    local = moment.astimezone(schedule.zone)
+    if CronSim(cron, local).fixup_tz is not None:  # an hour of the clock: one walk from days before
+        later = (found.timestamp() for found in CronSim(cron, local - 2 * DAY) if found > moment)
+        return {next(later) for _ in range(6)}
+    found = set()
+    for offset in {(local + days * DAY).utcoffset() for days in (-1, 0, 1)}:  # a clock of each kind that is not changed
+        assert offset is not None
+        there = islice(CronSim(cron, moment.astimezone(timezone(offset))), 3000)
+        found |= {t.timestamp() for t in there if t > moment and t.astimezone(schedule.zone).utcoffset() == offset}
+    return set(sorted(found)[:6])
+
+
+def test_every_four_hours_goes_on_where_clocks_are_put_back_by_half_an_hour() -> None:
+    schedule = parse("every 4 hours Australia/Lord_Howe")
+
+    midnight = datetime(2026, 4, 4, 13, tzinfo=UTC)
+    assert schedule.next_after(midnight) == datetime(2026, 4, 4, 17, 30, tzinfo=UTC)  # 04:00 there, 4.5 h later
 
 
 @given(schedule=schedules)
