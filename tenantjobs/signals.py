@@ -9,7 +9,8 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Protocol
 
@@ -17,6 +18,8 @@ STOP = (signal.SIGTERM, signal.SIGINT)
 HALT: signal.Signals | None = getattr(signal, "SIGQUIT", None)  # Windows has neither of these two
 QUIET: signal.Signals | None = getattr(signal, "SIGTSTP", None)
 ALL = frozenset(number for number in (*STOP, HALT, QUIET) if number is not None)
+
+LOOK = 0.5  # seconds after which a wait for a signal begins anew
 
 _held: list[int] = []
 
@@ -35,6 +38,29 @@ class Obeys(Protocol):
     def quiet(self) -> None:
         """Begin nothing new."""
         ...
+
+
+class Bell:
+    """Rung by a signal handler, and waited for by the main thread."""
+
+    def __init__(self) -> None:
+        self.rung = False
+        # SimpleQueue.put may be called in a signal handler, which Event.set may not.
+        self._sound: SimpleQueue[None] = SimpleQueue()
+
+    def ring(self) -> None:
+        self.rung = True
+        self._sound.put(None)
+
+    def wait(self) -> None:
+        """Return once it is rung, or at once if it was.
+
+        A signal that comes just before the main thread waits, while it gives way to another thread, does not end that
+        wait: the handler runs when something else does. So no wait is without an end.
+        """
+        while not self.rung:
+            with suppress(Empty):
+                self._sound.get(timeout=LOOK)
 
 
 @contextmanager

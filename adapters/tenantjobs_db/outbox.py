@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -15,6 +14,7 @@ from tenantjobs import adapter, faults, outbox
 from tenantjobs.adapter import Adapter, WorkOptions
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError
+from tenantjobs.signals import Bell
 from tenantjobs_db import schema
 from tenantjobs_db.database import Database
 from tenantjobs_db.outbox_rows import OutboxRows
@@ -100,11 +100,11 @@ def relay() -> Iterator[None]:
 
 
 @contextmanager
-def _until_stopped() -> Iterator[threading.Event]:
-    stopped = threading.Event()
+def _until_stopped() -> Iterator[Bell]:
+    stopped = Bell()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stopped.set()
+        stopped.ring()
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

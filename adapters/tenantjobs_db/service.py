@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from queue import SimpleQueue
 
 from tenantjobs import lifecycle, signals
 from tenantjobs_db.lease import Lease
@@ -36,8 +35,7 @@ class Service:
         self._routines = [Routine("heartbeat", beat, lease.renew), *routines]
         self._beside = nullcontext() if beside is None else beside
         self._patience = PATIENCE
-        # SimpleQueue.put may be called in a signal handler, which Event.set may not.
-        self._stopped: SimpleQueue[None] = SimpleQueue()
+        self._stopped = signals.Bell()
 
     def run(self) -> int:
         """Serve. 1 if the lease was lost to others, else 0."""
@@ -49,7 +47,7 @@ class Service:
                 routine.start()
             lifecycle.run("start", process)
             with self._beside:
-                self._stopped.get()
+                self._stopped.wait()
                 lifecycle.run("stop", process)
             for routine in self._routines:
                 routine.stop()
@@ -61,11 +59,11 @@ class Service:
         return 1 if self._lease.is_lost else 0
 
     def stop(self) -> None:
-        self._stopped.put(None)
+        self._stopped.ring()
 
     def halt(self) -> None:
         self._patience = 0.0
-        self._stopped.put(None)
+        self._stopped.ring()
 
     def quiet(self) -> None:
         """It begins no jobs, so that it goes on."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -13,6 +12,7 @@ from dramatiq import Broker, Worker
 from dramatiq.worker import QUEUE_PREFETCH
 
 from tenantjobs.adapter import WorkOptions
+from tenantjobs.signals import Bell
 
 
 def work(broker: Broker, queues: Collection[str], options: WorkOptions) -> int:
@@ -43,13 +43,13 @@ def work(broker: Broker, queues: Collection[str], options: WorkOptions) -> int:
 
 
 @contextmanager
-def _stopped_by_signals() -> Iterator[threading.Event]:
-    stopping = threading.Event()
+def _stopped_by_signals() -> Iterator[Bell]:
+    stopping = Bell()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
-        if stopping.is_set():
+        if stopping.rung:
             sys.exit(1)  # asked a second time: now
-        stopping.set()
+        stopping.ring()
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

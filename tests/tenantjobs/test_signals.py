@@ -84,6 +84,26 @@ def test_a_process_that_is_started_with_signals_blocked_obeys_when_it_can() -> N
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
 
 
+def test_a_bell_is_heard_though_the_signal_comes_to_another_thread() -> None:
+    bell = signals.Bell()
+    signal.signal(signal.SIGTERM, lambda *_: bell.ring())
+    striker = threading.Timer(0.05, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM))
+    striker.start()
+
+    bell.wait()
+
+    assert bell.rung
+    striker.join()
+
+
+def test_a_bell_that_has_rung_is_not_waited_for() -> None:
+    bell = signals.Bell()
+    bell.ring()
+
+    bell.wait()
+    bell.wait()
+
+
 def test_a_thread_gets_no_signals_and_disturbs_nobody() -> None:
     before = signal.getsignal(signal.SIGTERM)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
 
 import redis
@@ -75,6 +77,13 @@ def sleeping(seconds: float) -> None:
 @job(name="dramatiq.hasty", timeout=0.1, policies=[discard_on(JobTimeout, then=lambda _: note("out of time"))])
 def hasty() -> None:
     sleeping.perform_now(5)
+
+
+@job(name="dramatiq.struck")
+def struck() -> None:
+    time.sleep(0.3)  # by then the worker waits
+    note("struck")
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
 
 
 @job(name="dramatiq.once", policies=[idempotent(key=lambda: "once")])

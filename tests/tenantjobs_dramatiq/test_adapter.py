@@ -340,6 +340,14 @@ def configured() -> DramatiqAdapter:
 # tenantjobs work
 
 
+def test_a_worker_is_stopped_by_a_signal_that_does_not_reach_its_waiting_thread(stub: StubBroker, acme: Any) -> None:
+    with acme:
+        app.struck.perform_later()
+
+    assert configured().work(WorkOptions(queues=("default",), polling_interval=0.02)) == 0
+    assert app.SEEN == ["struck"]
+
+
 @pytest.mark.services
 @pytest.mark.parametrize("kind", ["RabbitMQ", "Redis"])
 def test_a_worker_leaves_what_still_runs_when_its_time_is_up(kind: str, tmp_path: Path, acme: Any, use: Any) -> None:
