@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import assert_never
 
-from tenantjobs import definition, execution
+from tenantjobs import clock, definition, execution
 from tenantjobs.errors import Interruption, LeaseLost
 from tenantjobs.outcome import Discarded, Failed, Finished, Outcome, Quarantined, Retried
 from tenantjobs_db.delivery import Delivery
@@ -60,7 +60,8 @@ def _settlement(claim: Claimed, outcome: Outcome) -> Settlement:
         case Finished(note=note):
             return Finish(claim, note)
         case Retried(due_at=due_at, error=error, note=note):
-            return Retry(claim, outcome.again(), due_at, _failure(error), note)
+            wait = (due_at - clock.now()).total_seconds()
+            return Retry(claim, outcome.again(), wait, _failure(error), note)
         case Discarded(reason=reason, error=error):
             return Discard(claim, reason, _failure(error))
         case Failed(error=error, envelope=envelope):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any, ClassVar
 
 import msgspec
@@ -60,10 +59,13 @@ class Settled(Settlement, frozen=True):
 
 
 class Retry(Settlement, frozen=True):
-    """Again at ``due_at``, as ``envelope`` says now; without a ``failure`` nothing went wrong."""
+    """Again after ``wait`` seconds, as ``envelope`` says now; without a ``failure`` nothing went wrong.
+
+    A wait and not a moment: the clock of this process may be wrong, and the database's is the one that jobs go by.
+    """
 
     envelope: Envelope
-    due_at: datetime
+    wait: float
     failure: Failure | None = None
     note: str | None = None
 
@@ -78,7 +80,7 @@ class Retry(Settlement, frozen=True):
             "queue": self.envelope.queue,
             "priority": self.envelope.priority,
             "attempt": self.attempt,
-            "due": self.due_at,
+            "wait": round(self.wait, 3),
             "data": self.envelope.encode().decode(),
             "reason": self.note,
         }

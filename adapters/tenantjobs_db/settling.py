@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 
 from tenantjobs_db.arrays import Array
-from tenantjobs_db.dialect import Dialect
+from tenantjobs_db.dialect import Dialect, seconds
 from tenantjobs_db.settlement import Claimed, Discard, Fail, Finish, GiveBack, Quarantine, Retry, Settled, Settlement
 from tenantjobs_db.tables import (
     DISCARDED,
@@ -33,10 +33,9 @@ from tenantjobs_db.tables import (
     FINISHED,
     QUARANTINED,
     READY,
-    due,
-    due_state,
     failures,
     jobs,
+    waiting_state,
 )
 
 
@@ -132,10 +131,11 @@ def _statements(dialect: Dialect, keep_finished: bool) -> Mapping[type[Settlemen
         jobs.c.fence == bindparam("settled_fence"),
         jobs.c.claimed_by == bindparam("settled_by"),
     )
+    wait = seconds("wait")
     write = update(jobs).where(*ours).values(claimed_by=None)
     return {
         Finish: write.values(state=FINISHED, finished_at=now) if keep_finished else delete(jobs).where(*ours),
-        Retry: write.values(state=due_state(due(), now), due_at=due()),
+        Retry: write.values(state=waiting_state(wait), due_at=dialect.after(wait)),
         Fail: write.values(state=FAILED, finished_at=now),
         Discard: write.values(state=DISCARDED, finished_at=now),
         Quarantine: write.values(state=QUARANTINED, finished_at=now),

@@ -322,4 +322,13 @@ def due() -> ColumnElement[datetime]:
 
 def due_state(due_at: ColumnElement[datetime], now: ColumnElement[datetime]) -> ColumnElement[str]:
     """Scheduled if ``due_at`` lies in the future, else ready."""
-    return case((due_at > now, literal_column(f"'{SCHEDULED}'")), else_=literal_column(f"'{READY}'"))
+    return _scheduled_if(due_at > now)
+
+
+def waiting_state(wait: ColumnElement[float]) -> ColumnElement[str]:
+    """The same for a job that is to wait for so many seconds from now on."""
+    return _scheduled_if(wait > 0)
+
+
+def _scheduled_if(condition: ColumnElement[bool]) -> ColumnElement[str]:
+    return case((condition, literal_column(f"'{SCHEDULED}'")), else_=literal_column(f"'{READY}'"))

@@ -140,12 +140,12 @@ class QueueMachine(RuleBasedStateMachine):
         claim = data.draw(st.sampled_from(worker.hand))
         worker.hand.remove(claim)
         job = self.jobs[claim.id]
-        due_at = self.now + timedelta(seconds=data.draw(st.integers(-5, 50)))
+        wait = data.draw(st.integers(-5, 50))
         charged = msgspec.structs.replace(job.envelope, attempt=claim.attempt + 1)
         verdicts: dict[str, Settlement] = {
             "finish": Finish(claim),
             "fail": Fail(claim, failure(), charged),
-            "retry": Retry(claim, charged, due_at, failure()),
+            "retry": Retry(claim, charged, wait, failure()),
             "discard": Discard(claim, "no use", failure()),
             "give back": GiveBack(claim),
         }
@@ -155,9 +155,9 @@ class QueueMachine(RuleBasedStateMachine):
         ours = (job.claimed_by, job.fence) == (claim.process, claim.fence)
         assert (refused == []) is ours
         if ours:
-            self._settled(job, kind, due_at)
+            self._settled(job, kind, wait)
 
-    def _settled(self, job: Job, kind: str, due_at: datetime) -> None:
+    def _settled(self, job: Job, kind: str, wait: int) -> None:
         job.claimed_by = None
         if kind == "give back":
             job.state = "ready"
@@ -165,7 +165,7 @@ class QueueMachine(RuleBasedStateMachine):
         job.attempt += 1
         job.failures += kind != "finish"
         if kind == "retry":
-            job.state, job.due_at = ("scheduled" if due_at > self.now else "ready"), due_at
+            job.state, job.due_at = ("scheduled" if wait > 0 else "ready"), self.now + timedelta(seconds=wait)
         else:
             job.state = {"finish": "finished", "fail": "failed", "discard": "discarded"}[kind]
 

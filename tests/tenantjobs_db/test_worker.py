@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from tenantjobs import Current, current_job, discard_on, job, perform_all_later,
 from tenantjobs.adapter import WorkOptions
 from tenantjobs.errors import Interruption, LeaseLost
 from tenantjobs.instrumentation import Performed
+from tenantjobs.testing import Clock
 from tenantjobs_db import worker as worker_module
 from tenantjobs_db.adapter import DatabaseAdapter
 from tenantjobs_db.attempting import attempt
@@ -294,6 +295,22 @@ def test_a_retry_knows_when_it_was_due(adapter: DatabaseAdapter) -> None:
 
     assert retried[0] is not None
     assert (due, retried[1]) == ([None, retried[0]], None)
+
+
+def test_a_retry_waits_by_the_clock_of_the_database_whatever_that_of_the_worker_says(
+    adapter: DatabaseAdapter, tenantjobs_clock: Clock
+) -> None:
+    @job(policies=[retry_on(ValueError, wait=60, jitter=0, attempts=3)])
+    def flaky() -> None:
+        raise ValueError("once")
+
+    handle = flaky.perform_later()
+    tenantjobs_clock.move(timedelta(days=1))
+    drained(adapter)
+
+    due_at = found(adapter, handle.job_id).due_at
+    assert due_at is not None
+    assert 0 < (due_at - datetime.now(UTC)).total_seconds() <= 60
 
 
 def test_a_retry_for_later_is_left_by_a_worker_that_drains(adapter: DatabaseAdapter) -> None:
