@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from tenantjobs_db.costs import Costs
 from tenantjobs_db.database import Database
 from tenantjobs_db.instructions import Instructions
 from tenantjobs_db.picking import Picking, claimed_row
@@ -21,19 +22,21 @@ from tenantjobs_db.turns import Turns
 
 
 class Claiming:
-    """Claims for one process: by one statement a pass, or as ``Picking`` does where weights, caps or jobs want it."""
+    """Claims for one process: by one statement a pass, or as ``Picking`` does where what is said or costs want it."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, costs: Costs | None = None) -> None:
         self._at_once = SetBasedClaim() if database.dialect.set_based else None
         self._picking = Picking(database)
-        self._turns = Turns()
+        self._costs = costs or Costs()
+        self._turns = Turns(self._costs)
         self._picks = False
 
     def claim(
         self, connection: Connection, process: str, queues: Sequence[str], wanted: int, rooms: Rooms
     ) -> list[Claimed]:
         """Up to ``wanted`` jobs, from the first of ``queues`` that have some."""
-        asked_at_once = self._at_once is not None and not self._picks
+        weighed = any(self._costs.differ(queue) for queue in queues)
+        asked_at_once = self._at_once is not None and not self._picks and not weighed
         if self._at_once is not None and asked_at_once:
             claimed: list[Claimed] = []
             for queue in queues:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from tenantjobs import faults
 from tenantjobs_db.claiming import Claiming
+from tenantjobs_db.costs import Costs
 from tenantjobs_db.database import Database
 from tenantjobs_db.limiting import Limiting
 from tenantjobs_db.pacing import Pacing
@@ -42,12 +43,13 @@ class Consumer:
         *,
         keep_finished: bool = True,
         reserve: Reserve | None = None,
+        costs: Costs | None = None,
     ) -> None:
         self._database = database
         self._selection = selection
         self._queue = Queue(database)
         self._settling = Settling(database.dialect, keep_finished=keep_finished)
-        self._claiming = Claiming(database)
+        self._claiming = Claiming(database, costs)
         self._reserve = Reserve(1, 0.0) if reserve is None else reserve
         self._limiting = Limiting(database)
         self._pacing = Pacing(database, self._limiting)

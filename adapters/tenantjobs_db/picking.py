@@ -116,7 +116,7 @@ class Picking:
             heads = Counter(row.tenant for row in rows)
             for tenant, share in shares.items():
                 if heads[tenant] < share:
-                    turns.fell_short(queue, tenant)
+                    turns.fell_short(queue, tenant, share - heads[tenant])
             if len(starting) < len(allowed):
                 continue  # what a rate has kept back is left to the others
             if not rows or (len(shares) == 1 and len(rows) < missing == sum(shares.values())):

@@ -17,8 +17,8 @@ REMEMBERED_FOR = 600.0  # seconds that a second tenant is counted with after its
 class Reserve:
     """Slots that a process keeps free for whoever comes next, as soon as it knows of more than one tenant.
 
-    A turn is a job, however long: without a reserve, a tenant of long jobs has all slots in the end, and the others
-    wait for one of them to end. A tenant that is alone has them all.
+    Nobody knows how long a job will run before it has ended: without a reserve, a tenant of long jobs has all slots for
+    a while, and the others wait for one of them to end. A tenant that is alone has them all.
     """
 
     def __init__(self, slots: int, share: float, now: Callable[[], float] = time.monotonic) -> None:

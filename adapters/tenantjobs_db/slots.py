@@ -17,6 +17,7 @@ from queue import Empty, SimpleQueue
 
 from tenantjobs import loops
 from tenantjobs_db.attempting import aattempt, attempt, is_async
+from tenantjobs_db.costs import Costs
 from tenantjobs_db.delivery import Delivery
 from tenantjobs_db.pace import Pace
 from tenantjobs_db.settlement import Claimed, GiveBack, Settlement
@@ -30,7 +31,7 @@ PATIENCE = 0.25  # seconds that claimed jobs wait although no slot becomes free,
 class Slots:
     """Room for ``count`` jobs at a time. All methods but ``wake`` belong to the worker's main thread."""
 
-    def __init__(self, count: int, delivery: Callable[[Claimed], Delivery]) -> None:
+    def __init__(self, count: int, delivery: Callable[[Claimed], Delivery], costs: Costs) -> None:
         self._count = count
         self._delivery = delivery
         self._threads = Threads(count)
@@ -43,6 +44,7 @@ class Slots:
         self._moved = 0.0  # when a job was last started
         self._ended: deque[tuple[Settlement, float]] = deque()
         self._pace = Pace(count)
+        self._costs = costs
         self._few = 0  # waiting jobs, with which it is time to claim others
         # SimpleQueue.put may be called in a signal handler, which Event.set may not.
         self._bell: SimpleQueue[None] = SimpleQueue()
@@ -87,6 +89,7 @@ class Slots:
                 settlements.append(settlement)
                 seconds.append(taken)
         self._pace.learn(seconds)
+        self._costs.learn(settlements, seconds)
         self._few = self._pace.ahead // 2
         return settlements
 

@@ -14,6 +14,7 @@ from tenantjobs_db.batches import DatabaseBatches
 from tenantjobs_db.chores import chores, promotion
 from tenantjobs_db.completing import Completing
 from tenantjobs_db.consumer import Consumer
+from tenantjobs_db.costs import Costs
 from tenantjobs_db.database import Database
 from tenantjobs_db.delivery import Delivery
 from tenantjobs_db.exchanging import PASSING, Exchanging
@@ -63,8 +64,13 @@ class Worker:
     ) -> None:
         processes = Processes(database, lease=settings.lease, max_deaths=settings.max_deaths)
         reserve = Reserve(options.threads, settings.reserve)
+        costs = Costs()
         consumer = Consumer(
-            database, Selection(options.queues, options.weights), keep_finished=settings.keeps_finished, reserve=reserve
+            database,
+            Selection(options.queues, options.weights),
+            keep_finished=settings.keeps_finished,
+            reserve=reserve,
+            costs=costs,
         )
         self._options = options
         self._completing = completing
@@ -76,7 +82,7 @@ class Worker:
         self._recycling = recycling
         self._retire = retire
         self._exchanging = Exchanging(consumer, self._lease)
-        self._slots = Slots(options.threads, self._delivery)
+        self._slots = Slots(options.threads, self._delivery, costs)
         self._routines = self._own_routines(settings)
         if alone:
             self._routines += self._chores(

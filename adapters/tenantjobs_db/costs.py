@@ -1,0 +1,83 @@
+"""What a job of each tenant costs, in seconds of a slot, as one process has seen it."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from tenantjobs_db.settlement import GiveBack, Settlement
+
+SHORT = 0.005  # seconds; whatever takes less costs as much as what brings it here and takes it away
+ALIKE = 2.0  # times; what differs by less is noise, and a turn is a job
+LATEST = 0.1  # of an estimate is the latest job, as soon as there were ten
+MOST = 10_000.0  # times as dear as the cheapest
+REMEMBERED_FOR = 60.0  # seconds after a tenant's last job has ended
+LOOKED_AT = 0.1  # seconds between two looks at whether costs differ
+
+
+class _Seen(msgspec.Struct):
+    mean: float
+    at: float
+    jobs: int = 1
+
+
+class Costs:
+    """Learns from jobs that have ended, and says how many jobs of the cheapest tenant one of another is worth.
+
+    An estimate is an exponential mean, so that all seconds of a job are charged sooner or later: a share of them with
+    each of the tenant's next jobs.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._seen: defaultdict[str, dict[str, _Seen]] = defaultdict(dict)
+        self._cheapest: dict[str, float] = {}  # of each queue whose tenants' jobs differ
+        self._looked = 0.0
+
+    def learn(self, settlements: Sequence[Settlement], seconds: Sequence[float]) -> None:
+        """These have ended, after so many seconds each."""
+        if not self._seen and max(seconds, default=0.0) < ALIKE * SHORT:
+            return  # nothing that would be weighed
+        now = self._now()
+        for settlement, taken in zip(settlements, seconds, strict=True):
+            if not isinstance(settlement, GiveBack):
+                self._take_in(self._seen[settlement.claim.queue], settlement.claim.tenant, max(taken, SHORT), now)
+        if now - self._looked >= LOOKED_AT:
+            self._looked = now
+            self._look(now)
+
+    def differ(self, queue: str) -> bool:
+        """True if turns of ``queue`` have to be weighed."""
+        return queue in self._cheapest
+
+    def price(self, queue: str, tenant: str) -> float:
+        """Of a job; 1 for the cheapest, for one that nobody knows, and for all where they are alike."""
+        cheapest = self._cheapest.get(queue)
+        seen = None if cheapest is None else self._seen[queue].get(tenant)
+        if cheapest is None or seen is None:
+            return 1.0
+        return min(max(1.0, seen.mean / cheapest), MOST)
+
+    def _take_in(self, tenants: dict[str, _Seen], tenant: str, taken: float, now: float) -> None:
+        seen = tenants.get(tenant)
+        if seen is None:
+            tenants[tenant] = _Seen(taken, now)
+        else:
+            seen.jobs += 1
+            seen.mean += (taken - seen.mean) * max(LATEST, 1 / seen.jobs)
+            seen.at = now
+
+    def _look(self, now: float) -> None:
+        self._cheapest.clear()
+        for queue, tenants in list(self._seen.items()):
+            for tenant in [tenant for tenant, seen in tenants.items() if now - seen.at > REMEMBERED_FOR]:
+                del tenants[tenant]
+            if not tenants:
+                del self._seen[queue]
+                continue
+            cheapest = min(seen.mean for seen in tenants.values())
+            if max(seen.mean for seen in tenants.values()) > ALIKE * cheapest:
+                self._cheapest[queue] = cheapest
