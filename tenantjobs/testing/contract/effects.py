@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,10 +65,24 @@ def folder() -> Path:
 
 def wait_for_file(name: str, seconds: float = 30.0) -> None:
     """Hold the running job until the test has made the file ``name`` in the folder."""
+    _wait(lambda: (folder() / name).exists(), seconds, f"nobody has made the file {name}")
+
+
+def wait_for_others(what: str, count: int, seconds: float = 30.0) -> None:
+    """Hold the running job until ``count`` jobs of its tenant have left the trace ``what``, itself among them."""
+    tenant = Current.tenant_id
+
+    def are_there() -> bool:
+        return sum((effect.what, effect.tenant_id) == (what, tenant) for effect in recorded(folder())) >= count
+
+    _wait(are_there, seconds, f"{what}: no {count} jobs of {tenant}")
+
+
+def _wait(condition: Callable[[], bool], seconds: float, complaint: str) -> None:
     deadline = time.monotonic() + seconds
-    while not (folder() / name).exists():
+    while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"nobody has made the file {name}")
+            raise TimeoutError(complaint)
         time.sleep(0.02)
 
 

@@ -24,7 +24,7 @@ from tenantjobs.jobs import Job, job
 from tenantjobs.limits import limits_concurrency
 from tenantjobs.running import JobContext, current_job
 from tenantjobs.steps import step
-from tenantjobs.testing.contract.effects import folder, record, wait_for_file
+from tenantjobs.testing.contract.effects import folder, record, wait_for_file, wait_for_others
 from tenantjobs.uniqueness import unique
 
 
@@ -173,10 +173,11 @@ def held_alone() -> None:
 
 
 @job(name="contract.limited", policies=[limits_concurrency(to=2, duration=3)])
-def limited(number: int) -> None:
+def limited(number: int, *, together: int = 1) -> None:
     record("started", number)
     if number == 0:
         wait_for_file("release")
+    wait_for_others("started", together)
     time.sleep(0.1)
     record("finished", number)
 
