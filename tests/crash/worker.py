@@ -1,8 +1,7 @@
-"""Processes that are forked from a server with the libraries already imported: they start, and die, in no time."""
+"""Workers and producers that are forked with the libraries already imported."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sys
@@ -12,18 +11,7 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Event
 
 from tenantjobs import faults
-
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(
-    [
-        "sqlalchemy.dialects.mysql.pymysql",
-        "sqlalchemy.dialects.postgresql.psycopg",
-        "sqlalchemy.dialects.sqlite.pysqlite",
-        "tenantjobs.cli.work",
-        "tenantjobs_db.adapter",
-        "tenantjobs_sqlalchemy",
-    ]
-)
+from tests.forked import context
 
 
 def start_worker(environment: Mapping[str, str], *options: str) -> BaseProcess:
@@ -43,8 +31,8 @@ def exit_code(process: BaseProcess, seconds: float = 30) -> int | None:
 
 
 def _started(target: object, environment: Mapping[str, str], *arguments: str) -> BaseProcess:
-    is_there = _context.Event()
-    process = _context.Process(target=_in, args=(is_there, target, dict(environment), *arguments))
+    is_there = context.Event()
+    process = context.Process(target=_in, args=(is_there, target, dict(environment), *arguments))
     process.start()
     is_there.wait(30)
     return process

@@ -9,16 +9,16 @@ from typing import Any, ClassVar
 import pytest
 import redis
 
-from tenantjobs.testing import AdapterContract
 from tenantjobs_celery import CeleryAdapter
 from tenantjobs_db import schema
 from tenantjobs_db.database import own
+from tests.kit import ForkedContract
 from tests.services import BROKERS, REDIS, require
 
 APP = "tests.tenantjobs_celery.contract_app"
 
 
-class CeleryContract(AdapterContract):
+class CeleryContract(ForkedContract):
     adapter = "celery"
     survives_kill = True
     interrupts = True

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from tenantjobs.testing import AdapterContract
 from tenantjobs_db import schema
 from tenantjobs_db.adapter import DatabaseAdapter
 from tenantjobs_db.database import own
+from tests.kit import ForkedContract
 
 
-class DatabaseContract(AdapterContract):
+class DatabaseContract(ForkedContract):
     adapter = "db"
     survives_kill = True
     gives_back = True

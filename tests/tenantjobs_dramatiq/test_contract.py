@@ -9,17 +9,17 @@ from typing import Any, ClassVar
 
 import pytest
 
-from tenantjobs.testing import AdapterContract
 from tenantjobs_db import schema
 from tenantjobs_db.database import own
 from tenantjobs_dramatiq import DramatiqAdapter
+from tests.kit import ForkedContract
 from tests.services import BROKERS, require
 from tests.tenantjobs_dramatiq import servers
 
 BROKER = "tests.tenantjobs_dramatiq.contract_broker"
 
 
-class DramatiqContract(AdapterContract):
+class DramatiqContract(ForkedContract):
     adapter = "dramatiq"
     survives_kill = True
     interrupts = True

@@ -11,16 +11,16 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from tenantjobs import Current
-from tenantjobs.testing import AdapterContract
 from tenantjobs_db import schema
 from tenantjobs_db.database import own
+from tests.kit import ForkedContract
 from tests.services import require
 from tests.tenantjobs_rq import blocking, servers
 
 pytestmark = pytest.mark.services
 
 
-class TestRq(AdapterContract):
+class TestRq(ForkedContract):
     adapter = "rq"
     app = "tests.tenantjobs_rq.contract_app"
     gives_back = True

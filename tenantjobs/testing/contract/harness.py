@@ -9,9 +9,9 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import pytest
 
@@ -21,6 +21,19 @@ from tenantjobs.adapter import Adapter
 from tenantjobs.current import Current
 from tenantjobs.testing.contract import effects, jobs
 from tenantjobs.testing.contract.effects import Effect
+
+
+class Worker(Protocol):
+    """A process, as ``subprocess.Popen`` is one."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def returncode(self) -> int | None: ...
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def terminate(self) -> None: ...
 
 
 class Harness:
@@ -61,6 +74,13 @@ class Harness:
         """How a real worker process of this queue is started; in ``self.folder``, where the configuration lies."""
         return [sys.executable, "-m", "tenantjobs.cli", "work", "-q", queue, "--threads", str(threads)]
 
+    def launch(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Worker:
+        """Run that in ``self.folder``, in a session of its own, with what it writes in ``log``."""
+        with log.open("wb") as written:
+            return subprocess.Popen(
+                command, cwd=self.folder, env=environment, stdout=written, stderr=written, start_new_session=True
+            )
+
     def failure(self, job_id: str) -> str | None:
         """What the queue shows of a job that failed, None while it shows nothing. By default the worker's log."""
         log = self.log()
@@ -72,7 +92,7 @@ class Harness:
     def _harness(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         self.folder = tmp_path
         self.queue = f"contract-{uuid.uuid4().hex[:10]}"
-        self.workers: list[subprocess.Popen[bytes]] = []
+        self.workers: list[Worker] = []
         monkeypatch.setenv(effects.FOLDER, str(tmp_path))
         for name, value in self.environment().items():
             monkeypatch.setenv(name, value)
@@ -92,21 +112,14 @@ class Harness:
         """The adapter as this process has it."""
         return adapters.configured()
 
-    def start(self, *, queue: str | None = None, threads: int = 1) -> subprocess.Popen[bytes] | None:
+    def start(self, *, queue: str | None = None, threads: int = 1) -> Worker | None:
         """Start a worker process; none where jobs are performed at the call."""
         if self.in_process:
             return None
         paths = os.pathsep.join(filter(None, sys.path))
         given = {"TENANTJOBS_CONFIG": str(self.folder / "tenantjobs.toml"), "PYTHONPATH": paths}
-        with (self.folder / f"worker-{len(self.workers)}.log").open("wb") as log:
-            worker = subprocess.Popen(
-                self.worker_command(queue or self.queue, threads),
-                cwd=self.folder,
-                env={**os.environ, **given},
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        log = self.folder / f"worker-{len(self.workers)}.log"
+        worker = self.launch(self.worker_command(queue or self.queue, threads), {**os.environ, **given}, log)
         self.workers.append(worker)
         return worker
 
@@ -125,7 +138,7 @@ class Harness:
         self.workers.clear()
         return codes
 
-    def kill(self, worker: subprocess.Popen[bytes]) -> None:
+    def kill(self, worker: Worker) -> None:
         """End a worker and its children as a power failure would."""
         os.killpg(worker.pid, signal.SIGKILL)
         worker.wait()
