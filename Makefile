@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 TESTERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench adapters matrix mutate docs format clean
+.PHONY: help demo test stress check bench adapters matrix mutate docs format clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -18,6 +18,9 @@ demo: $(VENV)/demo.stamp  ## The main job on real input: a shop with 26 tenants,
 
 test: $(VENV)/dev.stamp  ## The whole suite; says what it had to skip and how to start it
 	@PYTHONDONTWRITEBYTECODE='' $(BIN)/python -m pytest -n $(TESTERS) --dist worksteal
+
+stress: $(VENV)/dev.stamp  ## The suite with all that it has only a share of: kills on every database, random inputs and programs
+	@TENANTJOBS_STRESS=20000 TENANTJOBS_EXAMPLES=10 $(BIN)/python -m pytest -n $(TESTERS) --dist worksteal
 
 check: $(VENV)/dev.stamp  ## Lint, format, types in two checkers, layers
 	$(BIN)/ruff check .

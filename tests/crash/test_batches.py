@@ -23,7 +23,7 @@ from tests.crash.worker import exit_code, start_python
 from tests.services import AMQP, require
 from tests.tenantjobs_dramatiq import servers
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.spread, pytest.mark.timeout(240)]
 
 JOBS = 9
 FILL = "from tests.crash.app import *\nbatch_of({jobs}, {job})\n"

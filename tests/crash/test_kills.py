@@ -14,11 +14,12 @@ from sqlalchemy import create_engine, text
 
 from tenantjobs import faults
 from tests.crash.worker import exit_code, start_python, start_worker
+from tests.stress import STRESS
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.spread, pytest.mark.timeout(240)]
 
 TENANTS = ("acme", "globex", "initech")
-KILLS = 100
+KILLS = 100 if STRESS else 30
 AROUND_THE_COMMIT = ("after_effect", "before_commit", "after_commit", "before_acknowledge")
 
 
@@ -176,8 +177,8 @@ def test_who_enqueues_in_the_transaction_is_killed_and_job_and_row_share_a_fate(
     assert (orders, sum(site.states().values())) == (committed, committed)
 
 
-def test_a_hundred_kills_at_random_moments_lose_nothing_and_double_nothing(site: Site) -> None:
-    jobs, kills = 600, 0
+def test_kills_at_random_moments_lose_nothing_and_double_nothing(site: Site) -> None:
+    jobs, kills = 6 * KILLS, 0
     site.prepare(jobs)
     moment = random.Random(7)
     workers = [site.worker("--threads", "3") for _ in range(2)]

@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, text
 from tenantjobs import faults
 from tests.crash.worker import exit_code, start_python, start_worker
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.spread, pytest.mark.timeout(120)]
 
 PLACE = """
 from tests.crash.app import *

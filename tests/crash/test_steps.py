@@ -16,7 +16,7 @@ from tests.crash.worker import exit_code
 
 __all__ = ["broker", "site"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.spread, pytest.mark.timeout(240)]
 
 
 @pytest.mark.parity("1a.29", "1a.30")

@@ -11,7 +11,7 @@ from tests.crash.test_kills import Site, expected, finish
 from tests.crash.test_kills import site as site
 from tests.crash.worker import exit_code, start_python
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.spread, pytest.mark.timeout(120)]
 
 KEYS = 30
 ENQUEUE = (
