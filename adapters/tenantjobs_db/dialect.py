@@ -192,6 +192,7 @@ class MySQL(Dialect):
             raise ConfigurationError("another process has been upgrading the queue's schema for more than ten minutes")
         try:
             yield
+            connection.execute(text("COMMIT"))  # the next one in here has to see that the last step was taken
         finally:
             connection.execute(text("SELECT release_lock(:name)"), lock)
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, create_engine, text
 
 from tenantjobs.errors import EnqueueError
 from tenantjobs.locks import Lock
+from tenantjobs_db import schema, tables
 from tenantjobs_db.adapter import DatabaseAdapter
 from tenantjobs_db.claiming import Claiming
 from tenantjobs_db.database import Database, beside
@@ -145,3 +146,13 @@ def test_a_name_that_would_be_cut_off_is_refused(
         adapter.enqueue_within(connection, [envelope(**fields), envelope()])
 
     assert adapter.queue.counts() == {}
+
+
+def test_who_upgrades_next_sees_what_was_upgraded_on_a_connection_that_is_not_committed(bare_mariadb_url: str) -> None:
+    application = create_engine(bare_mariadb_url)
+    with application.connect() as first, application.connect() as second:
+        schema.upgrade(first)
+
+        assert schema.upgrade(second) == ()
+    tables.metadata.drop_all(application)
+    application.dispose()

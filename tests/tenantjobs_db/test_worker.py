@@ -55,7 +55,7 @@ def start(adapter: DatabaseAdapter) -> Callable[..., contextlib.AbstractContextM
             yield worker
         finally:
             worker.stop()
-            thread.join(15)
+            thread.join(60)
             assert not thread.is_alive()
 
     return start
@@ -67,7 +67,7 @@ def drained(adapter: DatabaseAdapter, **options: Any) -> int:
     ).run()
 
 
-def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come to that"
@@ -211,7 +211,7 @@ def test_no_more_is_claimed_than_can_start(adapter: DatabaseAdapter, start: Any)
 
     @job
     def block() -> None:
-        release.wait(10)
+        release.wait(30)
 
     for _ in range(6):
         block.perform_later()
@@ -413,9 +413,9 @@ def test_an_enqueue_in_the_same_process_wakes_a_sleeping_worker(adapter: Databas
     time.sleep(0.3)
     note.perform_later()
 
-    assert ran.wait(5)
+    assert ran.wait(30)
     adapter._workers[0].stop()
-    thread.join(10)
+    thread.join(30)
 
 
 def test_a_worker_that_is_stopped_finishes_what_runs(adapter: DatabaseAdapter, start: Any) -> None:
@@ -429,7 +429,7 @@ def test_a_worker_that_is_stopped_finishes_what_runs(adapter: DatabaseAdapter, s
     slow.perform_later()
     slow.perform_later()
     with start(threads=1) as worker:
-        assert started.wait(5)
+        assert started.wait(30)
 
     assert worker.hanging == []
     assert adapter.queue.counts() == {"finished": 1, "ready": 1}
@@ -452,8 +452,8 @@ def test_what_still_runs_when_the_time_is_over_is_given_back(adapter: DatabaseAd
     handles = [hangs.perform_later(), ahangs.perform_later()]
     began = time.monotonic()
     with start(threads=2, shutdown_timeout=0.2 if stops == 1 else 60.0) as worker:
-        assert started.wait(5)
-        assert astarted.wait(5)
+        assert started.wait(30)
+        assert astarted.wait(30)
         for _ in range(stops):
             worker.stop()
 
@@ -498,7 +498,7 @@ def test_what_a_job_does_after_it_was_given_back_is_rolled_back(
 
     handle = hangs.perform_later()
     with start(threads=1, shutdown_timeout=0.1) as worker:
-        assert started.wait(5)
+        assert started.wait(30)
         worker.stop()
     release.set()
     until(lambda: worker._slots.results(0.05))  # its thread has ended
@@ -588,15 +588,16 @@ def test_a_worker_that_was_taken_for_dead_loses_its_jobs_and_goes_on(
     def slow(number: int) -> None:
         started.set()
         if number == 1:
-            release.wait(10)
+            release.wait(30)
 
     first = slow.perform_later(1)
-    with caplog.at_level(logging.WARNING, "tenantjobs.db"), start({"lease": 1.5}, threads=1) as worker:
-        assert started.wait(5)
+    with caplog.at_level(logging.WARNING, "tenantjobs.db"), start(threads=1) as worker:
+        assert started.wait(30)
         lost = found(adapter, first.job_id).claimed_by
         let_expire(adapter.database, str(lost))
         Processes(adapter.database, lease=60.0, max_deaths=3).reap()
-        until(lambda: worker._lease.process != lost)
+        worker._lease.renew()  # its next heartbeat, seconds later
+        assert worker._lease.process != lost
         release.set()
         until(lambda: adapter.queue.counts() == {"finished": 1})
 
@@ -670,7 +671,7 @@ def test_a_claim_whose_answer_was_lost_is_found_again(adapter: DatabaseAdapter, 
     thread.start()
     until(lambda: adapter.queue.counts() == {"finished": 8})
     worker.stop()
-    thread.join(10)
+    thread.join(30)
     adapter.database.begin = begin  # type: ignore[method-assign]
 
     assert losses == 0
@@ -751,7 +752,7 @@ def test_the_last_words_of_a_worker_are_not_waited_for_without_end(
     begin = adapter.database.begin
     adapter.database.begin = down  # type: ignore[method-assign]
     worker.stop()
-    thread.join(10)
+    thread.join(30)
     adapter.database.begin = begin  # type: ignore[method-assign]
 
     assert not thread.is_alive()
