@@ -108,8 +108,12 @@ def test_a_transactional_job_is_done_exactly_when_its_effect_is_there(site: Site
 
     assert exit_code(killed) == -signal.SIGKILL, f"no worker passed {point}"
 
-    done = {"after_effect": 2, "before_commit": 2}.get(point, 3)
-    assert (site.effects(), site.states()["finished"]) == (expected(done), done)
+    done = site.states()["finished"]
+    assert site.effects() == expected(done)
+    if point == "before_acknowledge":  # the next one runs meanwhile
+        assert done >= 3
+    else:
+        assert done == {"after_effect": 2, "before_commit": 2}.get(point, 3)
 
     finish(site)
 
