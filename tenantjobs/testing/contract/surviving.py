@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -192,5 +191,5 @@ class Surviving(Harness):
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         }
         command = [sys.executable, "-m", "tenantjobs.testing.contract.transacting", ending, self.queue]
-        done = subprocess.run(command, cwd=self.folder, env={**os.environ, **given}, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+        log = self.folder / "transacting.log"
+        assert self.launch(command, {**os.environ, **given}, log).wait(self.patience) == 0, log.read_text()
