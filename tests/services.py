@@ -46,13 +46,15 @@ def require(broker: str) -> None:
 
 
 @contextmanager
-def fresh_postgres(where: str | URL = POSTGRES) -> Iterator[str]:
-    """A new database on the PostgreSQL server, or on another one."""
+def fresh_postgres(where: str | URL = POSTGRES, *, durable: bool = False) -> Iterator[str]:
+    """A new database on the PostgreSQL server, or on another one. Unless ``durable``, a commit waits for no disk."""
     name = f"tj_test_{uuid.uuid4().hex[:12]}"
     server = create_engine(where, isolation_level="AUTOCOMMIT")
     try:
         with server.connect() as connection:
             connection.execute(text(f"CREATE DATABASE {name}"))
+            if not durable:
+                connection.execute(text(f"ALTER DATABASE {name} SET synchronous_commit = off"))
     except OperationalError as error:
         server.dispose()
         missing("PostgreSQL", f"start it, or say where it is in TENANTJOBS_TEST_POSTGRES ({error.orig})")

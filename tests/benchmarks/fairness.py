@@ -407,7 +407,7 @@ def main(arguments: Sequence[str]) -> int:
     print(f"{SLOTS} slots of 2 workers, jobs of {SERVICE:g} s, floods at {chosen.scale:g} of the size of the goals\n")
     missed = False
     with (
-        fresh_postgres() as url,
+        fresh_postgres(durable=True) as url,
         testing.override(adapter="db", tenancy="required", db={"url": url}),
     ):
         queue = adapter.configured()

@@ -11,7 +11,7 @@ from tests.services import empty_mariadb, empty_postgres, fresh_mariadb, fresh_p
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """A database of this session, on the server."""
-    with fresh_postgres() as url:
+    with fresh_postgres(durable=True) as url:
         yield url
 
 

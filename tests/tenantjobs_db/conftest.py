@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
 
 from tenantjobs import definition, testing
 from tenantjobs.definition import Definition
@@ -66,8 +65,6 @@ def postgres_url() -> Iterator[str]:
     with fresh_postgres() as url:
         prepared = own(url)
         schema.upgrade(prepared.engine)
-        with prepared.begin() as connection:  # no power fails here
-            connection.execute(text(f"ALTER DATABASE {prepared.engine.url.database} SET synchronous_commit = off"))
         prepared.close()
         yield url
 
