@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextvars import copy_context
 from importlib import import_module
 
-from tenantjobs import adapter, concluding, definition, instrumentation, reporting, signing
+from tenantjobs import adapter, concluding, definition, gate, instrumentation, reporting, signing
 from tenantjobs.attempt import Attempt, Delivery
 from tenantjobs.bookmarks import Beside, TakenOver, beside
 from tenantjobs.colours import Awaiting, Blocking, Colour, asyncio, drive
@@ -28,9 +28,12 @@ def perform(data: bytes | str, *, stopping: Callable[[], bool] | None = None) ->
     """Perform what was enqueued, for the native worker of any queue.
 
     Gives what the job returned. A retry is enqueued again, a discarded job gives None, a failure is raised, and
-    an envelope that may not be run is raised as an ``EnvelopeError``. ``stopping`` says whether the worker wants to
+    an envelope that may not be run is raised as an ``EnvelopeError``; what becomes of a job that a gate has let through
+    is written in its table, and told nobody else. ``stopping`` says whether the worker wants to
     end: then a job with steps is interrupted at its next checkpoint, and enqueued again.
     """
+    if (ticket := gate.shown(data)) is not None:
+        return ticket.perform(stopping)
     try:
         outcome = execute(data, None if stopping is None else _Message(stopping))
     except TakenOver as taken:
@@ -43,6 +46,8 @@ def perform(data: bytes | str, *, stopping: Callable[[], bool] | None = None) ->
 
 async def aperform(data: bytes | str, *, stopping: Callable[[], bool] | None = None) -> object:
     """The same on a running event loop; a synchronous job goes to a thread."""
+    if (ticket := gate.shown(data)) is not None:
+        return await asyncio().to_thread(ticket.perform, stopping)
     try:
         outcome = await aexecute(data, None if stopping is None else _Message(stopping))
     except TakenOver as taken:

@@ -3,10 +3,10 @@
 @lifecycle.on_worker_start
 def warm_up(process): ...
 
-``on_start``, ``on_stop`` and ``on_exit`` are those of the supervisor; workers, dispatchers and schedulers have their
-own, as ``on_worker_start`` and ``on_dispatcher_stop``. *start*: it is registered, and has claimed nothing yet. *stop*:
-it was asked to end, and what runs still does. *exit*: it has signed off. There may be several for each; they run in
-order, with the ``Process`` if they take one. What one raises is logged and reported, and stops no process.
+``on_start``, ``on_stop`` and ``on_exit`` are those of the supervisor; workers, dispatchers, schedulers and gates have
+their own, as ``on_worker_start`` and ``on_dispatcher_stop``. *start*: it is registered, and has claimed nothing yet.
+*stop*: it was asked to end, and what runs still does. *exit*: it has signed off. There may be several for each; they
+run in order, with the ``Process`` if they take one. What one raises is logged and reported, and stops no process.
 """
 
 from __future__ import annotations
@@ -84,6 +84,9 @@ on_dispatcher_exit = Hooks("dispatcher", "exit")
 on_scheduler_start = Hooks("scheduler", "start")
 on_scheduler_stop = Hooks("scheduler", "stop")
 on_scheduler_exit = Hooks("scheduler", "exit")
+on_gate_start = Hooks("gate", "start")
+on_gate_stop = Hooks("gate", "stop")
+on_gate_exit = Hooks("gate", "exit")
 
 HOOKS = {
     ("supervisor", "start"): on_start,
@@ -98,4 +101,7 @@ HOOKS = {
     ("scheduler", "start"): on_scheduler_start,
     ("scheduler", "stop"): on_scheduler_stop,
     ("scheduler", "exit"): on_scheduler_exit,
+    ("gate", "start"): on_gate_start,
+    ("gate", "stop"): on_gate_stop,
+    ("gate", "exit"): on_gate_exit,
 }

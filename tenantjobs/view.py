@@ -53,9 +53,9 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
 class Reason(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that a job waits for. ``text`` says it to people, and stands beside "it waits for".
 
-    ``kind``: ``paused``, ``cap``, ``permit``, ``rate``, ``due``, ``turn`` or ``no_worker``. ``of`` is the queue, the
-    tenant, the job or the limit that it is about, ``by`` the ids of the jobs that it waits for, ``until`` when it is
-    over by itself, and ``ahead`` how many jobs are before it.
+    ``kind``: ``paused``, ``cap``, ``permit``, ``rate``, ``due``, ``turn``, ``broker`` or ``no_worker``. ``of`` is the
+    queue, the tenant, the job or the limit that it is about, ``by`` the ids of the jobs that it waits for, ``until``
+    when it is over by itself, and ``ahead`` how many jobs are before it.
     """
 
     kind: str

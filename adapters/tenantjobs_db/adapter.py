@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import msgspec
 from sqlalchemy import Connection, Engine
 
-from tenantjobs import runtime, view
+from tenantjobs import gate, runtime, view
 from tenantjobs.adapter import Capabilities, WorkOptions
 from tenantjobs.config.file import displayed
 from tenantjobs.envelope import Envelope
@@ -29,6 +29,7 @@ from tenantjobs_db.completing import Completing
 from tenantjobs_db.controls import Controls
 from tenantjobs_db.database import Database
 from tenantjobs_db.explaining import Explaining
+from tenantjobs_db.gate import DatabaseGate
 from tenantjobs_db.inbox import DatabaseInbox
 from tenantjobs_db.ledger import DatabaseLedger
 from tenantjobs_db.locks import DatabaseLocks
@@ -39,6 +40,7 @@ from tenantjobs_db.plan import Plan
 from tenantjobs_db.queue import Queue
 from tenantjobs_db.rates import DatabaseRates
 from tenantjobs_db.refusing import saying_what_is_missing, saying_who_is_in_the_way
+from tenantjobs_db.service import Service
 from tenantjobs_db.settings import DatabaseSettings
 from tenantjobs_db.settling import Settling
 from tenantjobs_db.telling import Telling
@@ -67,6 +69,7 @@ class DatabaseAdapter:
         self._controls: Controls | None = None
         self._rates: DatabaseRates | None = None
         self._outbox: DatabaseOutbox | None = None
+        self._gate: DatabaseGate | None = None
         self._inbox: DatabaseInbox | None = None
         self._bookmarks: DatabaseBookmarks | None = None
         self._telling: Telling | None = None
@@ -143,6 +146,17 @@ class DatabaseAdapter:
             if self._controls is None:
                 self._controls = Controls(self.database)
             return self._controls
+
+    @property
+    def gate(self) -> DatabaseGate:
+        """Jobs that a broker's workers perform; ConfigurationError if there is no gate for any."""
+        found = gate.settings()
+        if found is None:
+            raise ConfigurationError('there is no [gate] in the configuration: write adapter = "celery" into it, say')
+        with self._opening:
+            if self._gate is None or self._gate.settings != found:
+                self._gate = DatabaseGate(self.database, self.settings, found, self._completing())
+            return self._gate
 
     @property
     def outbox(self) -> DatabaseOutbox:
@@ -260,6 +274,10 @@ class DatabaseAdapter:
         """
         self._refuse_memory()
         self.require()
+        found = gate.settings()
+        if found is not None:
+            _refuse_what_a_gate_does_not_know(options)
+            return self.run(self._assembly().gate(options, found), options)
         worker = self._assembly().process(options)
         code = self.run(worker, options)
         if worker.hanging:
@@ -272,11 +290,12 @@ class DatabaseAdapter:
             with answering(database, self.settings):
                 schema.require(database)
 
-    def worker(self, options: WorkOptions) -> Worker:
-        """A worker that does everything, for ``run``."""
-        return self._assembly().worker(options)
+    def worker(self, options: WorkOptions) -> Worker | Service:
+        """A worker that does everything, or a gate where there is one, for ``run``."""
+        found = gate.settings()
+        return self._assembly().worker(options) if found is None else self._assembly().gate(options, found)
 
-    def run(self, worker: Worker, options: WorkOptions) -> int:
+    def run(self, worker: Worker | Service, options: WorkOptions) -> int:
         """Run it until it is stopped or drained, and relay beside it. Jobs that still hang were given back."""
         with self._relaying(options):
             return self._run(worker)
@@ -292,7 +311,7 @@ class DatabaseAdapter:
 
         ``command`` starts a process that comes to ``serve`` with its last argument.
         """
-        plan = self._plan() if processes is None else Plan.of(options, processes)
+        plan = self._plan() if processes is None else self._planned(options, processes)
         self._refuse_memory()
         self.require()
         return self._assembly().supervisor(plan, command, options).run()
@@ -330,12 +349,17 @@ class DatabaseAdapter:
             if self._outbox is not None:
                 self._outbox.database.close()
 
-    def _run(self, worker: Worker) -> int:
+    def _run(self, worker: Worker | Service) -> int:
+        if isinstance(worker, Service):
+            return worker.run()
         self._workers.append(worker)
         try:
             return worker.run()
         finally:
             self._workers.remove(worker)
+
+    def _planned(self, options: WorkOptions, processes: int) -> Plan:
+        return Plan.of(options, processes) if gate.settings() is None else Plan.of_gates(options, processes)
 
     def _plan(self) -> Plan:
         path = plan_file.place(self.settings)
@@ -399,6 +423,13 @@ class DatabaseAdapter:
     def _wake_workers(self) -> None:
         for worker in self._workers:
             worker.wake()
+
+
+def _refuse_what_a_gate_does_not_know(options: WorkOptions) -> None:
+    if options.drain:
+        raise ConfigurationError("--drain: a gate does not know when the broker's workers have ended: leave it out")
+    if options.health is not None:
+        raise ConfigurationError("--health: a gate does not say how it is: leave it out")
 
 
 def _leave_now(code: int) -> None:

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
+from tenantjobs import gate
 from tenantjobs.adapter import WorkOptions
+from tenantjobs.config.settings import GateSettings
+from tenantjobs_db.admitting import BROKER_LEASE, Admitting
 from tenantjobs_db.assignment import Assignment
 from tenantjobs_db.attendance import Attendance
 from tenantjobs_db.batches import DatabaseBatches
@@ -17,10 +20,13 @@ from tenantjobs_db.inbox import DatabaseInbox
 from tenantjobs_db.keeping import Keeping
 from tenantjobs_db.lease import Lease
 from tenantjobs_db.line import Line
-from tenantjobs_db.plan import DispatcherPlan, Plan, SchedulerPlan, WorkerPlan
+from tenantjobs_db.plan import DispatcherPlan, GatePlan, Plan, SchedulerPlan, WorkerPlan
 from tenantjobs_db.processes import Processes
+from tenantjobs_db.publishing import Publishing
 from tenantjobs_db.recycling import Recycling
 from tenantjobs_db.relaying import Relay
+from tenantjobs_db.routine import Routine
+from tenantjobs_db.selection import Selection
 from tenantjobs_db.service import Service
 from tenantjobs_db.settings import DatabaseSettings
 from tenantjobs_db.supervisor import Supervisor
@@ -67,6 +73,18 @@ class Assembly:
         entitle("worker", ",".join(options.queues))
         return self.worker(options)
 
+    def gate(self, options: WorkOptions, settings: GateSettings) -> Service:
+        """What lets jobs through, and looks after the queue as well."""
+        entitle("gate", settings.adapter)
+        lease = self._lease("gate")
+        keeping = self._keeping(lease)
+        routines = [
+            *self._publishing(settings, options.queues, options.polling_interval),
+            promotion(keeping, interval=options.polling_interval),
+            *chores(keeping, lease=self._settings.lease),
+        ]
+        return Service("gate", lease, routines, beat=self._beat)
+
     def supervisor(self, plan: Plan, command: Sequence[str], options: WorkOptions) -> Supervisor:
         """The supervisor of the processes of ``plan``, each of which is started by ``command``."""
         entitle("supervisor")
@@ -94,6 +112,8 @@ class Assembly:
             process = self._assigned_worker(told.post, told.shutdown_timeout, lease, line)
         elif isinstance(told.post, DispatcherPlan):
             process = self._dispatcher(told.post, lease)
+        elif isinstance(told.post, GatePlan):
+            process = self._gate(told.post, lease)
         else:
             process = self._scheduler(told.post, lease)
         lease.on_lost = process.stop
@@ -120,6 +140,28 @@ class Assembly:
         if self._relay is not None:
             routines.append(self._relay.routine())
         return Service(post.kind, lease, routines, beat=self._beat)
+
+    def _gate(self, post: GatePlan, lease: Lease) -> Service:
+        found = gate.settings()
+        assert found is not None, "a plan has gates only where there is one"
+        return Service(post.kind, lease, self._publishing(found, ("*",), post.polling_interval), beat=self._beat)
+
+    def _publishing(self, settings: GateSettings, queues: Sequence[str], interval: float) -> list[Routine]:
+        gate.workers()  # a mistake is told before anything is let through
+        admitting = Admitting(
+            self._database,
+            Selection(queues),
+            settings,
+            keep_finished=self._settings.keeps_finished,
+            reserve=self._settings.reserve,
+        )
+        admitting.beat()
+        publishing = Publishing(admitting)
+        return [
+            Routine("publishing", interval, publishing.work),
+            Routine("taking back", settings.lease / 4, publishing.take_back),
+            Routine("the broker's heartbeat", BROKER_LEASE / 60, admitting.beat),
+        ]
 
     def _scheduler(self, post: SchedulerPlan, lease: Lease) -> Service:
         # It brings YAML and cron along, which no other process pays for.

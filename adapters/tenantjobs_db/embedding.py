@@ -18,6 +18,7 @@ from tenantjobs.errors import ConfigurationError
 from tenantjobs.http import Environ, WSGIApp
 from tenantjobs_db.adapter import DatabaseAdapter
 from tenantjobs_db.backoff import Backoff
+from tenantjobs_db.service import Service
 from tenantjobs_db.worker import Worker
 
 logger = logging.getLogger("tenantjobs.db")
@@ -44,7 +45,7 @@ class Embedded:
         self._process: int | None = None
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
-        self._worker: Worker | None = None
+        self._worker: Worker | Service | None = None
 
     def start(self) -> None:
         """Start it, once in each process; a forked child has none. ``ConfigurationError`` if it cannot work."""

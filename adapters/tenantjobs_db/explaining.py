@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, FromClause, bindparam, func, o
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.view import Explanation, Reason
 from tenantjobs_db import schema
+from tenantjobs_db.admitting import BROKER
 from tenantjobs_db.database import Database
 from tenantjobs_db.dialect import seconds
 from tenantjobs_db.instructions import Instructions, paused_name
@@ -35,7 +36,7 @@ from tenantjobs_db.tables import (
 
 MOST_NAMED = 3  # jobs that are named
 MOST_COUNTED = 10_000  # jobs of a line, so that a look at a long one is short
-IDLE_KINDS = ("supervisor", "dispatcher")  # processes that perform no jobs
+IDLE_KINDS = ("supervisor", "dispatcher", "scheduler", "gate")  # processes that perform no jobs
 
 
 class Explaining:
@@ -51,6 +52,9 @@ class Explaining:
             select(permits.c.owner)
             .where(permits.c.key == bindparam("of_key"), permits.c.expires_at >= now)
             .order_by(permits.c.number)
+        )
+        self._broker_of = select(processes.c.host).where(
+            processes.c.id == bindparam("process"), processes.c.kind == BROKER
         )
         self._before = select(func.count()).where(blocked.c.key == bindparam("of_key"), _before(blocked, "job_id"))
         self._rule = select(rates.c.allowed, rates.c.seconds).where(rates.c.key == bindparam("of_key"))
@@ -99,6 +103,8 @@ class Explaining:
 
     def reasons(self, connection: Connection, row: JobRow) -> list[Reason]:
         """What keeps it from running."""
+        if row.state == CLAIMED:
+            return self._broker(connection, row)
         if row.state not in (SCHEDULED, READY, BLOCKED):
             return []
         found = self._pauses(connection, row)
@@ -115,6 +121,14 @@ class Explaining:
         found += self._cap(connection, row)
         found += self._tenant_rate(connection, row)
         return [*found, self._turn(connection, row)]
+
+    def _broker(self, connection: Connection, row: JobRow) -> list[Reason]:
+        """Let through by a gate, and not started yet."""
+        broker = connection.execute(self._broker_of, {"process": row.claimed_by}).scalar()
+        if broker is None:
+            return []
+        since = f"{row.claimed_at:%Y-%m-%d %H:%M:%S} UTC"
+        return [Reason(kind="broker", text=f"a worker of {broker}, which has had it since {since}", of=broker)]
 
     def _pauses(self, connection: Connection, row: JobRow) -> list[Reason]:
         paused_class = Instructions.read(connection).jobs.get(row.name)

@@ -73,6 +73,19 @@ class Limiting:
             if claim.id not in refused or wanting[claim.id].gives_up
         ]
 
+    def taken_over(self, claim: Claimed) -> Claimed | None:
+        """The claim in the hands of another process, with the permit that it has; None if that has ended meanwhile.
+
+        One that is to be discarded comes without a permit, as it does from ``admitted``.
+        """
+        wants = _wanting(claim)
+        if wants is None:
+            return claim
+        since = time.monotonic()
+        if self._permits.renew(wants.request):
+            return msgspec.structs.replace(claim, grant=Grant(wants.request, since))
+        return claim if wants.gives_up else None
+
     def _refused(self, wanting: Mapping[str, Wanting]) -> set[str]:
         """The ids of those without a permit, which are blocked unless they give up."""
 

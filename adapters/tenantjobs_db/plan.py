@@ -92,13 +92,22 @@ class SchedulerPlan(
     kind: ClassVar[str] = "scheduler"
 
 
-Post = WorkerPlan | DispatcherPlan | SchedulerPlan
+class GatePlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="gate", tag_field="kind"):
+    """A process that lets jobs through to a broker, where the configuration has a gate."""
+
+    kind: ClassVar[str] = "gate"
+
+    polling_interval: Positive = 0.1
+
+
+Post = WorkerPlan | DispatcherPlan | SchedulerPlan | GatePlan
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What ``config/queue.yml`` says. ``scheduler``: recurring jobs are enqueued here, by a process of their own."""
 
     workers: tuple[WorkerPlan, ...] = ()
+    gates: tuple[GatePlan, ...] = ()
     dispatchers: tuple[DispatcherPlan, ...] = ()
     scheduler: bool = True
 
@@ -117,10 +126,16 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         )
         return cls(workers=(worker,), dispatchers=(DispatcherPlan(),))
 
+    @classmethod
+    def of_gates(cls, options: WorkOptions, processes: int) -> Plan:
+        """The same with gates, of which one is at work at a time."""
+        gates = (GatePlan(polling_interval=options.polling_interval),) * processes
+        return cls(gates=gates, dispatchers=(DispatcherPlan(),))
+
     def posts(self) -> list[Post]:
         """What each single process does."""
         workers = [worker for worker in self.workers for _ in range(_count(worker.processes))]
-        return [*self.dispatchers, *([SchedulerPlan()] if self.scheduler else []), *workers]
+        return [*self.dispatchers, *([SchedulerPlan()] if self.scheduler else []), *self.gates, *workers]
 
 
 def processors() -> int:

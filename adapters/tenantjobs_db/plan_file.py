@@ -9,7 +9,7 @@ from tenantjobs.config.file import displayed
 from tenantjobs.config.mistakes import Mistakes
 from tenantjobs.config.settings import Origin
 from tenantjobs.yaml_file import Marked
-from tenantjobs_db.plan import DispatcherPlan, Plan, WorkerPlan
+from tenantjobs_db.plan import DispatcherPlan, GatePlan, Plan, WorkerPlan
 from tenantjobs_db.settings import DatabaseSettings
 
 NAME = "config/queue.yml"
@@ -43,10 +43,21 @@ def read(path: Path) -> Plan:
 def _plan(path: Path, section: dict[str, Marked], mistakes: Mistakes) -> Plan:
     whole = Marked(section, next((value.origin for value in section.values()), Origin(displayed(path))))
     plan = yaml_file.typed(whole, Plan, mistakes, what=runtime.settings().environment)
+    gate = runtime.settings().gate
+    if not section and gate is not None:
+        return Plan(gates=(GatePlan(),), dispatchers=(DispatcherPlan(),))
     if not section:
         return Plan(workers=(WorkerPlan(),), dispatchers=(DispatcherPlan(),))
     if plan is None:
         return Plan()
     if plan.is_empty:
         mistakes.add(displayed(path), "there is no process in it: give it workers or dispatchers")
+    if gate is not None and plan.workers:
+        mistakes.add(
+            section["workers"].origin,
+            f'[gate] adapter = "{gate.adapter}": its workers perform the jobs, so that there are none here: write '
+            "gates: [{}] instead",
+        )
+    if gate is None and plan.gates:
+        mistakes.add(section["gates"].origin, "there is no [gate] in the configuration: write workers instead")
     return plan

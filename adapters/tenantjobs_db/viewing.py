@@ -8,6 +8,7 @@ from tenantjobs.errors import ConfigurationError
 from tenantjobs.progress import Progress
 from tenantjobs.view import JobView, LastError
 from tenantjobs_db import schema
+from tenantjobs_db.admitting import BROKER
 from tenantjobs_db.database import Database
 from tenantjobs_db.explaining import Explaining
 from tenantjobs_db.job_row import FailedAttempt, JobRow, read_job
@@ -20,7 +21,9 @@ class Viewing:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._progress = select(progress.c.done, progress.c.total).where(progress.c.job_id == bindparam("job_id"))
-        self._worker = select(processes.c.host, processes.c.pid).where(processes.c.id == bindparam("process"))
+        self._worker = select(processes.c.kind, processes.c.host, processes.c.pid).where(
+            processes.c.id == bindparam("process")
+        )
         self._explaining = Explaining(database)
 
     def view(self, job_id: str) -> JobView | None:
@@ -59,6 +62,8 @@ class Viewing:
         found = connection.execute(self._worker, {"process": row.claimed_by}).first()
         if found is None:
             return f"process {row.claimed_by}, which is dead: others take the job over"
+        if found.kind == BROKER:
+            return None  # it waits there for one
         return f"process {found.pid} on {found.host}"
 
 

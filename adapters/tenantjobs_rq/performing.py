@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rq import Worker, get_current_job
 
-from tenantjobs import execution, runtime
+from tenantjobs import execution, gate, runtime
 
 NAME = f"{__name__}.perform"  # what RQ stores: a worker that cannot import it fails the job
 
@@ -21,6 +21,8 @@ def perform(data: str) -> None:
         if running is not None:
             running.retries_left = 0
         raise
+    finally:
+        gate.leave()  # a process of RQ performs one job, and is ended without a word
 
 
 def _stopping() -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from tenantjobs import adapter, checks, config, definition, outbox, runtime
+from tenantjobs import adapter, checks, config, definition, gate, outbox, runtime
 from tenantjobs.adapter import Works
 from tenantjobs.cli import serving
 from tenantjobs.cli.lazily import recurring
@@ -95,6 +95,9 @@ def _problems_of_adapter(settings: Settings) -> Iterator[str]:
         yield from _problems_of(found)
         if settings.adapter != outbox.KEEPER:  # which has looked at it already
             yield from _problems_of(outbox.configured())
+        if gate.settings() is not None:
+            gate.workers()
+            yield from _problems_of(gate.target())
         if settings.drain is not None:
             serving.workers(settings)
             yield from _problems_of(adapter.built(settings.drain.adapter))
@@ -121,7 +124,8 @@ def _values(settings: Settings) -> Iterator[tuple[str, object]]:
     for name in OPTIONS:
         yield name, getattr(settings, name)
     drained = None if settings.drain is None else settings.drain.adapter
-    names = dict.fromkeys(name for name in (settings.adapter, drained, *settings.sections) if name is not None)
+    gated = None if settings.gate is None else settings.gate.adapter
+    names = dict.fromkeys(name for name in (settings.adapter, gated, drained, *settings.sections) if name is not None)
     for name in names:
         for key, value in {**_defaults(name), **settings.sections.get(name, {})}.items():
             yield f"{name}.{key}", value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 
-from tenantjobs import adapter, outbox, runtime
+from tenantjobs import adapter, gate, outbox, runtime
 from tenantjobs.adapter import Adapter, WorkOptions, Works
 from tenantjobs.cli.lazily import recurring
 from tenantjobs.config import Settings
@@ -21,7 +21,7 @@ RECURRING = "recurring"
 
 
 def workers(settings: Settings) -> dict[str, Works]:
-    """By name: the worker of the adapter, that of the one in ``[drain]``, the relay of the outbox, and the scheduler.
+    """By name: the worker of the adapter, those of ``[gate]`` and ``[drain]``, the relay of the outbox, the scheduler.
 
     ``ConfigurationError`` says why there is none, or why the queue in ``[drain]`` cannot be drained.
     """
@@ -29,6 +29,9 @@ def workers(settings: Settings) -> dict[str, Works]:
     found: dict[str, Works] = {}
     if isinstance(target, Works):
         found[str(settings.adapter)] = target
+    gated = gate.settings()
+    if gated is not None:
+        found[gated.adapter] = gate.workers()
     if settings.drain is not None:
         found[settings.drain.adapter] = _drained(settings, settings.drain.adapter, target)
     relay: object = outbox.configured()

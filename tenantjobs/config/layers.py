@@ -218,7 +218,7 @@ def _core_sections(written: Layer, mistakes: Mistakes) -> dict[str, Any]:
             continue
         values = {key: value for key, (value, _) in written.sections[name].items()}
         origins = {key: origin for key, (_, origin) in written.sections[name].items()}
-        if name == "drain":
-            _check_adapter("drain.adapter", values.get("adapter"), origins.get("adapter"), mistakes)
+        if name in ("drain", "gate"):
+            _check_adapter(f"{name}.adapter", values.get("adapter"), origins.get("adapter"), mistakes)
         made[name] = convert(struct, values, origins, mistakes, table=name)
     return made

@@ -36,6 +36,23 @@ class DrainSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     adapter: str
 
 
+class GateSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The section ``[gate]``: jobs wait in the table of the adapter ``db``, and workers of ``adapter`` perform them.
+
+    ``depth`` is how many jobs of a queue may wait in the broker and run, ``depths`` says it for single queues. A job
+    that was not started ``lease`` seconds after it was published is published again.
+    """
+
+    adapter: str
+    depth: Annotated[int, msgspec.Meta(ge=1)] = 16
+    depths: dict[str, Annotated[int, msgspec.Meta(ge=1)]] = {}
+    lease: Annotated[float, msgspec.Meta(gt=0)] = 60.0
+
+    def depth_of(self, queue: str) -> int:
+        """How many jobs of ``queue`` the broker may have."""
+        return self.depths.get(queue, self.depth)
+
+
 class SigningSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The section ``[signing]``: secrets that what travels is signed with, each written as ``"id:secret"``.
 
@@ -109,6 +126,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     recurring: Annotated[str, msgspec.Meta(min_length=1)] = "config/recurring.yml"
     time_zone: Annotated[str, msgspec.Meta(min_length=1)] = "UTC"
     drain: DrainSettings | None = None
+    gate: GateSettings | None = None
     signing: SigningSettings | None = None
     encryption: EncryptionSettings | None = None
     tenant: Any = None
@@ -124,6 +142,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 # Sections that belong to no adapter.
 CORE_SECTIONS: dict[str, type[msgspec.Struct]] = {
     "drain": DrainSettings,
+    "gate": GateSettings,
     "signing": SigningSettings,
     "encryption": EncryptionSettings,
 }

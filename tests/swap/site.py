@@ -82,7 +82,8 @@ class Site:
         try:
             yield worker
             worker.terminate()
-            assert worker.wait(PATIENCE) == 0, self.log()
+            code = worker.wait(PATIENCE)
+            assert code == 0, f"exit code {code}\n{self.log()}"
         finally:
             if worker.poll() is None:
                 worker.terminate()

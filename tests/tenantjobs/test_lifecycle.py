@@ -51,7 +51,7 @@ def test_each_hook_is_named_by_its_process_and_moment() -> None:
     named = {("supervisor", moment): getattr(lifecycle, f"on_{moment}") for moment in ("start", "stop", "exit")}
     named |= {
         (kind, moment): getattr(lifecycle, f"on_{kind}_{moment}")
-        for kind in ("worker", "dispatcher", "scheduler")
+        for kind in ("worker", "dispatcher", "scheduler", "gate")
         for moment in ("start", "stop", "exit")
     }
 

@@ -9,11 +9,12 @@ from tenantjobs import testing
 from tenantjobs.adapter import WorkOptions
 from tenantjobs.config import Misconfigured
 from tenantjobs_db import plan_file
-from tenantjobs_db.plan import DispatcherPlan, Plan, SchedulerPlan, WorkerPlan, processors, size
+from tenantjobs_db.plan import DispatcherPlan, GatePlan, Plan, SchedulerPlan, WorkerPlan, processors, size
 from tenantjobs_db.settings import DatabaseSettings
 from tests.configuration import nothing_configured, write
 
 Read = Callable[..., Plan]
+GATE = {"adapter": "rq"}
 
 
 @pytest.fixture(autouse=True)
@@ -166,3 +167,22 @@ def test_a_number_of_processes_is_so_many_workers_and_a_dispatcher() -> None:
 )
 def test_memory_is_written_with_its_unit(text: str, bytes_: int) -> None:
     assert size(text) == bytes_
+
+
+def test_before_a_broker_there_are_gates_instead_of_workers(read: Read) -> None:
+    with testing.override(adapter="db", gate=GATE):
+        assert read("development:\n  gates: [{polling_interval: 1}]\n").gates == (GatePlan(polling_interval=1),)
+        assert read("development: {}\n") == Plan(gates=(GatePlan(),), dispatchers=(DispatcherPlan(),))
+
+
+def test_workers_behind_a_gate_are_refused(mistakes: Callable[[str], tuple[str, ...]]) -> None:
+    with testing.override(adapter="db", gate=GATE):
+        (mistake,) = mistakes("development:\n  workers: [{threads: 3}]\n")
+
+    assert "write gates: [{}] instead" in mistake
+
+
+def test_gates_without_a_broker_are_refused(mistakes: Callable[[str], tuple[str, ...]]) -> None:
+    (mistake,) = mistakes("development:\n  gates: [{}]\n")
+
+    assert "there is no [gate] in the configuration" in mistake

@@ -1,0 +1,182 @@
+"""The other side of the gate: jobs that a broker's worker is given a ticket for, performed and settled in the table."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import bindparam, select, update
+
+from tenantjobs.config.settings import GateSettings
+from tenantjobs_db.admitting import broker_id
+from tenantjobs_db.attempting import attempt
+from tenantjobs_db.backoff import Backoff
+from tenantjobs_db.completing import Completing
+from tenantjobs_db.consumer import Consumer
+from tenantjobs_db.database import Database
+from tenantjobs_db.delivery import Delivery
+from tenantjobs_db.exchanging import Exchanging
+from tenantjobs_db.lease import Lease
+from tenantjobs_db.limiting import Limiting
+from tenantjobs_db.marking import Marking
+from tenantjobs_db.processes import Processes
+from tenantjobs_db.routine import Routine
+from tenantjobs_db.selection import Selection
+from tenantjobs_db.settings import DatabaseSettings
+from tenantjobs_db.settlement import Claimed, GiveBack, Settlement
+from tenantjobs_db.tables import jobs
+from tenantjobs_db.telling import INTERVAL, Telling
+
+logger = logging.getLogger("tenantjobs.db")
+
+LAST_WORDS = 3.0  # seconds that a process spends on a database that does not answer, before it leaves
+
+
+class DatabaseGate:
+    """Performs what was let through. A process of a broker's worker signs on with its first job."""
+
+    def __init__(
+        self, database: Database, settings: DatabaseSettings, gate: GateSettings, completing: Completing | None
+    ) -> None:
+        self.settings = gate
+        self._database = database
+        self._settings = settings
+        self._broker = broker_id(gate.adapter)
+        self._completing = completing
+        self._marking = Marking(database)
+        self._limiting = Limiting(database)
+        self._lock = threading.RLock()
+        self._presence: Presence | None = None
+        self._take = (
+            update(jobs)
+            .where(jobs.c.id == bindparam("job_id"), jobs.c.claimed_by == bindparam("broker"))
+            .values(claimed_by=bindparam("process"), claimed_at=database.dialect.now())
+        )
+        columns = (jobs.c.id, jobs.c.fence, jobs.c.queue, jobs.c.name, jobs.c.tenant, jobs.c.attempt, jobs.c.data)
+        self._row = select(*columns, jobs.c.deaths).where(jobs.c.id == bindparam("job_id"))
+
+    def perform(self, job_id: str, stopping: Callable[[], bool]) -> None:
+        """Perform the job, and settle it; nothing if it is not the broker's any more.
+
+        A second message finds that it was started; so does one that comes after its job was taken back.
+        """
+        presence = self._here()
+        with presence.exclusive():
+            claim = self._taken(job_id, presence)
+            if claim is not None:
+                presence.running[claim.id] = claim
+        if claim is None:
+            logger.info("job id=%s was delivered again, or too late, and is left alone", job_id)
+            return
+        permitted = self._limiting.taken_over(claim)
+        if permitted is None:
+            presence.settle(GiveBack(claim))
+            return
+        presence.settle(attempt(self._delivery(permitted, presence, stopping)))
+
+    def leave(self) -> None:
+        """Write what is still to be written, and sign off; the next job signs on again."""
+        with self._lock:
+            presence, self._presence = self._presence, None
+        if presence is not None and presence.pid == os.getpid():
+            presence.end()
+
+    def _here(self) -> Presence:
+        with self._lock:
+            if self._presence is None or self._presence.pid != os.getpid():  # a child inherits no threads
+                self._presence = Presence(self._database, self._settings)
+                self._presence.begin()
+            return self._presence
+
+    def _taken(self, job_id: str, presence: Presence) -> Claimed | None:
+        process = presence.process
+        with self._database.begin() as connection:
+            wish = {"job_id": job_id, "broker": self._broker, "process": process}
+            if connection.execute(self._take, wish).rowcount != 1:
+                return None
+            row = connection.execute(self._row, {"job_id": job_id}).one()
+        return Claimed(row.id, row.fence, process, row.queue, row.name, row.tenant, row.attempt, row.data, row.deaths)
+
+    def _delivery(self, claim: Claimed, presence: Presence, stopping: Callable[[], bool]) -> Delivery:
+        return Delivery(
+            claim,
+            presence.lease,
+            stopping,
+            marking=self._marking,
+            telling=presence.telling,
+            completing=self._completing,
+        )
+
+
+class Presence:
+    """This process as the table knows it: kept alive, with its verdicts kept until they are written."""
+
+    def __init__(self, database: Database, settings: DatabaseSettings) -> None:
+        processes = Processes(database, lease=settings.lease, max_deaths=settings.max_deaths)
+        self.pid = os.getpid()
+        self.lease = Lease(processes, settings.lease)
+        self.telling = Telling(database)
+        self.running: dict[str, Claimed] = {}
+        self._exchanging = Exchanging(
+            Consumer(database, Selection(["*"]), keep_finished=settings.keeps_finished), self.lease
+        )
+        self._turn = threading.RLock()
+        self._routines = (
+            Routine("heartbeat", settings.lease / 3, self.lease.renew),
+            Routine("progress", INTERVAL, self.telling.write),
+            Routine("settling", INTERVAL, self._settle_late),
+        )
+
+    @property
+    def process(self) -> str:
+        """The id to claim under; that of a process which was given up is renewed first."""
+        self.lease.renew_if_stale()
+        return self.lease.process
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """While no exchange asks what this process holds without knowing."""
+        with self._turn:
+            yield
+
+    def begin(self) -> None:
+        self.lease.begin()
+        for routine in self._routines:
+            routine.start()
+
+    def settle(self, settlement: Settlement) -> None:
+        """Write it now, or as soon as the database answers."""
+        with self._turn:
+            self.running.pop(settlement.claim.id, None)
+            self._exchanging.keep([settlement])
+            try:
+                self._exchanging.exchange(0, list(self.running.values()))
+            except Exception as error:
+                logger.warning("the verdict on %s is not written yet: %s", settlement.claim, error)
+
+    def end(self) -> None:
+        """Leave; with a verdict that could not be written, the lease runs out, and the job comes again."""
+        until = time.monotonic() + LAST_WORDS
+        backoff = Backoff(longest=0.5)
+        for routine in self._routines:
+            routine.stop()
+        while not self._exchanging.settled and time.monotonic() < until:
+            try:
+                self._settle_late()
+            except Exception:
+                time.sleep(backoff.next())
+        try:
+            self.telling.write()
+            if self._exchanging.settled:
+                self.lease.end()
+        except Exception as error:
+            logger.warning("process %s could not sign off: %s", self.lease, error)
+
+    def _settle_late(self) -> None:
+        with self._turn:
+            if not self._exchanging.settled:
+                self._exchanging.exchange(0, list(self.running.values()))
