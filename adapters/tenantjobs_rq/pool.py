@@ -30,6 +30,13 @@ class Pool(WorkerPool):
         """True once it has been asked to stop."""
         return bool(self.status == self.Status.STOPPED)
 
+    def start(self, burst: bool = False, logging_level: str = "INFO") -> None:
+        try:
+            super().start(burst=burst, logging_level=logging_level)
+        finally:
+            # All have ended. An alarm that comes while this process ends finds no handler any more, and kills it.
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
     def check_workers(self, respawn: bool = True) -> None:
         found = self._found() if respawn else self._queue_names
         if found != self._queue_names:
