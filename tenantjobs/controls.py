@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
 Kind = Literal["queue", "tenant", "job"]
+
+# Takes nothing new; has some of its rows yet; has none, and takes nothing at all.
+Closed = Literal["draining", "purging", "purged"]
 
 
 class Rate(msgspec.Struct, frozen=True):
@@ -19,7 +22,7 @@ class Rate(msgspec.Struct, frozen=True):
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True):
-    """What is said of one queue, tenant or job. ``weight``, ``cap`` and ``rate`` are those of a tenant."""
+    """What is said of one queue, tenant or job. What follows ``reason``, which is that of a pause, is of a tenant."""
 
     kind: Kind
     name: str
@@ -28,6 +31,9 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     weight: float | None = None
     cap: int | None = None
     rate: Rate | None = None
+    closed: Closed | None = None
+    closed_at: datetime | None = None
+    closed_for: str | None = None
 
     @property
     def paused(self) -> bool:
@@ -35,7 +41,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """The unfinished jobs of one queue or tenant, ``name``, which is "" for jobs of no tenant.
+    """The jobs of one queue or tenant that are not over, ``name``, which is "" for jobs of no tenant.
 
     ``ready`` may start now, ``scheduled`` are due later, ``blocked`` wait for a limit or for their class to be
     resumed, ``running`` are claimed. ``lag`` is for how many seconds the first of the ready ones could have started.
@@ -48,6 +54,11 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     running: int = 0
     failed: int = 0
     lag: float | None = None
+
+    @property
+    def unfinished(self) -> int:
+        """How many run, or will. What has failed waits for people."""
+        return self.ready + self.scheduled + self.blocked + self.running
 
 
 class Controls(Protocol):
@@ -73,12 +84,35 @@ class Controls(Protocol):
         """How many jobs of a tenant start in any ``per`` seconds, at most; None for any number."""
         ...
 
+    def drain(self, tenant: object, *, reason: str | None = None) -> bool:
+        """Take nothing new for a tenant, and let what it has run out; False if it was closed already."""
+        ...
+
+    def open(self, tenant: object, *, purged: bool = False) -> bool:
+        """Take jobs for a tenant again; False if it was not closed.
+
+        ``purged`` says that the id of a tenant that was purged belongs to another one by now: else ``TenantGone``.
+        """
+        ...
+
+    def closed(self, tenants: Collection[str]) -> Collection[str]:
+        """Those of ``tenants``, by their ids, for which nothing would be taken from who asks now."""
+        ...
+
+    def find(self, kind: Kind, name: str) -> Control | None:
+        """What is said of one, also of a tenant that is purged; None for nothing."""
+        ...
+
     def all(self) -> Sequence[Control]:
-        """Everything that is said, by kind and name."""
+        """Everything that is said, by kind and name; nothing of tenants that are purged."""
         ...
 
     def lines(self, kind: Literal["queue", "tenant"]) -> Sequence[Line]:
         """How much waits in each queue, or for each tenant, by name; those without unfinished jobs are left out."""
+        ...
+
+    def line(self, kind: Literal["queue", "tenant"], name: str) -> Line:
+        """The same of one of them."""
         ...
 
 

@@ -6,6 +6,7 @@ TenantjobsError
 │   ├── TenantMissing
 │   ├── CrossTenantSwitch
 │   ├── WrongTenant
+│   ├── TenantClosed
 │   ├── TenantGone
 │   └── TenantUnavailable
 ├── EnqueueError
@@ -61,6 +62,10 @@ class CrossTenantSwitch(TenancyError):
 
 class WrongTenant(TenancyError):
     """A record belongs to another tenant than the current one."""
+
+
+class TenantClosed(TenancyError):
+    """The tenant takes no new jobs, because it is being drained: what waits is done, and nothing is added to it."""
 
 
 class TenantGone(TenancyError):

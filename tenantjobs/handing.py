@@ -13,7 +13,7 @@ from tenantjobs.gathering import Gathering
 from tenantjobs.instrumentation import Enqueued, EnqueueDropped, EnqueueRefused
 from tenantjobs.locks import Wish
 from tenantjobs.permits import Reservation
-from tenantjobs.running import JobContext
+from tenantjobs.running import JobContext, going_on
 
 logger = logging.getLogger("tenantjobs.enqueuing")
 
@@ -111,7 +111,7 @@ def hand_over(jobs: Sequence[Sealed], target: Adapter, connection: object | None
 
     What keeps all of them from the queue is raised. A job that is not the only one of its key has been told.
     """
-    with locks.in_one_transaction(jobs, target, connection) as on:
+    with going_on(), locks.in_one_transaction(jobs, target, connection) as on:
         admitted = locks.admit(jobs, target, on)
         errors = locks.enqueue_admitted(admitted, target, on)
     for job in admitted:

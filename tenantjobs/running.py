@@ -78,6 +78,7 @@ class JobContext(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
 
 _running: ContextVar[JobContext | None] = ContextVar("tenantjobs_job", default=None)
 _delivery: ContextVar[object] = ContextVar("tenantjobs_delivery", default=None)
+_going_on: ContextVar[bool] = ContextVar("tenantjobs_going_on", default=False)
 
 
 def current_job() -> JobContext | None:
@@ -94,3 +95,18 @@ def running(context: JobContext | None, delivery: object = None) -> Iterator[Non
     finally:
         _delivery.reset(came_by)
         _running.reset(token)
+
+
+@contextmanager
+def going_on() -> Iterator[None]:
+    """What is enqueued inside belongs to work that was taken on before: the next of a chain, a callback, an outbox."""
+    token = _going_on.set(True)
+    try:
+        yield
+    finally:
+        _going_on.reset(token)
+
+
+def is_going_on() -> bool:
+    """False for what comes from outside: it is enqueued by no job, and follows none."""
+    return _going_on.get() or _running.get() is not None

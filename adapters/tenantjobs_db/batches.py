@@ -33,6 +33,7 @@ from tenantjobs.membership import (
     NewBatch,
     StoredBatch,
 )
+from tenantjobs_db.closing import insert_unless_closed, refuse_closed
 from tenantjobs_db.database import Database
 from tenantjobs_db.dialect import seconds
 from tenantjobs_db.queue import BATCH
@@ -55,8 +56,11 @@ class DatabaseBatches:
         here = (rows.c.batch == bindparam("of_batch"), rows.c.job == bindparam("of_job"))
         of_batch = rows.c.batch == bindparam("of_batch")
         this = batches.c.id == bindparam("of_batch")
-        self._insert = dialect.insert_new(batches).values(
-            created_at=now, failed_at=dialect.after(seconds("failed")), finished_at=None
+        self._insert = insert_unless_closed(
+            dialect,
+            batches,
+            [column for column in batches.c if column.name not in ("created_at", "failed_at", "finished_at")],
+            {"created_at": now, "failed_at": dialect.after(seconds("failed"))},
         )
         self._insert_rows = dialect.insert_new(rows)
         self._lock = select(batches).where(_listed(batches.c.id)).order_by(batches.c.id).with_for_update()
@@ -111,8 +115,8 @@ class DatabaseBatches:
             yield on
 
     def add(self, on: Connection, new: Sequence[NewBatch], members: Sequence[Member], state: str = PENDING) -> None:
-        if new:
-            on.execute(self._insert, [_row(batch) for batch in new])
+        if new and on.execute(self._insert, [_row(batch) for batch in new]).rowcount < len(new):
+            refuse_closed(on, [batch.tenant for batch in new])
         if members:
             on.execute(self._insert_rows, [{**member._asdict(), "state": state} for member in sorted(members)])
 

@@ -1,13 +1,15 @@
-"""What operators say of a queue, a tenant or a job: paused, its weight, its cap, its rate. Every claim asks for it.
+"""What operators say of a queue, a tenant or a job: paused, closed, its weight, cap and rate. Every claim asks for it.
 
 A row is there only while something is said, so that a queue without any is claimed from as if there were no controls.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
+import msgspec
 from sqlalchemy import bindparam, delete, select, update
 
 from tenantjobs import definition
@@ -16,9 +18,10 @@ from tenantjobs.errors import ConfigurationError
 from tenantjobs.idempotency import seconds_of
 from tenantjobs.identity import canonical_id
 from tenantjobs.rates import MOST
+from tenantjobs_db.closing import Closing
 from tenantjobs_db.database import Database
 from tenantjobs_db.instructions import paused_key
-from tenantjobs_db.lines import lines_by, read_lines
+from tenantjobs_db.lines import line_of, lines_by, read_lines
 from tenantjobs_db.queue import BATCH
 from tenantjobs_db.refusing import saying_what_is_missing, saying_who_is_in_the_way
 from tenantjobs_db.tables import controls as rows
@@ -35,6 +38,7 @@ class Controls:
         dialect = database.dialect
         self._database = database
         self._waiting = Waiting(dialect)
+        self._closing = Closing(database)
         here = (rows.c.kind == bindparam("of_kind"), rows.c.name == bindparam("of_name"))
         self._insert = dialect.insert_new(rows).values(changed_at=dialect.now())
         self._pause = (
@@ -53,8 +57,9 @@ class Controls:
             *here, *(column.is_(None) for column in (rows.c.paused_at, rows.c.weight, rows.c.cap, rows.c.rate))
         )
         self._find = select(rows).where(*here)
-        self._all = select(rows).order_by(rows.c.kind, rows.c.name)
+        self._all = select(rows)
         self._lines = {kind: lines_by(kind, dialect) for kind in ("queue", "tenant")}
+        self._line = {kind: line_of(kind, dialect) for kind in ("queue", "tenant")}
 
     def pause(self, kind: Kind, name: str, *, reason: str | None = None) -> bool:
         """Have no more jobs of it start until it is resumed; False if it was paused already.
@@ -99,21 +104,50 @@ class Controls:
             )
         self._say(tenant, rate=to, rate_seconds=None if to is None else seconds_of("a rate", "per", per))
 
+    def drain(self, tenant: object, *, reason: str | None = None) -> bool:
+        """Take nothing new for a tenant, and let what it has run out; False if it was closed already.
+
+        Whoever enqueues for it gets ``TenantClosed``. What its own jobs enqueue goes on with that work and is taken, as
+        are the next jobs of chains, callbacks of batches, and what an outbox has.
+        """
+        return self._closing.drain(canonical_id(tenant), reason)
+
+    def open(self, tenant: object, *, purged: bool = False) -> bool:
+        """Take jobs for a tenant again; False if it was not closed.
+
+        ``purged`` says that the id of a tenant that was purged belongs to another one by now: else ``TenantGone``.
+        """
+        return self._closing.open(canonical_id(tenant), purged=purged)
+
+    def closed(self, tenants: Collection[str]) -> frozenset[str]:
+        """Those of ``tenants``, by their ids, for which nothing would be taken from who asks now."""
+        return self._closing.closed(tenants)
+
     def find(self, kind: Kind, name: str) -> Control | None:
         """What is said of it; None for nothing."""
+        place = _place(kind, name)
         with saying_what_is_missing(), self._database.autocommit() as connection:
-            row = connection.execute(self._find, _place(kind, name)).first()
-        return None if row is None else _control(row)
+            row = connection.execute(self._find, place).first()
+            state = self._closing.find(connection, place["of_name"]) if kind == "tenant" else None
+        return None if row is None and state is None else _control((kind, place["of_name"]), row, state)
 
     def all(self) -> list[Control]:
-        """Everything that is said, by kind and name."""
+        """Everything that is said, by kind and name; nothing of tenants that are purged."""
         with saying_what_is_missing(), self._database.autocommit() as connection:
-            return [_control(row) for row in connection.execute(self._all)]
+            said = {(row.kind, row.name): row for row in connection.execute(self._all)}
+            states = {("tenant", row.tenant): row for row in self._closing.all(connection)}
+        return [_control(place, said.get(place), states.get(place)) for place in sorted({*said, *states})]
 
     def lines(self, kind: Literal["queue", "tenant"]) -> list[Line]:
         """How much waits in each queue, or for each tenant, by name; those without unfinished jobs are left out."""
         with saying_what_is_missing(), self._database.autocommit() as connection:
             return read_lines(connection, self._lines[kind])
+
+    def line(self, kind: Literal["queue", "tenant"], name: str) -> Line:
+        """The same of one of them."""
+        with saying_what_is_missing(), self._database.autocommit() as connection:
+            found = read_lines(connection, self._line[kind], of_name=_place(kind, name)["of_name"])
+        return found[0] if found else Line(name=name)
 
     def _say(self, tenant: object, **values: Any) -> None:
         place = {"of_kind": "tenant", "of_name": canonical_id(tenant)}
@@ -162,13 +196,19 @@ def _weight(weight: object) -> float:
     return float(weight)
 
 
-def _control(row: Any) -> Control:
-    return Control(
-        kind=row.kind,
-        name=row.name,
-        paused_at=row.paused_at,
-        reason=row.reason,
-        weight=row.weight,
-        cap=row.cap,
-        rate=None if row.rate is None else Rate(row.rate, row.rate_seconds),
-    )
+def _control(place: tuple[str, str], row: Any | None, state: Any | None) -> Control:
+    control = Control(kind=cast(Kind, place[0]), name=place[1])
+    if row is not None:
+        control = msgspec.structs.replace(
+            control,
+            paused_at=row.paused_at,
+            reason=row.reason,
+            weight=row.weight,
+            cap=row.cap,
+            rate=None if row.rate is None else Rate(row.rate, row.rate_seconds),
+        )
+    if state is not None:
+        control = msgspec.structs.replace(
+            control, closed=state.state, closed_at=state.closed_at, closed_for=state.reason
+        )
+    return control

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any, ClassVar, TypeVar, cast
@@ -15,11 +15,13 @@ from sqlalchemy import (
     Float,
     GenerativeSelect,
     Insert,
+    Select,
     Table,
     bindparam,
     event,
     func,
     literal_column,
+    select,
     text,
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
@@ -80,6 +82,10 @@ class Dialect:
         """
         # SQLAlchemy keeps the count of an INSERT only if it is told to.
         return self.insert_new(table).execution_options(preserve_rowcount=True)
+
+    def row(self, values: Iterable[ColumnElement[Any]]) -> Select[Any]:
+        """The row of these values, as a SELECT that may have a condition."""
+        return select(*values)
 
     def skip_locked(self, statement: S, table: Table, index: str | None = None) -> S:  # noqa: ARG002
         """Lock what is selected from ``table``, and leave out what another transaction has locked.
@@ -160,6 +166,9 @@ class MySQL(Dialect):
         later = func.timestampadd(_microsecond, literal_column("1"), moment)
         changed = mysql.insert(table).on_duplicate_key_update({moment.name: later})
         return changed.execution_options(preserve_rowcount=True)
+
+    def row(self, values: Iterable[ColumnElement[Any]]) -> Select[Any]:
+        return super().row(values).select_from(text("DUAL"))
 
     def skip_locked(self, statement: S, table: Table, index: str | None = None) -> S:
         # MariaDB knows no OF; the rows of a subquery are not locked anyway.

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Insert, Integer, Text, select
+from sqlalchemy import ColumnElement, Connection, Insert, Integer, Text, select
 
 from tenantjobs.envelope import Envelope
+from tenantjobs_db.closing import insert_unless_closed, is_closed, refuse_closed
 from tenantjobs_db.columns import Moment
 from tenantjobs_db.dialect import Dialect
 from tenantjobs_db.inserting import CHUNK, Columns, as_arrays, incoming
@@ -28,10 +29,16 @@ COLUMNS: Columns = {
 
 
 class Enqueuing:
-    """Inserts envelopes; an id that is there already stays as it is. The owner of the connection commits."""
+    """Inserts envelopes; an id that is there already stays as it is. The owner of the connection commits.
+
+    ``TenantClosed`` or ``TenantGone`` if one of them is of a tenant that is closed, and the transaction is to be
+    rolled back.
+    """
 
     def __init__(self, dialect: Dialect) -> None:
-        self._insert = dialect.insert_new(jobs).values(state=due_state(due(), dialect.now()), due_at=due())
+        given = [jobs.c[name] for name in COLUMNS if name != "due_at"]
+        state: dict[str, ColumnElement[Any]] = {"state": due_state(due(), dialect.now()), "due_at": due()}
+        self._insert = insert_unless_closed(dialect, jobs, given, state)
         self._insert_all = _insert_all(dialect) if dialect.set_based else None
         self._plain_insert = dialect.insert_new(jobs) if dialect.plain_bulk else None
         self._now = select(dialect.now())
@@ -41,17 +48,24 @@ class Enqueuing:
         for envelope in envelopes:
             self._dialect.check_length("the name of a job", envelope.name)
             self._dialect.check_length("the name of a queue", envelope.queue)
+        if self._inserted(connection, envelopes) < len(envelopes):
+            # Those that are missing were there already, or are of a tenant that is closed.
+            refuse_closed(connection, [envelope.tenant_id or "" for envelope in envelopes])
+
+    def _inserted(self, connection: Connection, envelopes: Sequence[Envelope]) -> int:
+        """How many of them are known to be there for the first time."""
         if len(envelopes) == 1:
-            connection.execute(self._insert, _row(envelopes[0]))
+            return connection.execute(self._insert, _row(envelopes[0])).rowcount
         elif self._plain_insert is not None:
             is_any_due = any(envelope.due_at is not None for envelope in envelopes)
             now = connection.execute(self._now).scalar_one() if is_any_due else None
             connection.execute(self._plain_insert, [_plain_row(envelope, now) for envelope in envelopes])
+            return 0  # it has asked for no tenant
         elif self._insert_all is None:
-            connection.execute(self._insert, [_row(envelope) for envelope in envelopes])
+            return connection.execute(self._insert, [_row(envelope) for envelope in envelopes]).rowcount
         else:
-            for start in range(0, len(envelopes), CHUNK):
-                connection.execute(self._insert_all, _arrays(envelopes[start : start + CHUNK]))
+            chunks = [envelopes[start : start + CHUNK] for start in range(0, len(envelopes), CHUNK)]
+            return sum(connection.execute(self._insert_all, _arrays(chunk)).rowcount for chunk in chunks)
 
 
 def _row(envelope: Envelope) -> dict[str, Any]:
@@ -78,9 +92,13 @@ def _plain_row(envelope: Envelope, now: datetime | None) -> dict[str, Any]:
 
 def _insert_all(dialect: Dialect) -> Insert:
     rows = incoming(COLUMNS)
-    return dialect.insert_new(jobs).from_select(
-        [*COLUMNS, "state"],
-        select(*rows.c, due_state(rows.c.due_at, dialect.now())),
+    return (
+        dialect.insert_new(jobs)
+        .from_select(
+            [*COLUMNS, "state"],
+            select(*rows.c, due_state(rows.c.due_at, dialect.now())).where(~is_closed(rows.c.tenant)),
+        )
+        .execution_options(preserve_rowcount=True)
     )
 
 

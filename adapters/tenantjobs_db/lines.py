@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from sqlalchemy import Connection, Executable, func, select
+from sqlalchemy import Connection, Executable, Select, bindparam, func, select
 
 from tenantjobs.controls import Line
 from tenantjobs_db.dialect import Dialect
@@ -13,21 +13,27 @@ from tenantjobs_db.tables import BLOCKED, CLAIMED, FAILED, READY, SCHEDULED, job
 COUNTED = {READY: "ready", SCHEDULED: "scheduled", BLOCKED: "blocked", CLAIMED: "running", FAILED: "failed"}
 
 
-def lines_by(kind: Literal["queue", "tenant"], dialect: Dialect) -> Executable:
+def lines_by(kind: Literal["queue", "tenant"], dialect: Dialect) -> Select[Any]:
     """A row for each name and state."""
     name = jobs.c[kind].label("line")
     first = func.min(func.coalesce(jobs.c.due_at, jobs.c.enqueued_at), type_=jobs.c.enqueued_at.type).label("first")
-    return (
+    counted: Any = (
         select(name, jobs.c.state, func.count().label("jobs"), first, dialect.now().label("now"))
         .where(jobs.c.state.in_(COUNTED))
         .group_by(name, jobs.c.state)
         .order_by(name)
     )
+    return cast(Select[Any], counted)
 
 
-def read_lines(connection: Connection, statement: Executable) -> list[Line]:
+def line_of(kind: Literal["queue", "tenant"], dialect: Dialect) -> Select[Any]:
+    """The same for the one called ``of_name``."""
+    return lines_by(kind, dialect).where(jobs.c[kind] == bindparam("of_name"))
+
+
+def read_lines(connection: Connection, statement: Executable, **which: str) -> list[Line]:
     found: dict[str, dict[str, Any]] = {}
-    for row in connection.execute(statement):
+    for row in connection.execute(statement, which):
         line = found.setdefault(row.line, {})
         line[COUNTED[row.state]] = row.jobs
         if row.state == READY:

@@ -14,6 +14,7 @@ from tenantjobs import adapter, faults, outbox
 from tenantjobs.adapter import Adapter, WorkOptions
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError
+from tenantjobs.running import going_on
 from tenantjobs.signals import Bell
 from tenantjobs_db import schema
 from tenantjobs_db.database import Database
@@ -47,7 +48,8 @@ class DatabaseOutbox:
         ids = [envelope.id for envelope in envelopes]
         faults.point("before_publish")
         try:
-            target.enqueue_all(envelopes)
+            with going_on():
+                target.enqueue_all(envelopes)
         except Exception as error:
             logger.warning("%d jobs wait in the outbox for a relay: publishing them failed: %s", len(ids), error)
             self._settle(self._rows.release, ids)

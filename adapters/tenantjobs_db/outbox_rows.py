@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Insert, Text, bindparam, delete, select, update
 
 from tenantjobs.envelope import Envelope
+from tenantjobs_db.closing import insert_unless_closed, is_closed, refuse_closed
 from tenantjobs_db.database import Database
 from tenantjobs_db.dialect import Dialect, seconds
 from tenantjobs_db.inserting import CHUNK, Columns, as_arrays, incoming
@@ -39,7 +40,7 @@ class OutboxRows:
         self._database = database
         self._lease = lease
         stamps = {"written_at": dialect.now(), "relay_at": dialect.after(seconds("lease"))}
-        self._insert = dialect.insert_new(outbox).values(**stamps)
+        self._insert = insert_unless_closed(dialect, outbox, [outbox.c[name] for name in COLUMNS], stamps)
         self._insert_all = _insert_all(dialect, stamps) if dialect.set_based else None
         self._plain_insert = dialect.insert_new(outbox) if dialect.plain_bulk else None
         self._stamps = select(*(stamp.label(name) for name, stamp in stamps.items()))
@@ -65,19 +66,27 @@ class OutboxRows:
         self._remove = delete(outbox).where(listed)
 
     def write(self, connection: Connection, envelopes: Sequence[Envelope]) -> None:
-        """Write the jobs by one statement in the transaction of ``connection``; they are the writer's to publish."""
+        """Write the jobs by one statement in the transaction of ``connection``; they are the writer's to publish.
+
+        ``TenantClosed`` or ``TenantGone`` if one of them is of a tenant that is closed.
+        """
         for envelope in envelopes:
             self._dialect.check_length("the name of a job", envelope.name)
-        rows = [_row(envelope) for envelope in envelopes]
+        if self._written(connection, [_row(envelope) for envelope in envelopes]) < len(envelopes):
+            refuse_closed(connection, [envelope.tenant_id or "" for envelope in envelopes])
+
+    def _written(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
+        """How many of them are known to be there for the first time."""
         if self._plain_insert is not None:
             stamps = dict(connection.execute(self._stamps, {"lease": self._lease}).mappings().one())
-            connection.execute(self._plain_insert, [row | stamps for row in rows])
+            connection.execute(self._plain_insert, [{**row, **stamps} for row in rows])
+            return 0  # it has asked for no tenant
         elif self._insert_all is None:
-            connection.execute(self._insert, [row | {"lease": self._lease} for row in rows])
+            return connection.execute(self._insert, [{**row, "lease": self._lease} for row in rows]).rowcount
         else:
-            for start in range(0, len(rows), CHUNK):
-                arrays = as_arrays(rows[start : start + CHUNK], COLUMNS)
-                connection.execute(self._insert_all, arrays | {"lease": self._lease})
+            arrays = [as_arrays(rows[start : start + CHUNK], COLUMNS) for start in range(0, len(rows), CHUNK)]
+            wishes = [chunk | {"lease": self._lease} for chunk in arrays]
+            return sum(connection.execute(self._insert_all, wish).rowcount for wish in wishes)
 
     def claim(self, batch: int = BATCH) -> list[Unpublished]:
         """Take jobs that nobody is publishing, for the time of the lease."""
@@ -125,4 +134,9 @@ def _row(envelope: Envelope) -> dict[str, Any]:
 
 
 def _insert_all(dialect: Dialect, stamps: Mapping[str, ColumnElement[Any]]) -> Insert:
-    return dialect.insert_new(outbox).from_select([*COLUMNS, *stamps], select(*incoming(COLUMNS).c, *stamps.values()))
+    rows = incoming(COLUMNS)
+    return (
+        dialect.insert_new(outbox)
+        .from_select([*COLUMNS, *stamps], select(*rows.c, *stamps.values()).where(~is_closed(rows.c.tenant)))
+        .execution_options(preserve_rowcount=True)
+    )

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from tenantjobs import faults
 from tenantjobs.adapter import Adapter
 from tenantjobs.envelope import Envelope
+from tenantjobs.running import going_on
 from tenantjobs_db.outbox_rows import OutboxRows, Unpublished
 from tenantjobs_db.routine import Routine
 
@@ -29,8 +30,9 @@ class Relay:
     def relay(self) -> int:
         """Publish everything that is nobody's; how many jobs there were. What the queue raises when it is down."""
         published = 0
-        while claimed := self._rows.claim():
-            published += self._publish(claimed)
+        with going_on():
+            while claimed := self._rows.claim():
+                published += self._publish(claimed)
         return published
 
     @contextmanager

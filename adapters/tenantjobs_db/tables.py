@@ -196,6 +196,15 @@ controls = Table(
     Column("changed_at", Moment, nullable=False),
 )
 
+closed = Table(
+    "tj_closed",
+    metadata,
+    Column("tenant", Name, primary_key=True),
+    Column("state", Word, nullable=False),  # draining | purging | purged: its tombstone
+    Column("reason", LongText),
+    Column("closed_at", Moment, nullable=False),  # when it came into this state
+)
+
 serving = Table(
     "tj_serving",
     metadata,

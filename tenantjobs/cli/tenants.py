@@ -7,9 +7,10 @@ from collections.abc import Callable
 import click
 
 from tenantjobs.cli import controlling
+from tenantjobs.cli.draining import drain, open_
 from tenantjobs.cli.output import json_option, table
+from tenantjobs.cli.tenant import tenant_argument
 from tenantjobs.controls import Control
-from tenantjobs.identity import canonical_id
 
 OFF = "off"
 
@@ -29,19 +30,9 @@ def _number(kind: type[int] | type[float]) -> Callable[[click.Context, click.Par
     return read
 
 
-def _tenant(_ctx: click.Context, _parameter: click.Parameter, value: str) -> str:
-    try:
-        return canonical_id(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
-tenant_argument = click.argument("tenant", callback=_tenant)
-
-
 @click.group("tenants")
 def command() -> None:
-    """See how much waits for each tenant, pause tenants, and say what they may have."""
+    """See how much waits for each tenant, pause and drain tenants, and say what they may have."""
 
 
 @command.command("list")
@@ -57,9 +48,9 @@ def list_(wants_json: bool) -> None:
     elif not found:
         click.echo("nothing waits for any tenant")
     else:
-        heads = ("tenant", *controlling.HEADS, "weight", "cap", "rate", "paused")
+        heads = ("tenant", *controlling.HEADS, "weight", "cap", "rate", "paused or closed")
         rows = [
-            (name or "none", *controlling.counts(line), *_said(control), controlling.paused(control))
+            (name or "none", *controlling.counts(line), *_said(control), _stopped(control))
             for name, (line, control) in found.items()
         ]
         table([heads, *rows], indent=0)
@@ -116,3 +107,17 @@ def _said(control: Control | None) -> tuple[str, str, str]:
     weight = "" if control.weight is None else f"{control.weight:g}"
     cap = "" if control.cap is None else str(control.cap)
     return weight, cap, "" if control.rate is None else f"{control.rate.to} in {control.rate.seconds:g} s"
+
+
+def _stopped(control: Control | None) -> str:
+    """The cell that says that it is paused, or closed, and since when and why."""
+    paused = controlling.paused(control)
+    told = [f"paused {paused}"] if paused else []
+    if control is not None and control.closed_at is not None:
+        since = f"{control.closed} since {control.closed_at:%Y-%m-%d %H:%M:%S} UTC"
+        told.append(f"{since}: {control.closed_for}" if control.closed_for else since)
+    return ", ".join(told)
+
+
+for each in (drain, open_):
+    command.add_command(each)

@@ -12,6 +12,7 @@ import msgspec
 from tenantjobs import adapter, clock, faults, outbox
 from tenantjobs.adapter import Adapter
 from tenantjobs.call import Call
+from tenantjobs.controls import HasControls
 from tenantjobs.current import Current
 from tenantjobs.definition import lookup
 from tenantjobs.errors import TenantGone, TenantUnavailable
@@ -41,7 +42,8 @@ class Sending:
     def send(self, entry: Entry, ticks: Sequence[Tick]) -> int:
         """Enqueue the jobs of those ticks that nobody else has taken; how many."""
         target = adapter.configured()
-        made = {tick: message for tick in self._keeper.ticks.untaken(ticks) if (message := _made(entry, tick, target))}
+        wanted = self._open(entry, self._keeper.ticks.untaken(ticks))
+        made = {tick: message for tick in wanted if (message := _made(entry, tick, target))}
         if not made:
             return 0
         at_once = self._keeper is cast(object, target)  # one database, one transaction
@@ -61,6 +63,16 @@ class Sending:
         if box is not None:
             box.publish([message.seal() for message in admitted], target)
         return _told(made.values(), ours, admitted, errors)
+
+    def _open(self, entry: Entry, ticks: Sequence[Tick]) -> Sequence[Tick]:
+        """Those of tenants that take jobs. One that is closed would be refused, and the whole transaction with it."""
+        tenants = {tick.tenant for tick in ticks if tick.tenant}
+        if not tenants or not isinstance(self._keeper, HasControls):
+            return ticks
+        closed = self._keeper.controls.closed(tenants)
+        for tenant in sorted(closed):
+            logger.info("recurring %s leaves out tenant %s, which is closed", entry.key, tenant)
+        return [tick for tick in ticks if tick.tenant not in closed]
 
 
 def _made(entry: Entry, tick: Tick, target: Adapter) -> Message | None:

@@ -116,7 +116,11 @@ def test_all_jobs_of_a_transaction_are_one_statement(queue: Queue, database: Dat
 
         queue.enqueue_within(connection, envelopes(count))
 
-    assert len(statements) == 1
+    inserts = [statement for statement in statements if statement.startswith(("INSERT", "WITH"))]
+    assert len(inserts) == 1
+    # A driver that makes one INSERT of many rows leaves no room for a condition: it is asked after it.
+    asked = database.dialect.plain_bulk and count > 1
+    assert len(statements) - len(inserts) == asked
     assert queue.counts() == {"ready": count}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tenantjobs_db.steps import (
     batches,
     bookmarks,
+    closed,
     controls,
     inbox,
     jobs,
@@ -29,4 +30,5 @@ STEPS: tuple[Step, ...] = (
     bookmarks.STEP,
     rates.STEP,
     ticks.STEP,
+    closed.STEP,
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tenantjobs import testing
+from tenantjobs import TenantClosed, testing
 from tests.configuration import Run, write
 from tests.tenantjobs.cli.test_jobs_command import enqueued
 from tests.tenantjobs.cli.test_work import NativeAdapter
@@ -117,3 +117,29 @@ def test_a_queue_that_hears_nobody_says_so(tenantjobs: Run, folder: Path, instal
     write(folder, 'adapter = "fake"\n')
     assert "'fake' cannot be told" in tenantjobs("queues", "list", exit_code=1).stderr
     assert "'fake' does not know why" in tenantjobs("jobs", "explain", "7", exit_code=1).stderr
+
+
+def test_a_tenant_is_drained_and_opened_again(render: Any, tenantjobs: Run) -> None:
+    job_id = enqueued(render)
+    drained = tenantjobs("tenants", "drain", "acme", "--reason", "moves away", "--wait", "--timeout", "0", exit_code=1)
+    assert drained.stdout == "tenant acme is drained: 1 ready\n"
+    assert drained.stderr == "error: tenant acme is not drained after 0 s: 1 ready\n"
+    with pytest.raises(TenantClosed, match="tenants open acme"):
+        enqueued(render)
+    assert "draining since" in tenantjobs("tenants", "list").stdout
+    assert tenantjobs("tenants", "drain", "acme").stdout == "tenant acme was already being drained: 1 ready\n"
+
+    testing.drain()
+    assert json.loads(tenantjobs("tenants", "drain", "acme", "--wait", "--json").stdout)["unfinished"] == 0
+    assert json.loads(tenantjobs("tenants", "list", "--json").stdout)[0]["control"]["closed_for"] == "moves away"
+    assert tenantjobs("tenants", "open", "acme").stdout == "tenant acme takes jobs again\n"
+    assert tenantjobs("tenants", "open", "acme").stdout == "tenant acme was not closed\n"
+    assert enqueued(render) != job_id
+
+
+def test_whoever_waits_for_a_drain_is_told_what_is_in_the_way(render: Any, tenantjobs: Run) -> None:
+    enqueued(render)
+    tenantjobs("tenants", "pause", "acme")
+    drained = tenantjobs("tenants", "drain", "acme", "--wait", "--timeout", "0", exit_code=1)
+    assert "it is paused, so that none of them starts" in drained.stderr
+    assert "--wait" in tenantjobs("tenants", "drain", "acme", "--timeout", "1", exit_code=2).stderr
