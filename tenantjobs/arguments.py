@@ -17,7 +17,7 @@ from tenantjobs.codec.writer import Writer
 from tenantjobs.errors import ArgumentError
 from tenantjobs.identity import GlobalId
 
-__all__ = ["Frozen", "Thawed", "Tree", "decode", "encode", "freeze", "references", "thaw", "types_of"]
+__all__ = ["Frozen", "Thawed", "Tree", "decode", "encode", "freeze", "named", "references", "thaw", "types_of"]
 
 _BY_KEYWORD = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 _BY_POSITION = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
@@ -44,7 +44,7 @@ def freeze(
     if text is not None:
         return Frozen(text)
     writer = Writer(types)
-    trees = [writer.tree(value, f"job {job}: argument {name}") for name, value in _named(signature, args)]
+    trees = [writer.tree(value, f"job {job}: argument {name}") for name, value in named(signature, args)]
     keywords = {name: writer.tree(value, f"job {job}: argument {name}") for name, value in kwargs.items()}
     writer.tree(list(keywords), f"job {job}: the names of the arguments")
     return Frozen((trees, keywords), writer)
@@ -199,7 +199,7 @@ def _is_plain(value: Any) -> bool:
     return kind in _PLAIN or (kind is int and -(2**63) <= value < 2**63) or (kind is float and math.isfinite(value))
 
 
-def _named(signature: Signature, args: tuple[Any, ...]) -> Iterator[tuple[str, object]]:
+def named(signature: Signature, args: tuple[Any, ...]) -> Iterator[tuple[str, object]]:
     """The positional arguments with the names of their parameters."""
     names = [parameter.name for parameter in signature.parameters.values() if parameter.kind in _BY_POSITION]
     collects = next(

@@ -10,6 +10,8 @@ import msgspec
 
 Kind = Literal["queue", "tenant", "job"]
 
+WINDOW = 300.0  # seconds in which shares are counted
+
 # Takes nothing new; has some of its rows yet; has none, and takes nothing at all.
 Closed = Literal["draining", "purging", "purged"]
 
@@ -59,6 +61,18 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     def unfinished(self) -> int:
         """How many run, or will. What has failed waits for people."""
         return self.ready + self.scheduled + self.blocked + self.running
+
+
+class Share(msgspec.Struct, frozen=True, kw_only=True):
+    """What a tenant had of the jobs that started lately: of all of them, and of what its weight entitles it to.
+
+    Both are parts of 1. A tenant that has little to do has less than it is entitled to, and the others have the rest.
+    """
+
+    name: str
+    started: int
+    share: float
+    entitled: float
 
 
 class Controls(Protocol):
@@ -113,6 +127,14 @@ class Controls(Protocol):
 
     def line(self, kind: Literal["queue", "tenant"], name: str) -> Line:
         """The same of one of them."""
+        ...
+
+    def shares(self, window: float = WINDOW, lines: Sequence[Line] | None = None) -> Sequence[Share] | None:
+        """Of each tenant that has started jobs in the last ``window`` seconds, or could start some, by name.
+
+        None where jobs that are finished are not kept, so that nobody knows. ``lines`` are those of tenants, where they
+        have been counted already.
+        """
         ...
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from inspect import iscoroutinefunction
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -109,6 +109,22 @@ def opened(envelope: Envelope) -> bytes:
             f"changed on their way, or belong to another job"
         ) from error
     return text_in_clear
+
+
+def destroy(tenant_id: str) -> Literal["destroyed", "left", "none"]:
+    """Have the keyring destroy the keys of a tenant, if it has a method ``destroy``; what it has of them after that.
+
+    "none" where nothing is encrypted. What the keyring raises is raised.
+    """
+    ring = keyring()
+    if ring is None:
+        return "none"
+    destroys = getattr(ring, "destroy", None)
+    if destroys is not None:
+        if iscoroutinefunction(destroys):
+            raise ConfigurationError("[encryption] keys: destroy(tenant_id) is called, and not awaited")
+        destroys(tenant_id)
+    return "left" if _keys(ring, tenant_id) else "destroyed"
 
 
 def key_id(key: bytes) -> str:

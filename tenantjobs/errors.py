@@ -6,6 +6,7 @@ TenantjobsError
 │   ├── TenantMissing
 │   ├── CrossTenantSwitch
 │   ├── WrongTenant
+│   ├── TenantBusy
 │   ├── TenantClosed
 │   ├── TenantGone
 │   └── TenantUnavailable
@@ -23,6 +24,7 @@ TenantjobsError
 │   ├── Undecipherable
 │   ├── UnknownJob
 │   └── UnknownVersion
+├── BrokenExport
 ├── JobTimeout                     also a TimeoutError
 ├── Abort                          raised by hooks, for us
 └── StepError
@@ -62,6 +64,10 @@ class CrossTenantSwitch(TenancyError):
 
 class WrongTenant(TenancyError):
     """A record belongs to another tenant than the current one."""
+
+
+class TenantBusy(TenancyError):
+    """Jobs or transactions of the tenant are under way that have to end first."""
 
 
 class TenantClosed(TenancyError):
@@ -141,6 +147,10 @@ class UnknownJob(EnvelopeError):
 
 class UnknownVersion(EnvelopeError):
     """The envelope was written by a version that this one does not know."""
+
+
+class BrokenExport(TenantjobsError):
+    """A file is not the whole export of a tenant that it was."""
 
 
 class JobTimeout(TenantjobsError, TimeoutError):

@@ -28,7 +28,10 @@ BATCH_POINTS = ("before_batch", "before_conclusion", "after_callback")
 
 # Before a tick is written with its job, and before both are committed.
 RECURRING_POINTS = ("before_recurring", "after_recurring")
-ALL_POINTS = (*POINTS, *OUTBOX_POINTS, *BATCH_POINTS, *RECURRING_POINTS)
+
+# While nothing is taken for a tenant any more: before the first of its rows is removed, after some, and after all.
+PURGE_POINTS = ("after_tombstone", "while_purging", "before_proof")
+ALL_POINTS = (*POINTS, *OUTBOX_POINTS, *BATCH_POINTS, *RECURRING_POINTS, *PURGE_POINTS)
 
 
 def _read(value: str) -> tuple[str, int]:

@@ -29,6 +29,7 @@ from tenantjobs_db.completing import Completing
 from tenantjobs_db.controls import Controls
 from tenantjobs_db.database import Database
 from tenantjobs_db.explaining import Explaining
+from tenantjobs_db.exporting import Exporting
 from tenantjobs_db.gate import DatabaseGate
 from tenantjobs_db.inbox import DatabaseInbox
 from tenantjobs_db.ledger import DatabaseLedger
@@ -37,6 +38,7 @@ from tenantjobs_db.opening import answering, application_engine, beside_applicat
 from tenantjobs_db.outbox import DatabaseOutbox
 from tenantjobs_db.permits import DatabasePermits
 from tenantjobs_db.plan import Plan
+from tenantjobs_db.purging import Purging
 from tenantjobs_db.queue import Queue
 from tenantjobs_db.rates import DatabaseRates
 from tenantjobs_db.refusing import saying_what_is_missing, saying_who_is_in_the_way
@@ -144,7 +146,7 @@ class DatabaseAdapter:
         """What operators say of queues, tenants and jobs: pauses, weights, caps."""
         with self._opening:
             if self._controls is None:
-                self._controls = Controls(self.database)
+                self._controls = Controls(self.database, kept=self.settings.forgotten_after)
             return self._controls
 
     @property
@@ -157,6 +159,16 @@ class DatabaseAdapter:
             if self._gate is None or self._gate.settings != found:
                 self._gate = DatabaseGate(self.database, self.settings, found, self._completing())
             return self._gate
+
+    @property
+    def exports(self) -> Exporting:
+        """What writes all that is here of a tenant to a file."""
+        return Exporting(self._places())
+
+    @property
+    def purges(self) -> Purging:
+        """What removes all that is here of a tenant."""
+        return Purging(self._places())
 
     @property
     def outbox(self) -> DatabaseOutbox:
@@ -403,6 +415,11 @@ class DatabaseAdapter:
                 self.outbox.relay.relay()
             with self.outbox.relay.running():
                 yield
+
+    def _places(self) -> dict[str, Database]:
+        """Where there are rows of tenants, by the names that are before those of the tables."""
+        here = {"": self.database}
+        return here | {"outbox": self.outbox.database} if self._is_apart else here
 
     def _databases(self) -> list[Database]:
         """That of the queue, and that of the outbox if it is another."""

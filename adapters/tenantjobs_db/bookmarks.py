@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, literal_column, select, update
 from sqlalchemy.exc import DBAPIError
 
 from tenantjobs.bookmark import Bookmark
 from tenantjobs.bookmarks import Kept
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError
+from tenantjobs_db.closing import insert_unless_buried
 from tenantjobs_db.database import Database
 from tenantjobs_db.dialect import seconds
 from tenantjobs_db.queue import BATCH
@@ -37,7 +38,12 @@ class DatabaseBookmarks:
         here = bookmarks.c.job_id == bindparam("of_job")
         self._find = select(bookmarks.c.bookmark, bookmarks.c.version).where(here)
         # How many rows an INSERT has made is told in a way of its own by each database: the UPDATE after it decides.
-        self._first = dialect.insert_new(bookmarks).values(version=0, bookmark="{}", kept_at=dialect.now())
+        self._first = insert_unless_buried(
+            dialect,
+            bookmarks,
+            [bookmarks.c.job_id, bookmarks.c.tenant, bookmarks.c.name],
+            {"version": literal_column("0"), "bookmark": literal_column("'{}'"), "kept_at": dialect.now()},
+        )
         self._next = (
             update(bookmarks)
             .where(here, bookmarks.c.version == bindparam("after_version"))

@@ -6,21 +6,21 @@ write does not write after all.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Final, Literal
 
 from sqlalchemy import Column, ColumnElement, Connection, Insert, Table, bindparam, delete, exists, select, update
 
 from tenantjobs.errors import TenancyError, TenantClosed, TenantGone
-from tenantjobs.running import is_going_on
+from tenantjobs.running import going_on, is_going_on
 from tenantjobs_db.database import Database
 from tenantjobs_db.dialect import Dialect
 from tenantjobs_db.refusing import saying_what_is_missing, saying_who_is_in_the_way
 from tenantjobs_db.tables import closed
 
-DRAINING = "draining"
-PURGING = "purging"  # some of its rows may be there
-PURGED = "purged"  # none is
+DRAINING: Final = "draining"
+PURGING: Final = "purging"  # some of its rows may be there
+PURGED: Final = "purged"  # none is
 
 State = Literal["draining", "purging", "purged"]
 
@@ -86,6 +86,16 @@ class Closing:
 
 
 def insert_unless_closed(
+    dialect: Dialect, table: Table, given: Sequence[Column[Any]], made: Mapping[str, ColumnElement[Any]]
+) -> Insert:
+    """An insert of a row that is new, and whose tenant is not closed; its ``rowcount`` is 0 else.
+
+    The columns ``given`` are parameters of their names, the others are ``made`` by expressions.
+    """
+    return _insert(dialect, table, given, made, is_closed)
+
+
+def insert_unless_buried(
     dialect: Dialect,
     table: Table,
     given: Sequence[Column[Any]],
@@ -93,20 +103,23 @@ def insert_unless_closed(
     *,
     counted: Column[Any] | None = None,
 ) -> Insert:
-    """An insert of a row that is new, and whose tenant is not closed; its ``rowcount`` is 0 else.
-
-    The columns ``given`` are parameters of their names, the others are ``made`` by expressions. With ``counted`` it
-    counts as ``insert_counted`` does.
-    """
-    insert = dialect.insert_new(table) if counted is None else dialect.insert_counted(table, counted)
-    values: dict[str, Any] = {column.name: bindparam(column.name, type_=column.type) for column in given} | dict(made)
-    row = dialect.row(values.values()).where(~is_closed(values["tenant"]))
-    return insert.from_select(list(values), row).execution_options(preserve_rowcount=True)
+    """The same for what belongs to work that a drained tenant has; with ``counted`` it counts as ``insert_counted``."""
+    return _insert(dialect, table, given, made, _is_buried, counted)
 
 
 def is_closed(tenant: ColumnElement[str]) -> ColumnElement[bool]:
     """Whether it is, for who asks now: what goes on with work that a tenant has is let in while it is drained."""
     return exists().where(closed.c.tenant == tenant, closed.c.state != _spared())
+
+
+def _is_buried(tenant: ColumnElement[str]) -> ColumnElement[bool]:
+    return exists().where(closed.c.tenant == tenant, closed.c.state != DRAINING)
+
+
+def refuse_buried(connection: Connection, tenants: Collection[str]) -> None:
+    """``TenantGone`` if one of them is being purged, or was."""
+    with going_on():
+        refuse_closed(connection, tenants)
 
 
 def refuse_closed(connection: Connection, tenants: Collection[str]) -> None:
@@ -136,6 +149,20 @@ def refusal(tenant: str, state: str) -> TenancyError:
 
 def _is_in(states: str) -> ColumnElement[bool]:
     return closed.c.state.in_(bindparam(states, expanding=True))
+
+
+def _insert(
+    dialect: Dialect,
+    table: Table,
+    given: Sequence[Column[Any]],
+    made: Mapping[str, ColumnElement[Any]],
+    is_refused: Callable[[ColumnElement[str]], ColumnElement[bool]],
+    counted: Column[Any] | None = None,
+) -> Insert:
+    insert = dialect.insert_new(table) if counted is None else dialect.insert_counted(table, counted)
+    values: dict[str, Any] = {column.name: bindparam(column.name, type_=column.type) for column in given} | dict(made)
+    row = dialect.row(values.values()).where(~is_refused(values["tenant"]))
+    return insert.from_select(list(values), row).execution_options(preserve_rowcount=True)
 
 
 def _spared() -> ColumnElement[str]:

@@ -5,7 +5,7 @@ A row is there only while something is said, so that a queue without any is clai
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any, Literal, cast, get_args
 
@@ -13,17 +13,18 @@ import msgspec
 from sqlalchemy import bindparam, delete, select, update
 
 from tenantjobs import definition
-from tenantjobs.controls import Control, Kind, Line, Rate
+from tenantjobs.controls import WINDOW, Control, Kind, Line, Rate, Share
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.idempotency import seconds_of
 from tenantjobs.identity import canonical_id
 from tenantjobs.rates import MOST
-from tenantjobs_db.closing import Closing
+from tenantjobs_db.closing import Closing, refuse_buried
 from tenantjobs_db.database import Database
 from tenantjobs_db.instructions import paused_key
 from tenantjobs_db.lines import line_of, lines_by, read_lines
 from tenantjobs_db.queue import BATCH
 from tenantjobs_db.refusing import saying_what_is_missing, saying_who_is_in_the_way
+from tenantjobs_db.shares import read_starts, shares, starts_by_tenant
 from tenantjobs_db.tables import controls as rows
 from tenantjobs_db.waiting import Waiting
 
@@ -34,11 +35,14 @@ LARGEST = 2**31 - 1
 class Controls:
     """Says it, and reads it. It holds for every worker from its next claim on; what runs is left to run."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, kept: float | None = None) -> None:
+        """``kept`` is for how many seconds finished jobs stay, None for ever."""
         dialect = database.dialect
         self._database = database
         self._waiting = Waiting(dialect)
         self._closing = Closing(database)
+        self._kept = kept
+        self._starts = starts_by_tenant(dialect)
         here = (rows.c.kind == bindparam("of_kind"), rows.c.name == bindparam("of_name"))
         self._insert = dialect.insert_new(rows).values(changed_at=dialect.now())
         self._pause = (
@@ -78,6 +82,8 @@ class Controls:
         """Have its jobs start again; False if it was not paused."""
         place = _place(kind, name)
         with saying_what_is_missing(), saying_who_is_in_the_way(), self._database.begin() as connection:
+            if kind == "tenant":
+                refuse_buried(connection, [place["of_name"]])
             resumed = connection.execute(self._resume, place).rowcount == 1
             connection.execute(self._forget, place)
         if kind == "job":
@@ -148,6 +154,19 @@ class Controls:
         with saying_what_is_missing(), self._database.autocommit() as connection:
             found = read_lines(connection, self._line[kind], of_name=_place(kind, name)["of_name"])
         return found[0] if found else Line(name=name)
+
+    def shares(self, window: float = WINDOW, lines: Sequence[Line] | None = None) -> list[Share] | None:
+        """Of each tenant that has started jobs in the last ``window`` seconds, or could start some, by name.
+
+        It counts the jobs that run, or have ended since. None where finished jobs are not kept, so that nobody knows.
+        ``lines`` are those of tenants, where they have been counted already.
+        """
+        if self._kept == 0:
+            return None
+        window = window if self._kept is None else min(window, self._kept)
+        with saying_what_is_missing(), self._database.autocommit() as connection:
+            starts = read_starts(connection, self._starts, window)
+        return shares(starts, self.lines("tenant") if lines is None else lines, self.all())
 
     def _say(self, tenant: object, **values: Any) -> None:
         place = {"of_kind": "tenant", "of_name": canonical_id(tenant)}

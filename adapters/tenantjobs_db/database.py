@@ -61,6 +61,15 @@ class Database:
         with self._turn, self._transaction.begin() as connection:
             yield connection
 
+    @contextmanager
+    def still(self) -> Iterator[Connection]:
+        """A transaction that sees the database as it is at its begin, and keeps nobody from writing."""
+        with self._turn, self.engine.execution_options(**self.dialect.looking).connect() as connection:
+            if self._owned:
+                self.dialect.hold_still(connection)
+            yield connection
+            connection.rollback()
+
     def run(self, work: Callable[[Connection], T]) -> T:
         """What ``work`` returns in a transaction of its own, which is tried again if it gave way to another one."""
         for attempt in range(ATTEMPTS):

@@ -52,6 +52,8 @@ class Dialect:
     # Execution options under which a statement commits by itself, and under which a transaction runs.
     autocommit: ClassVar[Mapping[str, Any]]
     transaction: ClassVar[Mapping[str, Any]]
+    # Those of one that only reads.
+    looking: ClassVar[Mapping[str, Any]] = {}
     # True where arrays are parameters, LATERAL is spoken and an UPDATE returns rows: many jobs, one statement.
     set_based: ClassVar[bool] = False
     # True where a transaction that has written keeps every other from writing.
@@ -105,6 +107,13 @@ class Dialect:
         """Select what is committed by now, also in a transaction of the application's that began before that."""
         return statement
 
+    def hold_still(self, connection: Connection) -> None:
+        """Have the transaction that begins with this see the database as it is now, to its end."""
+
+    def writers(self, connection: Connection, tables: Iterable[str]) -> frozenset[str]:  # noqa: ARG002
+        """The open transactions that have written to one of ``tables``, where what they wrote cannot be waited for."""
+        return frozenset()
+
     def upgrading(self, connection: Connection) -> AbstractContextManager[object]:
         """Keep other upgraders out while the block runs, and until its transaction ends where there is one of DDL."""
         raise NotImplementedError
@@ -130,6 +139,14 @@ class PostgreSQL(Dialect):
 
     def insert_new(self, table: Table) -> Insert:
         return postgresql.insert(table).on_conflict_do_nothing(index_elements=list(table.primary_key))
+
+    def hold_still(self, connection: Connection) -> None:
+        connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+
+    def writers(self, connection: Connection, tables: Iterable[str]) -> frozenset[str]:
+        # A row that is not committed is visible to nobody and locked for nobody, but its table is.
+        rows = connection.execute(_WRITERS, {"names": list(tables)})
+        return frozenset(f"transaction {row.virtualtransaction} of process {row.pid}" for row in rows)
 
     def upgrading(self, connection: Connection) -> AbstractContextManager[object]:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
@@ -192,6 +209,11 @@ class MySQL(Dialect):
     def newest(self, statement: S) -> S:
         return statement.with_for_update(read=True)
 
+    def hold_still(self, connection: Connection) -> None:
+        # For the next transaction only: the connection goes back to others.
+        connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+        connection.execute(text("START TRANSACTION WITH CONSISTENT SNAPSHOT"))
+
     @contextmanager
     def upgrading(self, connection: Connection) -> Iterator[None]:
         # Each statement of DDL commits, so that no lock of a transaction lasts. The name is one for the whole server.
@@ -222,6 +244,7 @@ class SQLite(Dialect):
     one_writer = True
     autocommit = {"tenantjobs_begin": None}
     transaction = {"tenantjobs_begin": "BEGIN IMMEDIATE"}
+    looking = {"tenantjobs_begin": "BEGIN"}
 
     def __init__(self, clock: Callable[[], datetime] | None = None) -> None:
         self.clock = clock or (lambda: datetime.now(UTC))
@@ -264,6 +287,13 @@ class SQLite(Dialect):
             if begin is not None:
                 connection.exec_driver_sql(begin)
 
+
+_WRITERS = text("""
+    SELECT DISTINCT virtualtransaction, pid FROM pg_locks
+    WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND pid <> pg_backend_pid()
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND relation IN (SELECT to_regclass(name)::oid FROM unnest(CAST(:names AS text[])) AS name)
+""")
 
 # As SQLAlchemy calls them.
 DIALECTS: Mapping[str, Callable[[], Dialect]] = {

@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError
+from tenantjobs_db.closing import insert_unless_buried, refuse_buried
 from tenantjobs_db.database import Database
 from tenantjobs_db.dialect import seconds
 from tenantjobs_db.queue import BATCH
@@ -25,7 +26,13 @@ class DatabaseInbox:
         self._database = database
         self._keep = keep
         self._has = select(inbox.c.id).where(inbox.c.id == bindparam("job_id"))
-        self._add = dialect.insert_counted(inbox, inbox.c.done_at).values(done_at=dialect.now())
+        self._add = insert_unless_buried(
+            dialect,
+            inbox,
+            [inbox.c.id, inbox.c.tenant, inbox.c.name],
+            {"done_at": dialect.now()},
+            counted=inbox.c.done_at,
+        )
         self._old = dialect.skip_locked(
             select(inbox.c.id).where(inbox.c.done_at < dialect.after(seconds("age"))).limit(BATCH), inbox
         )
@@ -48,7 +55,10 @@ class DatabaseInbox:
         """Note the job in the transaction of ``connection``; False if another has noted it meanwhile."""
         assert isinstance(connection, Connection), "joins() has said yes to something else"
         row = {"id": envelope.id, "tenant": envelope.tenant_id or "", "name": envelope.name}
-        return connection.execute(self._add, row).rowcount == 1
+        if connection.execute(self._add, row).rowcount == 1:
+            return True
+        refuse_buried(connection, [row["tenant"]])
+        return False
 
     def prune(self) -> int:
         """Forget some of the jobs that are old enough; how many there were."""

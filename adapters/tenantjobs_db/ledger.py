@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-from sqlalchemy import Connection, and_, bindparam, delete, or_, select, tuple_, update
+from sqlalchemy import Connection, and_, bindparam, delete, literal_column, or_, select, tuple_, update
 
 from tenantjobs.envelope import new_id
 from tenantjobs.errors import LeaseLost
 from tenantjobs.idempotency import Claim
+from tenantjobs_db.closing import insert_unless_buried, refuse_buried
 from tenantjobs_db.database import Database
 from tenantjobs_db.dialect import seconds
 from tenantjobs_db.queue import BATCH
@@ -39,8 +40,14 @@ class DatabaseLedger:
             and_(ledger.c.state == RUNNING, ledger.c.lease_until < now),
             and_(ledger.c.state == DONE, ledger.c.expires_at < now),
         )
-        held = {"state": RUNNING, "lease_until": dialect.after(seconds("lease"))}
-        self._insert = dialect.insert_counted(ledger, ledger.c.lease_until).values(**held)
+        held: dict[str, Any] = {"state": RUNNING, "lease_until": dialect.after(seconds("lease"))}
+        self._insert = insert_unless_buried(
+            dialect,
+            ledger,
+            [ledger.c.tenant, ledger.c.key, ledger.c.owner, ledger.c.token, ledger.c.ttl],
+            {"state": literal_column(f"'{RUNNING}'"), "lease_until": held["lease_until"]},
+            counted=ledger.c.lease_until,
+        )
         self._take_over = update(ledger).where(*here, is_free).values(**held, expires_at=None)
         self._state = dialect.newest(select(ledger.c.state).where(*here))
         # A key without a ttl never expires: now() and NULL seconds are NULL.
@@ -87,7 +94,10 @@ class DatabaseLedger:
                 return None
             if transaction.execute(self._take_over, place | takeover).rowcount == 1:
                 return None
-            return transaction.execute(self._state, place).scalar() or ""
+            state: str | None = transaction.execute(self._state, place).scalar()
+            if state is None:
+                refuse_buried(transaction, [tenant])
+            return state or ""
 
         while (state := self._within(connection, take)) == "":
             pass

@@ -8,6 +8,7 @@ from typing import TypeVar
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, or_, select, tuple_, update
 
 from tenantjobs.locks import Lock
+from tenantjobs_db.closing import insert_unless_buried, refuse_buried
 from tenantjobs_db.database import Database
 from tenantjobs_db.dialect import seconds
 from tenantjobs_db.ledger import stored
@@ -29,7 +30,9 @@ class DatabaseLocks:
         here = (rows.c.tenant == bindparam("of_tenant"), rows.c.key == bindparam("at_key"))
         until = dialect.after(seconds("seconds"))
         is_free = or_(rows.c.owner == bindparam("claimant"), rows.c.expires_at < now)
-        self._insert = dialect.insert_counted(rows, rows.c.expires_at).values(expires_at=until)
+        self._insert = insert_unless_buried(
+            dialect, rows, [rows.c.tenant, rows.c.key, rows.c.owner], {"expires_at": until}, counted=rows.c.expires_at
+        )
         self._take_over = update(rows).where(*here, is_free).values(owner=bindparam("claimant"), expires_at=until)
         self._holders = dialect.newest(select(rows.c.tenant, rows.c.key, rows.c.owner).where(_listed()))
         self._unlock = delete(rows).where(*here, rows.c.owner == bindparam("claimant"))
@@ -60,7 +63,10 @@ class DatabaseLocks:
                 return None
             transaction.execute(self._take_over, takeovers)
             found = transaction.execute(self._holders, {"listed": places})
-            return {(row.tenant, row.key): row.owner for row in found}
+            owners = {(row.tenant, row.key): row.owner for row in found}
+            if owners.keys() < set(places):
+                refuse_buried(transaction, [tenant for tenant, _ in places])
+            return owners
 
         while True:
             owners = self._within(connection, take)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, bindparam, delete, select, tuple_, update
 
 from tenantjobs.permits import Request, reserved_token
+from tenantjobs_db.closing import insert_unless_buried, refuse_buried
 from tenantjobs_db.database import Database
 from tenantjobs_db.dialect import seconds
 from tenantjobs_db.ledger import stored
@@ -45,7 +46,13 @@ class DatabasePermits:
             .order_by(rows.c.number)
             .with_for_update()
         )
-        self._insert = dialect.insert_counted(rows, rows.c.expires_at).values(expires_at=until)
+        self._insert = insert_unless_buried(
+            dialect,
+            rows,
+            [rows.c.key, rows.c.number, rows.c.tenant, rows.c.owner, rows.c.token],
+            {"expires_at": until},
+            counted=rows.c.expires_at,
+        )
         self._replace = update(rows).where(of_key, rows.c.number == bindparam("at_number")).values(expires_at=until)
         self._touch = update(rows).where(rows.c.number < 0).values(expires_at=rows.c.expires_at)
         self._renew = update(rows).where(*theirs).values(expires_at=until)
@@ -140,7 +147,10 @@ class DatabasePermits:
         }
         if is_there:
             return connection.execute(self._replace, row | {"of_key": key, "at_number": number}).rowcount == 1
-        return connection.execute(self._insert, row | {"key": key, "number": number}).rowcount == 1
+        if connection.execute(self._insert, row | {"key": key, "number": number}).rowcount == 1:
+            return True
+        refuse_buried(connection, [request.tenant])
+        return False
 
     def _apart(self, transaction: Connection, given: object | None) -> AbstractContextManager[object]:
         return nullcontext() if given is None or self.one_writer else transaction.begin_nested()

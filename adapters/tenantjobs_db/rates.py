@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, literal_column, or_, select, update
 
 from tenantjobs.rates import Start
+from tenantjobs_db.closing import insert_unless_buried, refuse_buried
 from tenantjobs_db.database import Database
 from tenantjobs_db.dialect import seconds
 from tenantjobs_db.ledger import stored
@@ -31,7 +32,12 @@ class DatabaseRates:
         dialect = database.dialect
         self._database = database
         of_key = rows.c.key == bindparam("of_key")
-        self._enter = dialect.insert_new(rows).values(expires_at=dialect.after(seconds("lasting")), number=0)
+        self._enter = insert_unless_buried(
+            dialect,
+            rows,
+            [rows.c.key, rows.c.tenant],
+            {"expires_at": dialect.after(seconds("lasting")), "number": literal_column("0")},
+        )
         self._lock = select(rows).where(of_key).with_for_update()
         self._lock_if_free = dialect.skip_locked(select(rows).where(of_key), rows)
         # A statement of its own: the moment after the lock was had, and not that before it was waited for.
@@ -120,6 +126,7 @@ class DatabaseRates:
         connection.execute(self._enter, {"key": key, "tenant": rule.tenant, "lasting": rule.seconds})
         row = connection.execute(self._lock if waits else self._lock_if_free, {"of_key": key}).first()
         if row is None and waits:
+            refuse_buried(connection, [rule.tenant])
             raise Overtaken  # it was forgotten between the two
         if row is None:
             yield from ((start.owner, 0.0) for start in wanted)

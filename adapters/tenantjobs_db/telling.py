@@ -28,7 +28,12 @@ class Telling:
             .where(progress.c.job_id == bindparam("told_id"))
             .values(done=bindparam("told_done"), total=bindparam("told_total"), told_at=now)
         )
-        self._insert = dialect.insert_new(progress).values(told_at=now)
+        # Not for a job that is gone: its worker has been late, and what it tells would be nobody's.
+        given = [bindparam(name, type_=progress.c[name].type) for name in ("job_id", "tenant", "done", "total")]
+        self._insert = dialect.insert_new(progress).from_select(
+            ["job_id", "tenant", "done", "total", "told_at"],
+            dialect.row([*given, now]).where(exists().where(jobs.c.id == given[0])),
+        )
         self._read = select(progress.c.done, progress.c.total).where(progress.c.job_id == bindparam("told_id"))
         self._forget = delete(progress).where(~exists().where(jobs.c.id == progress.c.job_id))
 

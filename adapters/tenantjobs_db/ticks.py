@@ -10,6 +10,7 @@ from sqlalchemy import Connection, bindparam, delete, or_, select, tuple_, updat
 
 from tenantjobs import clock
 from tenantjobs.recurring.ticks import State, Tick
+from tenantjobs_db.closing import insert_unless_closed
 from tenantjobs_db.database import Database
 from tenantjobs_db.queue import BATCH
 from tenantjobs_db.refusing import saying_what_is_missing
@@ -43,7 +44,7 @@ class DatabaseTicks:
         self._remove = delete(recurring).where(of_key, recurring.c.entry.is_not(None))
         here = tuple_(ticks.c.key, ticks.c.tenant, ticks.c.period).in_(bindparam("listed", expanding=True))
         self._found = select(ticks.c.key, ticks.c.tenant, ticks.c.period, ticks.c.token).where(here)
-        self._take = dialect.insert_new(ticks)
+        self._take = insert_unless_closed(dialect, ticks, list(ticks.c), {})
         # Not what an entry has still to come to: whoever was stopped half way through all tenants goes on there.
         over = (
             select(recurring.c.key)

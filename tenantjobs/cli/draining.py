@@ -41,7 +41,7 @@ def drain(tenant: str, reason: str | None, wait: bool, timeout: float | None, wa
     elif not left.unfinished:
         click.echo(f"tenant {tenant} is drained: nothing waits or runs, and nothing new is taken")
     else:
-        click.echo(f"tenant {tenant} {'is' if is_new else 'was already being'} drained: {_told(left)}")
+        click.echo(f"tenant {tenant} {'is being' if is_new else 'was already being'} drained: {_told(left)}")
     if wait and left.unfinished:
         raise Failure(
             f"tenant {tenant} is not drained after {timeout:g} s: {_told(left)}{_in_the_way(controls, tenant)}"

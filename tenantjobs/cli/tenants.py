@@ -8,9 +8,11 @@ import click
 
 from tenantjobs.cli import controlling
 from tenantjobs.cli.draining import drain, open_
-from tenantjobs.cli.output import json_option, table
+from tenantjobs.cli.exporting import export, verify
+from tenantjobs.cli.output import as_json, json_option, table
+from tenantjobs.cli.purging import purge
 from tenantjobs.cli.tenant import tenant_argument
-from tenantjobs.controls import Control
+from tenantjobs.controls import WINDOW, Control, Line, Share
 
 OFF = "off"
 
@@ -36,22 +38,40 @@ def command() -> None:
 
 
 @command.command("list")
+@click.option(
+    "--window",
+    type=click.FloatRange(0, min_open=True),
+    default=WINDOW,
+    show_default=True,
+    metavar="SECONDS",
+    help="For how long back shares are counted.",
+)
 @json_option
-def list_(wants_json: bool) -> None:
+def list_(window: float, wants_json: bool) -> None:
     """List the tenants that have unfinished jobs, or of which something is said.
 
-    It counts jobs, which takes a while where there are millions.
+    Share is the part that a tenant had of the jobs that started lately, and due the
+    part that its weight entitles it to. It counts jobs, which takes a while where there
+    are millions.
     """
     found = controlling.found("tenant")
+    lines = [line for line, _ in found.values()]
+    shares = {share.name: share for share in controlling.controls().shares(window, lines) or ()}
+    found |= {name: (Line(name=name), None) for name in shares if name not in found}
     if wants_json:
-        controlling.print_json("tenant", found.values())
+        as_json(
+            [
+                {"tenant": line, "share": shares.get(name), "control": control}
+                for name, (line, control) in sorted(found.items())
+            ]
+        )
     elif not found:
         click.echo("nothing waits for any tenant")
     else:
-        heads = ("tenant", *controlling.HEADS, "weight", "cap", "rate", "paused or closed")
+        heads = ("tenant", *controlling.HEADS, "share", "due", "weight", "cap", "rate", "paused or closed")
         rows = [
-            (name or "none", *controlling.counts(line), *_said(control), _stopped(control))
-            for name, (line, control) in found.items()
+            (name or "none", *controlling.counts(line), *_parts(shares.get(name)), *_said(control), _stopped(control))
+            for name, (line, control) in sorted(found.items())
         ]
         table([heads, *rows], indent=0)
 
@@ -101,6 +121,10 @@ def rate(tenant: str, rate: int | None, per: float) -> None:
     )
 
 
+def _parts(share: Share | None) -> tuple[str, str]:
+    return ("", "") if share is None else (f"{share.share:.0%}", f"{share.entitled:.0%}")
+
+
 def _said(control: Control | None) -> tuple[str, str, str]:
     if control is None:
         return "", "", ""
@@ -119,5 +143,5 @@ def _stopped(control: Control | None) -> str:
     return ", ".join(told)
 
 
-for each in (drain, open_):
+for each in (drain, open_, export, verify, purge):
     command.add_command(each)

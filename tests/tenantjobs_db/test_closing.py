@@ -76,6 +76,8 @@ def test_a_purged_tenant_takes_nothing_and_is_opened_only_on_purpose(
         controls.drain("acme")
     with pytest.raises(TenantGone):
         controls.open("acme")
+    with pytest.raises(TenantGone):
+        controls.resume("tenant", "acme")
     if state == PURGED:
         assert controls.all() == []
         assert controls.open("acme", purged=True)

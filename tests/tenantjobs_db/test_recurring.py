@@ -137,6 +137,17 @@ def test_a_tenant_that_is_none_keeps_no_other_back(write: Write, database: Datab
     assert ["acme", "globex"] == tenants(database)
 
 
+def test_a_tenant_that_is_closed_keeps_no_other_back(
+    write: Write, database: Database, adapter: DatabaseAdapter
+) -> None:
+    scheduler = write("nightly: {class: report, schedule: every hour, for_each_tenant: true}")
+    adapter.controls.drain("acme")
+    pass_by(hours=1, seconds=1)
+
+    assert 1 == scheduler.tick()
+    assert ["globex"] == tenants(database)
+
+
 def test_who_was_stopped_half_way_through_the_tenants_goes_on_there(write: Write, database: Database) -> None:
     scheduler = write("nightly: {class: report, schedule: every hour, for_each_tenant: true}")
     many = [f"tenant{number:04}" for number in range(1200)]

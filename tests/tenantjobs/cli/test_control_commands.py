@@ -122,7 +122,7 @@ def test_a_queue_that_hears_nobody_says_so(tenantjobs: Run, folder: Path, instal
 def test_a_tenant_is_drained_and_opened_again(render: Any, tenantjobs: Run) -> None:
     job_id = enqueued(render)
     drained = tenantjobs("tenants", "drain", "acme", "--reason", "moves away", "--wait", "--timeout", "0", exit_code=1)
-    assert drained.stdout == "tenant acme is drained: 1 ready\n"
+    assert drained.stdout == "tenant acme is being drained: 1 ready\n"
     assert drained.stderr == "error: tenant acme is not drained after 0 s: 1 ready\n"
     with pytest.raises(TenantClosed, match="tenants open acme"):
         enqueued(render)
