@@ -15,7 +15,7 @@ from tenantjobs.cli.lazily import recurring
 from tenantjobs.cli.output import as_json, json_option, table
 from tenantjobs.cli.work import NO_APP, no_jobs
 from tenantjobs.config import Settings, file
-from tenantjobs.config.settings import OPTIONS
+from tenantjobs.config.settings import CORE_SECTIONS, OPTIONS
 from tenantjobs.errors import TenantjobsError
 
 
@@ -132,9 +132,9 @@ def _values(settings: Settings) -> Iterator[tuple[str, object]]:
 
 
 def _defaults(name: str) -> dict[str, object]:
-    """What the adapter takes for the keys of its section that are not written."""
+    """What is taken for the keys of the section that are not written."""
     try:
-        fields = msgspec.structs.fields(config.adapter_class(name).Settings)
+        fields = msgspec.structs.fields(CORE_SECTIONS.get(name) or config.adapter_class(name).Settings)
     except Exception:  # an adapter that cannot be imported is among the problems
         return {}
     return {field.encode_name: field.default for field in fields if field.default is not msgspec.NODEFAULT}

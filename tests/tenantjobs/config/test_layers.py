@@ -156,7 +156,7 @@ adapter = "inlin"
 
     with pytest.raises(ConfigurationError) as caught:
         config.load()
-    known = sorted({*config.installed(), "drain", "encryption", "signing"})
+    known = sorted({*config.installed(), "drain", "encryption", "gate", "signing"})
 
     assert str(caught.value).splitlines() == [
         "15 mistakes in the configuration of tenantjobs:",
