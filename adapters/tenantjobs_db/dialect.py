@@ -135,7 +135,7 @@ class PostgreSQL(Dialect):
 
     def after(self, seconds: ColumnElement[float]) -> ColumnElement[datetime]:
         second: ColumnElement[Any] = literal_column("interval '1 second'")
-        return func.statement_timestamp(type_=_moment).op("+", return_type=_moment)(seconds.op("*")(second))
+        return self.now().op("+", return_type=_moment)(seconds.op("*")(second))
 
     def insert_new(self, table: Table) -> Insert:
         return postgresql.insert(table).on_conflict_do_nothing(index_elements=list(table.primary_key))

@@ -1,36 +1,58 @@
-"""The queue against a model of it: whatever is done in whatever order, both say the same."""
+"""The queue against a model of it: whatever is done in whatever order, both say the same.
+
+``TENANTJOBS_STRESS=20 pytest tests/tenantjobs_db/test_model.py`` tries twenty times as many ways.
+"""
 
 from __future__ import annotations
 
-import tempfile
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import bindparam, cast, delete, select
 
+from tenantjobs import definition, job, limits_concurrency
 from tenantjobs.envelope import Envelope
-from tenantjobs_db import schema
+from tenantjobs.limits import KEY
+from tenantjobs_db import tables
 from tenantjobs_db.consumer import Consumer
-from tenantjobs_db.database import own
-from tenantjobs_db.dialect import SQLite
+from tenantjobs_db.controls import Controls, Kind
+from tenantjobs_db.database import Database, own
+from tenantjobs_db.dialect import Dialect, SQLite
 from tenantjobs_db.processes import Processes
 from tenantjobs_db.queue import Queue
+from tenantjobs_db.releasing import Releasing
 from tenantjobs_db.selection import Selection
 from tenantjobs_db.settlement import Claimed, Discard, Fail, Finish, GiveBack, Retry, Settlement
-from tests.tenantjobs_db.making import claimed_without_owner, envelope, failure
+from tests.tenantjobs_db.conftest import EMPTIED
+from tests.tenantjobs_db.making import envelope, failure
 
 LEASE = 60.0
 MAX_DEATHS = 1
 TENANTS = ["", "a", "b", "c"]
+QUEUES = ["default", "other"]
+NAMES = ["noop", "report", "limited"]  # any of them may be paused, the last one is limited
+AT_ONCE = 2  # limited jobs of a tenant
+STRESS = int(os.environ.get("TENANTJOBS_STRESS", "1"))
 
 
 @dataclass
 class Job:
-    """What the model knows of a job."""
+    """What the model knows of a job. One that is blocked is ready here: put aside, and in nobody's way."""
 
     envelope: Envelope
     state: str
@@ -41,97 +63,213 @@ class Job:
     failures: int = 0
     claimed_by: str | None = None
 
+    @property
+    def tenant(self) -> str:
+        return self.envelope.tenant_id or ""
+
+    @property
+    def is_limited(self) -> bool:
+        return self.envelope.name == "limited"
+
+    @property
+    def place(self) -> tuple[int, str]:
+        return self.envelope.priority, self.envelope.id
+
 
 @dataclass
 class Process:
     id: str
     consumer: Consumer
-    expires_at: datetime
     hand: list[Claimed] = field(default_factory=list)  # what it believes to have
 
 
 class QueueMachine(RuleBasedStateMachine):
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.url = url
+
     @initialize()
     def begin(self) -> None:
-        self.folder = tempfile.TemporaryDirectory()
+        self.registry = dict(definition.registry)
+
+        @job(name="report")
+        def report(number: int = 0) -> None: ...
+
+        @job(name="limited", policies=[limits_concurrency(to=AT_ONCE, duration=timedelta(days=1))])
+        def limited(number: int = 0) -> None: ...
+
         self.now = datetime(2030, 1, 1, tzinfo=UTC)
-        self.database = own(f"sqlite:///{Path(self.folder.name) / 'queue.db'}", synchronous="NORMAL")
-        assert isinstance(self.database.dialect, SQLite)
-        self.database.dialect.clock = lambda: self.now
-        schema.upgrade(self.database.engine)
+        self.database = own(self.url, synchronous="NORMAL")
+        if isinstance(self.database.dialect, SQLite):
+            self.database.dialect.clock = lambda: self.now
+        else:
+            let_tell(self.database.dialect, lambda: self.now)
+        with self.database.begin() as connection:
+            for table in EMPTIED:
+                connection.execute(delete(table))
         self.queue = Queue(self.database)
         self.processes = Processes(self.database, lease=LEASE, max_deaths=MAX_DEATHS)
+        self.controls = Controls(self.database)
+        self.releasing = Releasing(self.database)
         self.jobs: dict[str, Job] = {}
         self.workers: list[Process] = []
         self.living: dict[str, datetime] = {}
+        self.paused: set[tuple[Kind, str]] = set()
+        self.caps: dict[str, int] = {}
 
     def teardown(self) -> None:
         if hasattr(self, "database"):
             self.database.close()
-            self.folder.cleanup()
+            definition.registry.clear()
+            definition.registry.update(self.registry)
 
+    # Jobs come, are taken back, and become due.
     @rule(
         tenant=st.sampled_from(TENANTS),
+        name=st.sampled_from(NAMES),
+        queue=st.sampled_from(QUEUES),
         priority=st.integers(-1, 1),
         wait=st.one_of(st.none(), st.integers(-5, 100)),
         count=st.integers(1, 3),
     )
-    def enqueue(self, tenant: str, priority: int, wait: int | None, count: int) -> None:
+    def enqueue(self, tenant: str, name: str, queue: str, priority: int, wait: int | None, count: int) -> None:
         due_at = None if wait is None else self.now + timedelta(seconds=wait)
-        jobs = [envelope(tenant or None, priority=priority, due_at=due_at) for _ in range(count)]
-        state = "scheduled" if due_at is not None and due_at > self.now else "ready"
+        fields = {"name": name, "queue": queue, "priority": priority, "due_at": due_at}
+        keys = {KEY: f"limited {tenant}"} if name == "limited" else {}
+        jobs = [envelope(tenant or None, keys=keys, **fields) for _ in range(count)]
         self.queue.enqueue(jobs)
-        for job in jobs:
-            self.jobs[job.id] = Job(job, state, due_at)
+        for each in jobs:
+            self.jobs[each.id] = Job(each, "scheduled" if due_at is not None and due_at > self.now else "ready", due_at)
 
     @precondition(lambda self: self.jobs)
     @rule(data=st.data())
     def enqueue_again(self, data: st.DataObject) -> None:
-        job = data.draw(st.sampled_from(list(self.jobs.values())))
-        self.queue.enqueue([job.envelope])
+        self.queue.enqueue([data.draw(st.sampled_from(list(self.jobs.values()))).envelope])
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        id = data.draw(st.sampled_from(list(self.jobs)))
+        waits = self.jobs[id].state in ("ready", "scheduled")
+
+        assert self.queue.cancel(id) is waits
+        if waits:
+            self.jobs[id].state = "discarded"
+
+    @rule(seconds=st.sampled_from([1, 10, 50, 70, 200]))
+    def let_time_pass(self, seconds: int) -> None:
+        self.now += timedelta(seconds=seconds)
 
     @rule()
+    def promote(self) -> None:
+        due = [job for job in self.jobs.values() if job.state == "scheduled" and job.due_at and job.due_at <= self.now]
+
+        assert self.queue.promote() == len(due)
+        for each in due:
+            each.state = "ready"
+
+    # Operators say something.
+    @rule(data=st.data(), kind=st.sampled_from(["queue", "tenant", "job"]))
+    def pause_or_resume(self, data: st.DataObject, kind: Kind) -> None:
+        what = (kind, data.draw(st.sampled_from({"queue": QUEUES, "tenant": TENANTS[1:], "job": NAMES[1:]}[kind])))
+        if what in self.paused:
+            assert self.controls.resume(*what)
+        else:
+            assert self.controls.pause(*what)
+        self.paused ^= {what}
+
+    @rule(tenant=st.sampled_from(TENANTS[1:]), cap=st.one_of(st.none(), st.integers(1, 3)))
+    def cap(self, tenant: str, cap: int | None) -> None:
+        self.controls.set_cap(tenant, cap)
+        self.caps.pop(tenant, None)
+        if cap is not None:
+            self.caps[tenant] = cap
+
+    # Workers come, work, and go.
+    @rule()
     def start_a_worker(self) -> None:
-        consumer = Consumer(self.database, Selection(["*"]))
-        process = Process(self.processes.register("test"), consumer, self.now + timedelta(seconds=LEASE))
+        process = Process(self.processes.register("test"), Consumer(self.database, Selection(["*"])))
         self.workers.append(process)
-        self.living[process.id] = process.expires_at
+        self.living[process.id] = self.now + timedelta(seconds=LEASE)
 
     @precondition(lambda self: self.workers)
     @rule(data=st.data(), wanted=st.integers(1, 4))
     def claim(self, data: st.DataObject, wanted: int) -> None:
         worker = data.draw(st.sampled_from(self.workers))
+        self.releasing.release()  # as some worker does once a second
         claimed = worker.consumer.exchange(worker.id, (), wanted).claimed
-        ready = [job for job in self.jobs.values() if job.state == "ready"]
+        if len(claimed) < wanted:  # there may be queues that it did not know of
+            claimed += worker.consumer.exchange(worker.id, (), wanted - len(claimed)).claimed
 
         if worker.id not in self.living:
             assert claimed == []
             return
-        assert min(wanted, len(ready)) == len(claimed)
-        self._check_turns(ready, claimed)
+        startable = self._startable()
+        before = self._running()
+        assert min(wanted, self._most(startable, before)) == len(claimed)
+        assert {claim.id for claim in claimed} <= {each.envelope.id for each in startable}
+        self._check_lines(startable, {claim.id for claim in claimed}, before)
+        self._check_turns(startable, claimed)
         for claim in claimed:
-            job = self.jobs[claim.id]
-            job.state, job.claimed_by, job.fence = "claimed", worker.id, job.fence + 1
-            assert (job.fence, job.attempt) == (claim.fence, claim.attempt)
+            each = self.jobs[claim.id]
+            each.state, each.claimed_by, each.fence = "claimed", worker.id, each.fence + 1
+            assert (each.fence, each.attempt) == (claim.fence, claim.attempt)
         worker.hand += claimed
 
-    def _check_turns(self, ready: list[Job], claimed: list[Claimed]) -> None:
-        """The heads of each line, and no tenant two ahead of one that still waits."""
-        shares = dict.fromkeys((job.envelope.tenant_id or "" for job in ready), 0)
-        for tenant in shares:
-            line = sorted(
-                (job.envelope for job in ready if (job.envelope.tenant_id or "") == tenant),
-                key=lambda job: (job.priority, job.id),
+    def _startable(self) -> list[Job]:
+        """What is ready, and of nothing that is paused."""
+        return [
+            each
+            for each in self.jobs.values()
+            if each.state == "ready"
+            and self.paused.isdisjoint(
+                {("queue", each.envelope.queue), ("tenant", each.tenant), ("job", each.envelope.name)}
             )
-            taken = {claim.id for claim in claimed if claim.tenant == tenant}
-            assert {job.id for job in line[: len(taken)]} == taken
-            shares[tenant] = len(taken)
-        waiting = [
-            share
-            for tenant, share in shares.items()
-            if share < sum((job.envelope.tenant_id or "") == tenant for job in ready)
         ]
-        assert max(shares.values(), default=0) <= min(waiting, default=len(ready)) + 1
+
+    def _running(self, *, limited: bool = False) -> Counter[str]:
+        """How many jobs of each tenant are claimed."""
+        return Counter(
+            each.tenant for each in self.jobs.values() if each.state == "claimed" and (each.is_limited or not limited)
+        )
+
+    def _most(self, startable: Iterable[Job], running: Mapping[str, int]) -> int:
+        """How many may start within all caps and limits."""
+        plain = Counter(each.tenant for each in startable if not each.is_limited)
+        limited = Counter(each.tenant for each in startable if each.is_limited)
+        permits = self._running(limited=True)
+        return sum(
+            min(
+                plain[tenant] + min(limited[tenant], AT_ONCE - permits[tenant]),
+                max(0, self.caps.get(tenant, len(self.jobs)) - running[tenant]),
+            )
+            for tenant in TENANTS
+        )
+
+    def _check_lines(self, startable: Iterable[Job], taken: set[str], before: Mapping[str, int]) -> None:
+        """Caps and limits hold, and in each line none has gone before another that might have started as well."""
+        permits = self._running(limited=True)
+        permits.update(each.tenant for each in startable if each.is_limited and each.envelope.id in taken)
+        for tenant in TENANTS:
+            ours = [each for each in startable if each.tenant == tenant]
+            count = sum(each.envelope.id in taken for each in ours)
+            assert not count or before[tenant] + count <= self.caps.get(tenant, len(self.jobs))
+            assert permits[tenant] <= AT_ONCE
+            for queue in QUEUES:
+                line = sorted((each for each in ours if each.envelope.queue == queue), key=lambda each: each.place)
+                if permits[tenant] == AT_ONCE:  # those that were not taken could not start
+                    _assert_heads([each for each in line if each.is_limited], taken)
+                    line = [each for each in line if not each.is_limited or each.envelope.id in taken]
+                _assert_heads(line, taken)
+
+    def _check_turns(self, startable: Iterable[Job], claimed: Iterable[Claimed]) -> None:
+        """No tenant is two ahead of one that still waits, where nothing but their turns decides."""
+        if self.caps or len({each.envelope.queue for each in startable}) != 1 or any(map(_is_limited, startable)):
+            return
+        shares = Counter(claim.tenant for claim in claimed)
+        ready = Counter(each.tenant for each in startable)
+        waiting = [shares[tenant] for tenant in ready if shares[tenant] < ready[tenant]]
+        assert max(shares.values(), default=0) <= min(waiting, default=len(self.jobs)) + 1
 
     @precondition(lambda self: any(worker.hand for worker in self.workers))
     @rule(data=st.data(), kind=st.sampled_from(["finish", "fail", "retry", "discard", "give back"]))
@@ -139,9 +277,9 @@ class QueueMachine(RuleBasedStateMachine):
         worker = data.draw(st.sampled_from([worker for worker in self.workers if worker.hand]))
         claim = data.draw(st.sampled_from(worker.hand))
         worker.hand.remove(claim)
-        job = self.jobs[claim.id]
+        each = self.jobs[claim.id]
         wait = data.draw(st.integers(-5, 50))
-        charged = msgspec.structs.replace(job.envelope, attempt=claim.attempt + 1)
+        charged = msgspec.structs.replace(each.envelope, attempt=claim.attempt + 1)
         verdicts: dict[str, Settlement] = {
             "finish": Finish(claim),
             "fail": Fail(claim, failure(), charged),
@@ -152,10 +290,10 @@ class QueueMachine(RuleBasedStateMachine):
 
         refused = worker.consumer.exchange(worker.id, [verdicts[kind]]).refused
 
-        ours = (job.claimed_by, job.fence) == (claim.process, claim.fence)
+        ours = (each.claimed_by, each.fence) == (claim.process, claim.fence)
         assert (refused == []) is ours
         if ours:
-            self._settled(job, kind, wait)
+            self._settled(each, kind, wait)
 
     def _settled(self, job: Job, kind: str, wait: int) -> None:
         job.claimed_by = None
@@ -169,18 +307,6 @@ class QueueMachine(RuleBasedStateMachine):
         else:
             job.state = {"finish": "finished", "fail": "failed", "discard": "discarded"}[kind]
 
-    @rule(seconds=st.sampled_from([1, 10, 50, 70, 200]))
-    def let_time_pass(self, seconds: int) -> None:
-        self.now += timedelta(seconds=seconds)
-
-    @rule()
-    def promote(self) -> None:
-        due = [job for job in self.jobs.values() if job.state == "scheduled" and job.due_at and job.due_at <= self.now]
-
-        assert self.queue.promote() == len(due)
-        for job in due:
-            job.state = "ready"
-
     @precondition(lambda self: self.workers)
     @rule(data=st.data())
     def beat(self, data: st.DataObject) -> None:
@@ -190,6 +316,14 @@ class QueueMachine(RuleBasedStateMachine):
         if worker.id in self.living:
             self.living[worker.id] = self.now + timedelta(seconds=LEASE)
 
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data())
+    def kill(self, data: st.DataObject) -> None:
+        """Its supervisor has seen it die. What it held comes back with the next look for the dead."""
+        worker = data.draw(st.sampled_from(self.workers))
+        self.processes.leave(worker.id)
+        self.living.pop(worker.id, None)
+
     @rule()
     def reap(self) -> None:
         self.living = {process: until for process, until in self.living.items() if until >= self.now}
@@ -198,42 +332,75 @@ class QueueMachine(RuleBasedStateMachine):
         reaped = self.processes.reap()
 
         assert {*reaped.given_back, *reaped.failed} == orphans
-        for job in (self.jobs[id] for id in orphans):
-            job.deaths += 1
-            job.claimed_by = None
-            job.state = "ready" if job.deaths <= MAX_DEATHS else "failed"
-            job.failures += job.state == "failed"
-
-    @precondition(lambda self: self.jobs)
-    @rule(data=st.data())
-    def cancel(self, data: st.DataObject) -> None:
-        id = data.draw(st.sampled_from(list(self.jobs)))
-        job = self.jobs[id]
-
-        assert self.queue.cancel(id) is (job.state in ("ready", "scheduled"))
-        if job.state in ("ready", "scheduled"):
-            job.state = "discarded"
+        for each in (self.jobs[id] for id in orphans):
+            each.deaths += 1
+            each.claimed_by = None
+            each.state = "ready" if each.deaths <= MAX_DEATHS else "failed"
+            each.failures += each.state == "failed"
 
     @invariant()
     def both_say_the_same(self) -> None:
         if not hasattr(self, "queue"):
             return
-        for id, job in self.jobs.items():
-            row = self.queue.find(id)
-            assert row is not None
-            assert (row.state, row.attempt, row.deaths, row.fence, row.claimed_by, row.due_at, len(row.failures)) == (
-                job.state,
-                job.attempt,
-                job.deaths,
-                job.fence,
-                job.claimed_by,
-                job.due_at,
-                job.failures,
+        with self.database.begin() as connection:
+            rows = connection.execute(select(tables.jobs)).all()
+            failed = Counter(connection.execute(select(tables.failures.c.job_id)).scalars())
+        assert sorted(row.id for row in rows) == sorted(self.jobs)
+        for row in rows:
+            each = self.jobs[row.id]
+            assert row.state == each.state or self._may_be_blocked(each, row.state)
+            assert (row.state == "claimed") is (row.claimed_by is not None)
+            assert (row.attempt, row.deaths, row.fence, row.claimed_by, row.due_at, failed[row.id]) == (
+                each.attempt,
+                each.deaths,
+                each.fence,
+                each.claimed_by,
+                each.due_at,
+                each.failures,
             )
-        assert claimed_without_owner(self.database) == 0
+
+    @invariant()
+    def permits_are_those_of_jobs_that_run(self) -> None:
+        if not hasattr(self, "queue"):
+            return
+        with self.database.begin() as connection:
+            holders = connection.execute(select(tables.permits.c.owner)).scalars().all()
+        assert sorted(holders) == sorted(
+            id for id, each in self.jobs.items() if each.is_limited and each.state == "claimed"
+        )
+
+    def _may_be_blocked(self, job: Job, state: str) -> bool:
+        put_aside = job.is_limited or ("job", job.envelope.name) in self.paused
+        return state == "blocked" and job.state == "ready" and put_aside
 
 
-QueueMachine.TestCase.settings = settings(
-    max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
-)
-TestQueueAgainstItsModel = QueueMachine.TestCase
+def let_tell(dialect: Dialect, clock: Callable[[], datetime]) -> None:
+    """Have the statements for a server go by this clock, and not by its own."""
+    moment = tables.jobs.c.due_at.type
+    dialect.now = lambda: cast(bindparam("tj_now", callable_=clock, type_=moment), moment)  # type: ignore[method-assign]
+
+
+def _is_limited(job: Job) -> bool:
+    return job.is_limited
+
+
+def _assert_heads(line: list[Job], taken: set[str]) -> None:
+    """What was taken stood before what was not."""
+    ours = [each.envelope.id for each in line]
+    count = sum(id in taken for id in ours)
+    assert set(ours[:count]) <= taken
+
+
+@pytest.mark.timeout(300 * STRESS)
+def test_the_queue_agrees_with_its_model_in_whatever_order_things_are_done(url: str, database: Database) -> None:
+    on_server = not database.embedded
+    run_state_machine_as_test(
+        lambda: QueueMachine(url),
+        settings=settings(
+            max_examples=(3 if on_server else 12) * STRESS,
+            stateful_step_count=30,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            report_multiple_bugs=False,
+        ),
+    )
