@@ -85,6 +85,10 @@ class Beside:
         """The same in a transaction of its own."""
         self._keep(envelope, None)
 
+    def kept(self) -> Bookmark | None:
+        """The bookmark that was kept last."""
+        return self.find()
+
     def forget(self) -> None:
         """The job has ended. What cannot be forgotten now is old some day."""
         if not self._version:

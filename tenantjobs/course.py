@@ -46,6 +46,10 @@ class Checkpoints(Protocol):
         """The same in a transaction of its own."""
         ...
 
+    def kept(self) -> Bookmark | None:
+        """The bookmark that was kept last, by whatever execution; LeaseLost if the job is another worker's by now."""
+        ...
+
 
 @runtime_checkable
 class KeepsBeside(Protocol):
@@ -264,10 +268,25 @@ class Course:
         if self.before_commit is not None:
             await self.before_commit()
         if self.session is not None:
-            await self.io.settle(self.session.checkpoint(write))
+            try:
+                await self.io.settle(self.session.checkpoint(write))
+            except Exception as error:
+                if keeper is not None and kept_within:
+                    await self._find_out(keeper, bookmark, error)
+                raise
         self.bookmark = bookmark
         if keeper is not None and not kept_within:
             await self.io.blocking(keeper.mark, envelope)
+
+    async def _find_out(self, keeper: Checkpoints, bookmark: Bookmark, error: Exception) -> None:
+        """The commit has failed, or only its answer was lost: whatever follows goes on from what was kept."""
+        try:
+            await self.roll_back()  # what is still open of it would be waited for
+            kept = await self.io.blocking(keeper.kept)
+        except Exception:
+            raise LeaseLost(f"{self}: nobody can say yet whether its last checkpoint was committed") from error
+        if msgspec.json.encode(kept) == msgspec.json.encode(bookmark):
+            self.bookmark = bookmark
 
     def _heed_stop(self) -> None:
         if isinstance(self._delivery, Stops) and self._delivery.stopping():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tenantjobs.bookmark import Bookmark
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import EnvelopeError
 from tenantjobs.permits import Grant
@@ -78,6 +79,10 @@ class Delivery:
     def mark(self, envelope: Envelope) -> None:
         """The same in a transaction of its own."""
         self._marking.mark(self.claim, envelope)
+
+    def kept(self) -> Bookmark | None:
+        """The bookmark that was kept last; LeaseLost if the job is another worker's by now."""
+        return self._marking.kept(self.claim)
 
     def tell(self, progress: Progress) -> None:
         """Have it written soon."""

@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 from sqlalchemy import Engine, delete, select, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
-from tenantjobs import AsyncCursor, Current, Job, definition, idempotent, job, retry_on, step, testing
+from tenantjobs import AsyncCursor, Current, Job, current_job, definition, idempotent, job, retry_on, step, testing
 from tenantjobs import adapter as adapters
 from tenantjobs_db import schema
 from tenantjobs_db.adapter import DatabaseAdapter
@@ -56,6 +57,39 @@ def stored(engine: Engine) -> Any:
 def state(engine: Engine) -> Any:
     with engine.connect() as connection:
         return tuple(connection.execute(select(jobs.c.state, jobs.c.attempt)).one())
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_checkpoint_of_which_only_the_answer_was_lost_is_not_done_again(
+    maker: Maker, engine: Engine, monkeypatch: pytest.MonkeyPatch, committed: bool
+) -> None:
+    breaks: list[bool] = []
+    commit = engine.dialect.do_commit
+
+    def lose_the_answer(connection: Any) -> None:
+        if not breaks or committed:
+            commit(connection)
+        if breaks:
+            raise engine.dialect.loaded_dbapi.OperationalError("the answer was lost", breaks.pop())
+
+    monkeypatch.setattr(engine.dialect, "do_commit", lose_the_answer)
+
+    @job(policies=[retry_on(OperationalError, wait=0)])
+    def place() -> None:
+        running = current_job()
+        assert running is not None
+        for cursor in step("place", start=0):
+            for number in range(cursor.value, 3):
+                current_session().add(Order(name=str(number)))
+                if (number, running.attempt) == (1, 1):
+                    breaks.append(True)
+                cursor.advance()
+
+    place.perform_later()
+    testing.drain()
+
+    assert orders(engine) == ["0", "1", "2"]
+    assert state(engine) == ("finished", 2)
 
 
 def test_the_end_of_a_step_commits_and_an_error_after_it_rolls_back_to_there(maker: Maker, engine: Engine) -> None:
