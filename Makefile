@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 TESTERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test stress check bench adapters matrix mutate docs format clean
+.PHONY: help demo test stress check bench torture adapters matrix mutate docs format clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -31,6 +31,9 @@ check: $(VENV)/dev.stamp  ## Lint, format, types in two checkers, layers
 
 bench: $(VENV)/dev.stamp  ## Measure, and print ratios
 	@$(BIN)/python -m tests.benchmarks
+
+torture: $(VENV)/dev.stamp  ## 50,000 jobs on each database while everything is killed; JOBS=5000 DATABASES="sqlite" SEED=7 MINUTES=10
+	@$(BIN)/python -m tests.torture $(DATABASES) $(if $(JOBS),--jobs $(JOBS)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
 adapters: $(VENV)/dev.stamp  ## The conformance kit on every queue, recorded in docs/adapters.md
 	@$(BIN)/python -m tests.adapters_page

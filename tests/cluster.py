@@ -33,10 +33,10 @@ def server_with_two_phases() -> Iterator[URL]:
     """A server that knows PREPARE TRANSACTION: the one of the tests if it does, else one that is started here."""
     if _prepares(POSTGRES):
         yield make_url(POSTGRES)
-    elif (programs := _programs()) is None:
+    elif (found := programs()) is None:
         missing("A PostgreSQL with max_prepared_transactions > 0", HOW)
     else:
-        with _started(programs) as url:
+        with _started(found) as url:
             yield url
 
 
@@ -51,7 +51,7 @@ def _prepares(url: str) -> bool:
         engine.dispose()
 
 
-def _programs() -> Path | None:
+def programs() -> Path | None:
     """The folder of the newest installed server; Debian keeps it off the path."""
     found = shutil.which("pg_ctl")
     folders = [Path(found).resolve().parent] if found else []

@@ -92,8 +92,17 @@ def site(tmp_path: Path) -> Iterator[Site]:
     site.close()
 
 
+@pytest.fixture
+def any_site(url: str, tmp_path: Path) -> Iterator[Site]:
+    """The same on each database."""
+    site = Site(url, tmp_path)
+    yield site
+    site.close()
+
+
 @pytest.mark.parity("1b.22")
-def test_the_job_of_a_killed_worker_is_done_by_its_successor_at_once(site: Site) -> None:
+def test_the_job_of_a_killed_worker_is_done_by_its_successor_at_once(any_site: Site) -> None:
+    site = any_site
     site.start("--processes", "1")
     (worker,) = site.pids("worker")
     site.enqueue(1)
@@ -110,7 +119,8 @@ def test_the_job_of_a_killed_worker_is_done_by_its_successor_at_once(site: Site)
 
 
 @pytest.mark.parity("1b.10", "1b.22")
-def test_a_killed_dispatcher_is_replaced_and_jobs_become_due(site: Site) -> None:
+def test_a_killed_dispatcher_is_replaced_and_jobs_become_due(any_site: Site) -> None:
+    site = any_site
     site.start("--processes", "1")
     (dispatcher,) = site.pids("dispatcher")
     site.gate.touch()
