@@ -1,11 +1,10 @@
 """The queue against a model of it: whatever is done in whatever order, both say the same.
 
-``TENANTJOBS_STRESS=20 pytest tests/tenantjobs_db/test_model.py`` tries twenty times as many ways.
+With TENANTJOBS_STRESS it is tried in twenty times as many ways.
 """
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -38,6 +37,7 @@ from tenantjobs_db.queue import Queue
 from tenantjobs_db.releasing import Releasing
 from tenantjobs_db.selection import Selection
 from tenantjobs_db.settlement import Claimed, Discard, Fail, Finish, GiveBack, Retry, Settlement
+from tests.stress import STRESS
 from tests.tenantjobs_db.conftest import EMPTIED
 from tests.tenantjobs_db.making import envelope, failure
 
@@ -47,7 +47,7 @@ TENANTS = ["", "a", "b", "c"]
 QUEUES = ["default", "other"]
 NAMES = ["noop", "report", "limited"]  # any of them may be paused, the last one is limited
 AT_ONCE = 2  # limited jobs of a tenant
-STRESS = int(os.environ.get("TENANTJOBS_STRESS", "1"))
+TIMES = 20 if STRESS else 1
 
 
 @dataclass
@@ -391,13 +391,13 @@ def _assert_heads(line: list[Job], taken: set[str]) -> None:
     assert set(ours[:count]) <= taken
 
 
-@pytest.mark.timeout(300 * STRESS)
+@pytest.mark.timeout(300 * TIMES)
 def test_the_queue_agrees_with_its_model_in_whatever_order_things_are_done(url: str, database: Database) -> None:
     on_server = not database.embedded
     run_state_machine_as_test(
         lambda: QueueMachine(url),
         settings=settings(
-            max_examples=(3 if on_server else 12) * STRESS,
+            max_examples=(3 if on_server else 12) * TIMES,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),
