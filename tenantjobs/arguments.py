@@ -39,7 +39,7 @@ def freeze(
     job, the place (``items[3].price``) and the type. The same call gives the same text, by position or by keyword.
     ``types`` are classes that the worker will know by the job's annotations, see ``types_of``.
     """
-    args, kwargs = _bound(signature, args, kwargs, job)
+    args, kwargs = bound(signature, args, kwargs, job)
     text = _plain_text(args, kwargs)
     if text is not None:
         return Frozen(text)
@@ -142,10 +142,10 @@ def decode(
 _message = msgspec.json.Decoder(tuple[list[Any], dict[str, Any]])
 
 
-def _bound(
+def bound(
     signature: Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any], job: str
 ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-    """The call as ``bind`` normalises it: by position what can be, the rest by keyword."""
+    """The call as ``bind`` normalises it: by position what can be, the rest by keyword. ``TypeError`` if it misfits."""
     simple = _simply_bound(signature, args, kwargs)
     if simple is not None:
         return simple

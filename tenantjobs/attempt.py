@@ -12,11 +12,25 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
 
-from tenantjobs import batches, clock, encryption, faults, identity, links, sentinel
+from tenantjobs import (
+    batches,
+    clock,
+    encryption,
+    faults,
+    following,
+    holding,
+    identity,
+    limiting,
+    links,
+    replays,
+    sentinel,
+    tenants,
+)
 from tenantjobs.arguments import Thawed, thaw
 from tenantjobs.body import in_time, run
 from tenantjobs.colours import Colour
@@ -76,15 +90,18 @@ class Attempt:
         self.job = job
         self.io = io
         self.delivery = delivery
-        self._envelope = envelope.charged(1)
+        self._envelope = envelope = envelope.charged(1)
         self._led_by: tuple[Any, ...] | None = None
-        self._course = Course(job, io, self._envelope, delivery)
-        self._locks = Holding(self._envelope, job, io)
-        self._replays = Replays(self._envelope, io, delivery)
-        self._limit = Limiting(self._envelope, job, io, delivery)
-        self._course.before_commit = self._limit.keep
-        self.context = _context(self._envelope, self._course.resumptions)
-        self._following = Following(self._envelope, self.context, io)
+        self._course = Course(job, io, envelope, delivery)
+        self.context = _context(envelope, self._course.resumptions)
+        # What a job does not have costs it nothing: most have none of these.
+        remembered = replays.remembered_for(delivery)
+        self._replays = Replays(envelope, io, remembered) if remembered else None
+        self._limit = Limiting(envelope, job, io, delivery) if limiting.concerns(envelope, job) else None
+        self._locks = Holding(envelope, job, io) if holding.concerns(envelope) else None
+        self._following = Following(envelope, self.context, io) if following.concerns(envelope) else None
+        if self._limit is not None:
+            self._course.before_commit = self._limit.keep
 
     @property
     def envelope(self) -> Envelope:
@@ -95,14 +112,22 @@ class Attempt:
     async def outcome(self) -> Outcome:
         """What came of it. ``LeaseLost`` is raised as it is, and so is an ``Interruption`` before any checkpoint."""
         with sentinel.performing(self.context), Current.restored(self._snapshot), running(self.context, self.delivery):
+            if self._replays is None:
+                return await self._followed()
             return await self._replays.around(self._followed)
 
     async def _followed(self) -> Outcome:
-        outcome = await self._limit.around(lambda: self._locks.around(self._answered))
-        if self._replays.refused:
+        attempt = self._answered
+        if self._locks is not None:
+            attempt = partial(self._locks.around, attempt)
+        if self._limit is not None:
+            attempt = partial(self._limit.around, attempt)
+        outcome = await attempt()
+        if self._replays is not None and self._replays.refused:
             return outcome  # whoever noted that the job has ended, and perhaps not well, has told what follows before
-        outcome = await self._following.after(outcome, self.envelope)
-        if isinstance(outcome, Finished | Discarded):
+        if self._following is not None:
+            outcome = await self._following.after(outcome, self.envelope)
+        if self._course.is_kept_beside and isinstance(outcome, Finished | Discarded):
             await self._course.forget()
         return outcome
 
@@ -119,12 +144,14 @@ class Attempt:
 
     async def _decided(self) -> Outcome:
         try:
-            await self._replays.refuse()
-            kept_out = await self._limit.enter()
-            if kept_out is not None:
+            if self._replays is not None:
+                await self._replays.refuse()
+            if self._limit is not None and (kept_out := await self._limit.enter()) is not None:
                 return kept_out
-            await self._locks.enter()
-            return await self._behind_its_key()
+            if self._locks is not None:
+                await self._locks.enter()
+            policy = self._key_guard
+            return await (self._work(None) if policy is None else self._behind_key(policy))
         except KeyTaken as taken:
             return self._uncharged(KEY_RETRY, str(taken))
         except AlreadyDone:
@@ -136,12 +163,12 @@ class Attempt:
                 raise
             return await verdict(self.envelope, self.job, self.io, error, self._subject)
 
-    async def _behind_its_key(self) -> Outcome:
+    @property
+    def _key_guard(self) -> idempotent | None:
         policy = self.job.idempotent
-        if policy is None and "callback" in self.envelope.keys:
-            policy = CALLED_BACK_ONCE
-        if policy is None:
-            return await self._work(None)
+        return CALLED_BACK_ONCE if policy is None and "callback" in self._envelope.keys else policy
+
+    async def _behind_key(self, policy: idempotent) -> Outcome:
         ledger = ledger_for(f"job {self.job.name} is @idempotent")
         key = Key(ledger, self.envelope.tenant_id or "", self._key)
         finished = await behind_key(policy, self.io, key=key, owner=self.envelope.id, work=lambda: self._work(key))
@@ -157,15 +184,19 @@ class Attempt:
                 finished = Finished(note=REPLAYED)
                 completion = None
             else:
-                finished = await in_time(job, io, self._run_with_records)
+                run = self._run_with_records
+                finished = await (run() if job.timeout is None else in_time(job, io, run))
             joined = key is not None and session is not None and await io.settle(session.run(key.complete_within))
             if self.delivery is not None and self.delivery.lost():
                 raise LeaseLost(f"job {job.name} id={self.envelope.id} belongs to another worker by now")
-            await self._limit.keep()
+            if self._limit is not None:
+                await self._limit.keep()
             if completion is not None:
                 completion.with_commit(session, finished)
-                self._locks.free_with_commit(session)
-                self._following.with_commit(session)
+                if self._locks is not None:
+                    self._locks.free_with_commit(session)
+                if self._following is not None:
+                    self._following.with_commit(session)
             faults.point("before_commit")
         faults.point("after_commit")
         if key is not None and not joined:
@@ -173,24 +204,31 @@ class Attempt:
         return finished if completion is None else completion.settled(finished)
 
     async def _run_with_records(self) -> Finished:
-        await self._locate_tenant()
+        await self._locate()
         args, kwargs = await self._load()
         faults.point("after_load")
         self._course.begin()
-        with self._course.under_way():
+        with self._course:
             finished = await run(self.job, (*self._leading, *args), kwargs, self.io)
         self._course.end()
         return finished
 
-    async def _locate_tenant(self) -> None:
-        if self.envelope.snapshot.scope == "unset":
+    async def _locate(self) -> None:
+        snapshot = self._envelope.snapshot
+        if snapshot.scope == "unset":
             require_scope(self.job, "performed")
-        if self.envelope.tenant_id is not None:
+        if snapshot.tenant_id is not None and tenants.are_known():
             await self.io.locate_tenant()
-        await self.io.load_attributes()
+        if snapshot.attributes:
+            await self.io.load_attributes()
 
     async def _load(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        thawed = await self._thawed()
+        try:
+            thawed = thaw(self._envelope.arguments, self.job.types)
+        except ArgumentError:  # those that are encrypted cannot be read, and those that are not need not be asked first
+            if not encryption.is_sealed(self._envelope):
+                raise
+            thawed = await self._opened()
         records = {}
         for reference in thawed.references:
             record = await self.io.locate(reference)
@@ -198,15 +236,9 @@ class Attempt:
             records[reference] = record
         return thawed.fill(records)
 
-    async def _thawed(self) -> Thawed:
-        envelope = self.envelope
+    async def _opened(self) -> Thawed:
         try:
-            return thaw(envelope.arguments, self.job.types)
-        except ArgumentError:  # those that are encrypted cannot be read, and those that are not need not be asked first
-            if not encryption.is_sealed(envelope):
-                raise
-        try:
-            return thaw(await self.io.blocking(encryption.opened, envelope), self.job.types)
+            return thaw(await self.io.blocking(encryption.opened, self._envelope), self.job.types)
         except Undecipherable as error:
             raise Unread(error) from error
 

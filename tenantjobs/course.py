@@ -6,8 +6,7 @@ whether the worker wants to stop. Then the job is interrupted: another execution
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
 from inspect import CORO_CREATED, getcoroutinestate
 from typing import Any, Protocol, runtime_checkable
@@ -65,7 +64,10 @@ class Resumption(Interruption):
 
 
 class Course:
-    """The steps of one execution. Without an ``envelope`` it is that of ``perform_now``: nothing interrupts it."""
+    """The steps of one execution. Without an ``envelope`` it is that of ``perform_now``: nothing interrupts it.
+
+    In its block it is the one that steps belong to.
+    """
 
     def __init__(
         self, job: Definition, io: Colour, envelope: Envelope | None = None, delivery: object | None = None
@@ -87,9 +89,15 @@ class Course:
         self._was_isolated = False
         self._promised: list[Coroutine[Any, Any, None]] = []
 
+    def __enter__(self) -> None:
+        self._token = _course.set(self)
+
+    def __exit__(self, *_error: object) -> None:
+        _course.reset(self._token)
+
     @property
     def resumptions(self) -> int:
-        return self._here.resumptions
+        return 0 if self.bookmark is None else self.bookmark.resumptions
 
     def begin(self) -> None:
         """``StepError`` if the job has been resumed too often."""
@@ -195,6 +203,11 @@ class Course:
         await self._keep(msgspec.structs.replace(self._here, step=name))
         self._heed_stop()
 
+    @property
+    def is_kept_beside(self) -> bool:
+        """Whether bookmarks are kept that outlive the job."""
+        return self._beside is not None
+
     async def forget(self) -> None:
         """The job has ended: nobody goes on with it."""
         if self._beside is not None:
@@ -209,15 +222,6 @@ class Course:
         """``StepError`` in an async job, for what can only block."""
         if isinstance(self.io, Awaiting):
             raise StepError(f"{self} is async, and {what} would block its event loop: write {instead}")
-
-    @contextmanager
-    def under_way(self) -> Iterator[None]:
-        """Make this the course that steps belong to."""
-        token = _course.set(self)
-        try:
-            yield
-        finally:
-            _course.reset(token)
 
     @property
     def _here(self) -> Bookmark:

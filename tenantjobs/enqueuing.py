@@ -7,8 +7,8 @@ from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import Any
 
-from tenantjobs import adapter, gathering, transaction
-from tenantjobs.adapter import Adapter
+from tenantjobs import adapter, gathering, together, transaction
+from tenantjobs.adapter import Adapter, HasTransactions
 from tenantjobs.admission import Admitted, admit, enqueue_admitted
 from tenantjobs.call import Call
 from tenantjobs.errors import DuplicateJob, EnqueueError, LimitReached, PartlyEnqueued
@@ -136,7 +136,8 @@ def _enqueued_all(messages: Sequence[Message], target: Adapter) -> tuple[list[Me
             admitted = admit(messages, target, connection)
             errors = enqueue_admitted(admitted, target, connection)
         _tell_others(admitted, errors)
-        return [message for message in messages if message in admitted], errors
+        remaining = set(admitted)
+        return [message for message in messages if message in remaining], errors
 
 
 def _tell(messages: Sequence[Message], sent: Sequence[Message], errors: Mapping[str, Exception]) -> None:
@@ -169,9 +170,18 @@ def _handles(messages: Sequence[Message]) -> list[Handle]:
 async def _arrived(message: Message, target: Adapter, hooks: ExitStack | None) -> Handle:
     if hooks is not None:
         with hooks:
-            if await _in_thread(_enqueued, message, target):
+            if await _aenqueued(message, target):
                 message.sent()
     return message.handle
+
+
+async def _aenqueued(message: Message, target: Adapter) -> bool:
+    if writes_more(message) or not isinstance(target, HasTransactions):
+        found: bool = await _in_thread(_enqueued, message, target)
+        return found
+    with _refused([message]):
+        await together.enqueue(message.seal(), target)
+    return True
 
 
 async def _all_arrived(messages: Sequence[Message], leaving: Sequence[Message], target: Adapter) -> list[Handle]:

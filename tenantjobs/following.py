@@ -22,6 +22,11 @@ logger = logging.getLogger("tenantjobs.chains")
 AGAIN = 5.0  # seconds until a job comes back whose followers could not be told
 
 
+def concerns(envelope: Envelope) -> bool:
+    """Whether somebody waits for the end of the job."""
+    return bool(envelope.chain) or concluding.is_concerned(envelope)
+
+
 class Following:
     """For one attempt. Whatever is done here may be done again, by a delivery that comes twice."""
 
@@ -31,21 +36,16 @@ class Following:
         self._io = io
         self._sent: list[Sealed] | None = None
 
-    @property
-    def _is_concerned(self) -> bool:
-        return bool(self._envelope.chain) or concluding.is_concerned(self._envelope)
-
     def with_commit(self, session: Any) -> None:
         """Have it done by the commit of a job that is finished by that: nobody might be there after it."""
-        if self._is_concerned:
-            session.before_commit(self._within)
+        session.before_commit(self._within)
 
     async def after(self, outcome: Outcome, stands: Envelope) -> Outcome:
         """``outcome``, when those that wait for it have been told.
 
         If they cannot be, the job, which ``stands`` where it is, comes back uncharged.
         """
-        if not self._is_concerned or isinstance(outcome, Retried):
+        if isinstance(outcome, Retried):
             return outcome
         succeeded = isinstance(outcome, Finished)
         try:

@@ -18,6 +18,11 @@ from tenantjobs.uniqueness import DAY, locks_for, running_lock, unique, waiting_
 logger = logging.getLogger("tenantjobs.holding")
 
 
+def concerns(envelope: Envelope) -> bool:
+    """Whether there may be locks of the job."""
+    return "unique" in envelope.keys
+
+
 class Holding:
     """What one attempt has of its locks, from before it starts until it is known what came of it."""
 

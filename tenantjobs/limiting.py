@@ -31,6 +31,12 @@ class GrantsPermits(Protocol):
         ...
 
 
+def concerns(envelope: Envelope, job: Definition) -> bool:
+    """Whether the job has a limit or a rate; not if it was enqueued before it had one."""
+    keys = envelope.keys
+    return bool(keys) and ((KEY in keys and job.limit is not None) or (rates.KEY in keys and job.rate is not None))
+
+
 class Limiting:
     """What one attempt has of its permit: from before it starts until it is known what came of it."""
 

@@ -145,7 +145,7 @@ async def _behind_its_key(call: Call, leading: tuple[Any, ...], io: Colour) -> F
 
     async def body() -> Finished:
         course = Course(job, io)
-        with course.under_way():
+        with course:
             finished = await run(job, (*leading, *call.args), call.kwargs, io)
         course.end()
         return finished

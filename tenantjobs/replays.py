@@ -25,27 +25,30 @@ logger = logging.getLogger("tenantjobs.replays")
 LEASE = 900.0  # seconds: a job takes its own key over before that, and nobody else asks for it
 
 
+def remembered_for(delivery: object) -> float:
+    """For how many seconds ids are kept: 0 in a queue whose rows are the jobs, and where no signature is enforced."""
+    signer = configured()
+    return 0.0 if signer is None or isinstance(delivery, Completes) else signer.remember
+
+
 class Replays:
     """The id of one job in the ledger: taken when it starts, marked when it has ended, and free where it comes back."""
 
-    def __init__(self, envelope: Envelope, io: Colour, delivery: object) -> None:
+    def __init__(self, envelope: Envelope, io: Colour, seconds: float) -> None:
         self._envelope = envelope
         self._io = io
-        self._delivery = delivery
+        self._seconds = seconds
         self._key: Key | None = None
         self.refused = False
 
     async def refuse(self) -> None:
         """``AlreadyDone`` if the job has ended before."""
-        signer = configured()
-        if signer is None or not signer.remember or isinstance(self._delivery, Completes):
-            return
         ledger = _ledger()
         if ledger is None:
             return
         envelope = self._envelope
         key = Key(ledger, envelope.tenant_id or "", f"replay:{envelope.id}")
-        found = await key.take(self._io, owner=envelope.id, lease=LEASE, ttl=signer.remember, on_running="retry")
+        found = await key.take(self._io, owner=envelope.id, lease=LEASE, ttl=self._seconds, on_running="retry")
         if found == "done":
             logger.warning(
                 "job %s id=%s tenant=%s has ended before, and is not performed again: its message was delivered once "

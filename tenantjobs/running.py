@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime, timedelta
 from typing import NoReturn
@@ -86,15 +84,22 @@ def current_job() -> JobContext | None:
     return _running.get()
 
 
-@contextmanager
-def running(context: JobContext | None, delivery: object = None) -> Iterator[None]:
-    """Make ``context`` the current job, which came by ``delivery``."""
-    token, came_by = _running.set(context), _delivery.set(delivery)
-    try:
-        yield
-    finally:
-        _delivery.reset(came_by)
-        _running.reset(token)
+class running:  # a block, as of contextlib, at a fraction of its price: each job enters it
+    """A block in which ``context`` is the current job, which came by ``delivery``."""
+
+    __slots__ = ("_came_by", "_context", "_delivery", "_token")
+
+    def __init__(self, context: JobContext | None, delivery: object = None) -> None:
+        self._context = context
+        self._delivery = delivery
+
+    def __enter__(self) -> None:
+        self._token = _running.set(self._context)
+        self._came_by = _delivery.set(self._delivery)
+
+    def __exit__(self, *_error: object) -> None:
+        _delivery.reset(self._came_by)
+        _running.reset(self._token)
 
 
 @contextmanager

@@ -47,6 +47,7 @@ def sealed(
         chain=chain,
     )
     envelope = signing.signed(unsigned)
+    vars(envelope)["snapshot"] = snapshot  # else it would be read from the context
     _refuse_oversize(envelope)
     return envelope
 
