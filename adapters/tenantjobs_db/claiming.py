@@ -15,7 +15,7 @@ from sqlalchemy import Connection, text
 from tenantjobs_db.costs import Costs
 from tenantjobs_db.database import Database
 from tenantjobs_db.instructions import Instructions
-from tenantjobs_db.picking import Picking, claimed_row
+from tenantjobs_db.picking import Picking
 from tenantjobs_db.rooms import Rooms
 from tenantjobs_db.settlement import Claimed
 from tenantjobs_db.turns import Turns
@@ -35,8 +35,7 @@ class Claiming:
         self, connection: Connection, process: str, queues: Sequence[str], wanted: int, rooms: Rooms
     ) -> list[Claimed]:
         """Up to ``wanted`` jobs, from the first of ``queues`` that have some."""
-        weighed = any(self._costs.differ(queue) for queue in queues)
-        asked_at_once = self._at_once is not None and not self._picks and not weighed
+        asked_at_once = self._asks_at_once(queues)
         if self._at_once is not None and asked_at_once:
             claimed: list[Claimed] = []
             for queue in queues:
@@ -51,6 +50,26 @@ class Claiming:
             connection, process, [queue for queue in queues if queue not in said.queues], wanted, rooms, said
         )
 
+    def at_once(self, queues: Sequence[str]) -> bool:
+        """Whether a claim from ``queues`` is one statement, of which others may be a part: see ``SetBasedExchange``."""
+        return len(queues) == 1 and self._asks_at_once(queues)
+
+    def cursor(self, queue: str) -> str:
+        """Whose turn it is in the queue."""
+        return self._turns.cursor(queue)
+
+    def took(self, connection: Connection, queue: str, batch: Sequence[Claimed], rooms: Rooms) -> bool:
+        """Such a claim has found these. True if another one may find more, where they are fewer than it asked for."""
+        if not batch:
+            self._picks = Instructions.read(connection).picked
+            return self._picks
+        rooms.take(batch)
+        self._turns.advance(queue, batch)
+        return _were_several(batch, rooms)
+
+    def _asks_at_once(self, queues: Sequence[str]) -> bool:
+        return self._at_once is not None and not self._picks and not any(map(self._costs.differ, queues))
+
     def _fairly(
         self, claim: SetBasedClaim, connection: Connection, process: str, queue: str, wanted: int, rooms: Rooms
     ) -> list[Claimed]:
@@ -62,8 +81,8 @@ class Claiming:
             claimed += batch
             rooms.take(batch)
             self._turns.advance(queue, batch)
-            if len(batch) < missing and len({found.tenant for found in batch}) == 1 and not rooms.full:
-                break  # it was offered everything
+            if len(batch) < missing and not _were_several(batch, rooms):
+                break
         return claimed
 
     def _picked(
@@ -82,86 +101,108 @@ class Claiming:
         return claimed
 
 
+# Who is in turn, and the heads of their lines: the parts of a statement that is WITH RECURSIVE.
+# The array of ids keeps the index scan under generic plans, where a join does not.
+HEADS = """
+    paused (n) AS (
+        SELECT count(*) FROM tj_controls WHERE kind = 'tenant' AND paused_at IS NOT NULL
+    ),
+    ahead (tenant, n) AS (
+        SELECT min(tenant), 1 FROM tj_jobs
+        WHERE state = 'ready' AND queue = :queue AND tenant > :cursor
+        UNION ALL
+        SELECT (SELECT min(tenant) FROM tj_jobs
+                WHERE state = 'ready' AND queue = :queue AND tenant > ahead.tenant), n + 1
+        FROM ahead WHERE tenant IS NOT NULL AND n < :probes + (SELECT n FROM paused)
+    ),
+    around (tenant, n) AS (
+        SELECT min(tenant), 1 FROM tj_jobs
+        WHERE state = 'ready' AND queue = :queue AND tenant <= :cursor
+        UNION ALL
+        SELECT (SELECT min(tenant) FROM tj_jobs
+                WHERE state = 'ready' AND queue = :queue AND tenant > around.tenant AND tenant <= :cursor), n + 1
+        FROM around WHERE tenant IS NOT NULL AND n < :probes + (SELECT n FROM paused)
+    ),
+    found AS (
+        SELECT tenant, 0 AS lap, n FROM ahead
+        WHERE tenant IS NOT NULL AND tenant <> ALL (CAST(:full AS text[])) AND NOT EXISTS (
+            SELECT FROM tj_controls
+            WHERE kind = 'tenant' AND name = ahead.tenant AND paused_at IS NOT NULL
+        )
+        UNION ALL
+        SELECT tenant, 1 AS lap, n FROM around
+        WHERE tenant IS NOT NULL AND tenant <> ALL (CAST(:full AS text[])) AND NOT EXISTS (
+            SELECT FROM tj_controls
+            WHERE kind = 'tenant' AND name = around.tenant AND paused_at IS NOT NULL
+        )
+        LIMIT :wanted
+    ),
+    turns AS (
+        SELECT found.tenant, row_number() OVER (ORDER BY lap, n) AS turn, count(*) OVER () AS tenants,
+            coalesce(room, :most) AS room
+        FROM found LEFT JOIN unnest(CAST(:busy AS text[]), CAST(:rooms AS int[])) AS busy (tenant, room)
+            ON busy.tenant = found.tenant
+    ),
+    heads AS (
+        SELECT head.id FROM turns CROSS JOIN LATERAL (
+            SELECT id FROM tj_jobs
+            WHERE state = 'ready' AND queue = :queue AND tenant = turns.tenant
+            ORDER BY priority, id
+            LIMIT least(room, :wanted / tenants + CASE WHEN turn <= :wanted % tenants THEN 1 ELSE 0 END)
+            FOR UPDATE SKIP LOCKED
+        ) AS head
+    )
+"""
+TAKE = """
+    UPDATE tj_jobs
+    SET state = 'claimed', claimed_by = :process, claimed_at = statement_timestamp(), fence = fence + 1
+    WHERE id = ANY (ARRAY (SELECT id FROM heads))
+      AND EXISTS (SELECT FROM tj_processes WHERE tj_processes.id = :process)
+      AND NOT EXISTS (
+          SELECT FROM tj_controls
+          WHERE kind = 'job' OR weight IS NOT NULL OR cap IS NOT NULL OR rate IS NOT NULL
+              OR kind = 'queue' AND name = :queue
+      )
+    RETURNING priority, id, fence, name, tenant, attempt, data, deaths
+"""
+
+
+def _were_several(batch: Sequence[Claimed], rooms: Rooms) -> bool:
+    """False if a tenant that was alone was offered everything."""
+    return len({claim.tenant for claim in batch}) > 1 or bool(rooms.full)
+
+
 class SetBasedClaim:
     """One pass as one statement (PostgreSQL)."""
 
-    # The array of ids keeps the index scan under generic plans, where a join does not.
-    STATEMENT = text("""
-        WITH RECURSIVE
-        paused (n) AS (
-            SELECT count(*) FROM tj_controls WHERE kind = 'tenant' AND paused_at IS NOT NULL
-        ),
-        ahead (tenant, n) AS (
-            SELECT min(tenant), 1 FROM tj_jobs
-            WHERE state = 'ready' AND queue = :queue AND tenant > :cursor
-            UNION ALL
-            SELECT (SELECT min(tenant) FROM tj_jobs
-                    WHERE state = 'ready' AND queue = :queue AND tenant > ahead.tenant), n + 1
-            FROM ahead WHERE tenant IS NOT NULL AND n < :probes + (SELECT n FROM paused)
-        ),
-        around (tenant, n) AS (
-            SELECT min(tenant), 1 FROM tj_jobs
-            WHERE state = 'ready' AND queue = :queue AND tenant <= :cursor
-            UNION ALL
-            SELECT (SELECT min(tenant) FROM tj_jobs
-                    WHERE state = 'ready' AND queue = :queue AND tenant > around.tenant AND tenant <= :cursor), n + 1
-            FROM around WHERE tenant IS NOT NULL AND n < :probes + (SELECT n FROM paused)
-        ),
-        found AS (
-            SELECT tenant, 0 AS lap, n FROM ahead
-            WHERE tenant IS NOT NULL AND tenant <> ALL (CAST(:full AS text[])) AND NOT EXISTS (
-                SELECT FROM tj_controls
-                WHERE kind = 'tenant' AND name = ahead.tenant AND paused_at IS NOT NULL
-            )
-            UNION ALL
-            SELECT tenant, 1 AS lap, n FROM around
-            WHERE tenant IS NOT NULL AND tenant <> ALL (CAST(:full AS text[])) AND NOT EXISTS (
-                SELECT FROM tj_controls
-                WHERE kind = 'tenant' AND name = around.tenant AND paused_at IS NOT NULL
-            )
-            LIMIT :wanted
-        ),
-        turns AS (
-            SELECT found.tenant, row_number() OVER (ORDER BY lap, n) AS turn, count(*) OVER () AS tenants,
-                coalesce(room, :most) AS room
-            FROM found LEFT JOIN unnest(CAST(:busy AS text[]), CAST(:rooms AS int[])) AS busy (tenant, room)
-                ON busy.tenant = found.tenant
-        ),
-        heads AS (
-            SELECT head.id FROM turns CROSS JOIN LATERAL (
-                SELECT id FROM tj_jobs
-                WHERE state = 'ready' AND queue = :queue AND tenant = turns.tenant
-                ORDER BY priority, id
-                LIMIT least(room, :wanted / tenants + CASE WHEN turn <= :wanted % tenants THEN 1 ELSE 0 END)
-                FOR UPDATE SKIP LOCKED
-            ) AS head
-        )
-        UPDATE tj_jobs
-        SET state = 'claimed', claimed_by = :process, claimed_at = statement_timestamp(), fence = fence + 1
-        WHERE id = ANY (ARRAY (SELECT id FROM heads))
-          AND EXISTS (SELECT FROM tj_processes WHERE tj_processes.id = :process)
-          AND NOT EXISTS (
-              SELECT FROM tj_controls
-              WHERE kind = 'job' OR weight IS NOT NULL OR cap IS NOT NULL OR rate IS NOT NULL
-                  OR kind = 'queue' AND name = :queue
-          )
-        RETURNING id, fence, name, tenant, attempt, data, deaths, priority
-    """)
+    STATEMENT = text(f"WITH RECURSIVE {HEADS} {TAKE}")
 
     def __call__(
         self, connection: Connection, process: str, queue: str, cursor: str, wanted: int, rooms: Rooms
     ) -> list[Claimed]:
-        wish = {"process": process, "queue": queue, "cursor": cursor, "wanted": wanted} | _narrowed(rooms, wanted)
-        rows = connection.execute(self.STATEMENT, wish).all()
-        rows = sorted(rows, key=lambda row: (row.priority, row.id))
-        return [claimed_row(row, process, queue) for row in rows]
+        wish = wished(process, queue, cursor, wanted, rooms)
+        return claims_of(connection.execute(self.STATEMENT, wish).all(), process, queue)
 
 
-def _narrowed(rooms: Rooms, wanted: int) -> dict[str, Any]:
+def claims_of(rows: Sequence[Any], process: str, queue: str) -> list[Claimed]:
+    """The rows of ``TAKE``, in the order in which they are to start."""
+    return [
+        Claimed(id, fence, process, queue, name, tenant, attempt, data, deaths)
+        for _, id, fence, name, tenant, attempt, data, deaths in sorted(rows)  # no two have one id
+    ]
+
+
+def wished(process: str, queue: str, cursor: str, wanted: int, rooms: Rooms) -> dict[str, Any]:
+    """The parameters of both."""
+    full = rooms.full
     return {
+        "process": process,
+        "queue": queue,
+        "cursor": cursor,
+        "wanted": wanted,
         "most": rooms.most,
-        "full": rooms.full,
+        "full": full,
         "busy": list(rooms.left),
         "rooms": list(rooms.left.values()),
-        "probes": wanted + len(rooms.full),
+        "probes": wanted + len(full),
     }

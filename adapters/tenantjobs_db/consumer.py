@@ -13,12 +13,13 @@ from tenantjobs import faults
 from tenantjobs_db.claiming import Claiming
 from tenantjobs_db.costs import Costs
 from tenantjobs_db.database import Database
+from tenantjobs_db.exchange_at_once import SetBasedExchange
 from tenantjobs_db.limiting import Limiting
 from tenantjobs_db.pacing import Pacing
 from tenantjobs_db.queue import Queue
 from tenantjobs_db.rooms import Reserve, Rooms
 from tenantjobs_db.selection import Selection
-from tenantjobs_db.settlement import Claimed, Settlement
+from tenantjobs_db.settlement import Claimed, Finish, Settlement
 from tenantjobs_db.settling import Settling
 from tenantjobs_db.tables import CLAIMED, READY, in_state, jobs
 
@@ -30,7 +31,7 @@ class Exchange(msgspec.Struct, frozen=True):
     """What came of it: the jobs to start, and the settlements that were refused."""
 
     claimed: list[Claimed] = []
-    refused: list[Settlement] = []
+    refused: Sequence[Settlement] = ()
 
 
 class Consumer:
@@ -50,6 +51,7 @@ class Consumer:
         self._queue = Queue(database)
         self._settling = Settling(database.dialect, keep_finished=keep_finished)
         self._claiming = Claiming(database, costs)
+        self._exchange = SetBasedExchange(keep_finished=keep_finished)
         self._reserve = Reserve(1, 0.0) if reserve is None else reserve
         self._limiting = Limiting(database)
         self._pacing = Pacing(database, self._limiting)
@@ -81,14 +83,13 @@ class Consumer:
         queues = self._with_work() if wanted else []
         if not settlements and not queues:
             return Exchange()
-        refused: list[Settlement] = []
-        let_out = 0
         rooms = self._reserve.rooms(running, wanted)
-        with self._database.begin() as connection:
-            if settlements:
-                refused = self._settling.settle(connection, settlements)
-                let_out = self._limiting.settled(connection, [settlement.claim for settlement in settlements])
-            found = self._claimed(connection, process, queues, wanted, rooms)
+        finishes = self._settling.finishes(settlements, process) if self._claiming.at_once(queues) else None
+        if finishes is None:
+            found, refused, let_out = self._step_by_step(process, settlements, queues, wanted, rooms)
+        else:
+            found, refused = self._at_once(process, finishes, queues[0], wanted, rooms)
+            let_out = 0
         claimed = self._admitted(found, rooms)
         if len(claimed) < wanted and (let_out or len(claimed) < len(found)):
             self._queues_until = 0.0  # they have changed since we looked
@@ -114,6 +115,33 @@ class Consumer:
             if unknown:
                 connection.execute(self._give_back, unknown)
         return len(unknown)
+
+    def _at_once(
+        self, process: str, finishes: Sequence[Finish], queue: str, wanted: int, rooms: Rooms
+    ) -> tuple[list[Claimed], Sequence[Settlement]]:
+        """What most exchanges are: one statement, which commits by itself."""
+        with self._database.autocommit() as connection:
+            cursor = self._claiming.cursor(queue)
+            found, refused = self._exchange(connection, process, finishes, queue, cursor, wanted, rooms)
+            has_more = self._claiming.took(connection, queue, found, rooms) and len(found) < wanted
+        self._selection.served(queue, len(found))
+        if has_more:
+            with self._database.begin() as transaction:
+                found += self._claimed(transaction, process, [queue], wanted - len(found), rooms)
+        return found, refused
+
+    def _step_by_step(
+        self, process: str, settlements: Sequence[Settlement], queues: Sequence[str], wanted: int, rooms: Rooms
+    ) -> tuple[list[Claimed], Sequence[Settlement], int]:
+        """Any exchange, as a transaction; with the number of jobs that it has let out."""
+        refused: list[Settlement] = []
+        let_out = 0
+        with self._database.begin() as connection:
+            if settlements:
+                refused = self._settling.settle(connection, settlements)
+                let_out = self._limiting.settled(connection, [settlement.claim for settlement in settlements])
+            found = self._claimed(connection, process, queues, wanted, rooms)
+        return found, refused, let_out
 
     def _claimed(
         self, connection: Connection, process: str, queues: Sequence[str], wanted: int, rooms: Rooms

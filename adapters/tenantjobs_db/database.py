@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, make_url
 from sqlalchemy.exc import DBAPIError
 
-from tenantjobs_db.dialect import Dialect, dialect_of
+from tenantjobs_db.dialect import DIALECTS, Dialect, dialect_of
 
 T = TypeVar("T")
 
@@ -48,12 +48,13 @@ class Database:
         self.embedded = embedded
         self.in_memory = _in_memory(engine)
         self._owned = owned
-        self._transaction = engine.execution_options(**dialect.transaction) if owned else engine
-        self._autocommit = engine.execution_options(**dialect.autocommit) if owned else engine
+        self._transaction = dialect.transactional(engine) if owned else engine
+        self._autocommit = dialect.autocommitting(engine) if owned else engine
         # Memory is one connection, and a connection has one transaction.
         self._turn: AbstractContextManager[object] = threading.RLock() if self.in_memory else nullcontext()
         if owned:
             _forget_in_children(engine)
+            _forget_in_children(self._autocommit)
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
@@ -93,7 +94,8 @@ class Database:
         """For one statement, which commits by itself: half the round trips of a transaction."""
         with self._turn, self._autocommit.connect() as connection:
             yield connection
-            connection.commit()
+            if not self._owned:
+                connection.commit()
 
     def joined(self, connection: object | None, joins: Callable[[object], bool]) -> AbstractContextManager[Connection]:
         """The transaction of ``connection`` if that ``joins``, whose owner commits; else one of our own."""
@@ -109,6 +111,7 @@ class Database:
         """Close our connections; those of the application stay."""
         if self._owned:
             self.engine.dispose()
+            self._autocommit.dispose()
 
 
 def own(url: str | URL, *, synchronous: str = "FULL", busy_timeout: float = 10.0) -> Database:
@@ -117,7 +120,7 @@ def own(url: str | URL, *, synchronous: str = "FULL", busy_timeout: float = 10.0
     if _is_memory(url):
         engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False}, **DISCREET)
     else:
-        engine = create_engine(url, **DISCREET)
+        engine = create_engine(url, **_options(url))
     embedded = engine.dialect.name == "sqlite"
     return _ours(engine, synchronous=synchronous, busy_timeout=busy_timeout, wal=embedded, embedded=embedded)
 
@@ -133,12 +136,13 @@ def beside(
     if _in_memory(engine):
         return Database(engine, dialect_of(engine.dialect.name), owned=False)
     if url is not None:
-        ours = create_engine(_sync(make_url(url)), **DISCREET)
+        address = _sync(make_url(url))
+        ours = create_engine(address, **_options(address))
     elif engine.dialect.is_async:
-        ours = create_engine(_sync(engine.url), **DISCREET)
+        ours = create_engine(_sync(engine.url), **_options(engine.url))
     else:
         # Another pool that connects as the application's does, with its arguments and its listeners.
-        ours = create_engine(engine.url, pool=engine.pool.recreate(), **DISCREET)
+        ours = create_engine(engine.url, pool=engine.pool.recreate(), **_options(engine.url))
     # The journal mode belongs to the file, and the file to the application.
     return _ours(ours, synchronous=synchronous, busy_timeout=busy_timeout, wal=False, embedded=False)
 
@@ -147,6 +151,11 @@ def _ours(engine: Engine, *, synchronous: str, busy_timeout: float, wal: bool, e
     dialect = dialect_of(engine.dialect.name)
     dialect.prepare(engine, synchronous=synchronous, busy_timeout=busy_timeout, wal=wal)
     return Database(engine, dialect, embedded=embedded)
+
+
+def _options(url: URL) -> dict[str, Any]:
+    known = DIALECTS.get(url.get_backend_name())
+    return {**DISCREET, **(known().options if known is not None else {})}
 
 
 def _sync(url: URL) -> URL:

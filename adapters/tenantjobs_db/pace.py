@@ -6,7 +6,8 @@ import time
 from collections.abc import Sequence
 
 MOMENT = 0.05  # seconds
-MOST = 400  # jobs: half of them are claimed while the other half runs, and more would make a claim no cheaper
+MOST = 1000  # jobs: half of them are claimed while the other half runs
+SHORT = 0.0003  # seconds: less than it takes to change threads, where both of them want to go on
 KNOWN_WELL = 20  # jobs: after so many, what was known before counts for half
 RELUCTANCE = 5.0  # seconds without any of this, once it has gone wrong
 
@@ -25,6 +26,11 @@ class Pace:
         if self._mean is None or time.monotonic() < self._reluctant_until:
             return 0
         return min(MOST, int(self._slots * MOMENT / max(self._mean, 1e-6)))
+
+    @property
+    def is_short(self) -> bool:
+        """Whether jobs are over sooner than several of them could be started."""
+        return self._mean is not None and self._mean < SHORT
 
     def learn(self, seconds: Sequence[float]) -> None:
         """So long have some jobs taken."""

@@ -49,6 +49,19 @@ class Settling:
         self._record = insert(failures).values(failed_at=dialect.now())
         self._forget = delete(failures).where(failures.c.job_id == bindparam("settled_id"))
 
+    def finishes(self, settlements: Sequence[Settlement], process: str) -> list[Finish] | None:
+        """The same, if there is nothing else in it: jobs of ``process`` that have finished and left nothing behind."""
+        found: list[Finish] = []
+        for settlement in settlements:
+            claim = settlement.claim
+            if type(settlement) is Finish and claim.process == process and claim.grant is None:
+                if claim.attempt and not self._keep_finished:
+                    return None
+                found.append(settlement)
+            elif type(settlement) is not Settled:
+                return None
+        return found
+
     def settle(self, connection: Connection, settlements: Sequence[Settlement]) -> list[Settlement]:
         """Write them all; those that are refused, because the job is not ours any more, are returned."""
         # In one order everywhere, so that two processes never wait for each other's rows.
@@ -91,7 +104,7 @@ class Settling:
     def _finish(self, connection: Connection, finishes: Sequence[Finish]) -> list[Settlement]:
         if self._finish_all is None:
             return self._finish_many(connection, finishes)
-        finished = set(connection.execute(self._finish_all, _arrays(finishes)).scalars())
+        finished = set(connection.execute(self._finish_all, _arrays(finishes)).scalars().all())
         return [finish for finish in finishes if finish.claim.id not in finished]
 
     def _finish_many(self, connection: Connection, finishes: Sequence[Finish]) -> list[Settlement]:

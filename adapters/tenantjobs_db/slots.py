@@ -2,6 +2,9 @@
 
 Short jobs are claimed a moment ahead, so that no slot waits for the database between them: whoever ends a job takes
 the next one by itself, and the worker is only woken when few are left. Long jobs are claimed as slots become free.
+
+Jobs that are shorter than it takes to hand the interpreter from one thread to another run one after the other, as long
+as each of them ends in that time: several threads would only keep each other, and the worker, from going on.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from tenantjobs_db.threads import Threads
 
 logger = logging.getLogger("tenantjobs.db")
 
+LINGER = 0.02  # seconds that the others wait for a short job which is not so short, until all slots are used
 PATIENCE = 0.25  # seconds that claimed jobs wait although no slot becomes free, before they go back
 
 
@@ -65,13 +69,7 @@ class Slots:
         self._held.update(((delivery.claim.id, delivery.claim.fence), delivery) for delivery in deliveries)
         with self._turn:
             self._waiting.extend(deliveries)
-            free = min(self._count - self._taken, len(self._waiting))
-            starting = [self._waiting.popleft() for _ in range(free)]
-            self._taken += free
-            if starting:
-                self._moved = time.monotonic()
-        for delivery in starting:
-            self._launch(delivery)
+        self._fill(1 if self._pace.is_short else self._count)
         if len(self._waiting) > self._few:
             self._hush()  # there were few while these were claimed
 
@@ -90,7 +88,7 @@ class Slots:
                 seconds.append(taken)
         self._pace.learn(seconds)
         self._costs.learn(settlements, seconds)
-        self._few = self._pace.ahead // 2
+        self._few = self._pace.ahead * 2 // 3
         return settlements
 
     def stuck(self) -> bool:
@@ -116,10 +114,36 @@ class Slots:
             task.get_loop().call_soon_threadsafe(task.cancel)
         return unstarted + [GiveBack(claim) for claim in self.running]
 
+    def _fill(self, slots: int) -> None:
+        """Start jobs that wait, until so many slots are taken."""
+        with self._turn:
+            free = max(0, min(slots - self._taken, len(self._waiting)))
+            starting = [self._waiting.popleft() for _ in range(free)]
+            self._taken += free
+            if starting:
+                self._moved = time.monotonic()
+        for delivery in starting:
+            self._launch(delivery)
+
     def _wait(self, timeout: float) -> None:
-        with suppress(Empty):
-            self._bell.get(timeout=timeout) if timeout > 0 else self._bell.get_nowait()
+        until = time.monotonic() + timeout
+        while not self._rung(min(left := until - time.monotonic(), LINGER if self._could_fill else left)):
+            if time.monotonic() >= until:
+                break
+            if time.monotonic() - self._moved > LINGER:
+                self._fill(self._count)
         self._hush()
+
+    @property
+    def _could_fill(self) -> bool:
+        return bool(self._waiting) and self._taken < self._count
+
+    def _rung(self, timeout: float) -> bool:
+        try:
+            self._bell.get(timeout=timeout) if timeout > 0 else self._bell.get_nowait()
+        except Empty:
+            return False
+        return True
 
     def _hush(self) -> None:
         with suppress(Empty):

@@ -173,6 +173,16 @@ def test_what_waits_behind_long_jobs_goes_back(adapter: DatabaseAdapter, start: 
         until(lambda: adapter.queue.counts() == {"finished": 55})
 
 
+def test_behind_a_short_job_that_is_not_so_short_the_others_use_all_slots(adapter: DatabaseAdapter, start: Any) -> None:
+    short = Short()
+    with start(threads=2) as worker:
+        short.enqueue(50)
+        until(lambda: adapter.queue.counts() == {"finished": 50} and worker._slots.free > 5)
+        perform_all_later([short.job.call(number, waits=number == 0) for number in range(5)])
+        until(lambda: adapter.queue.counts() == {"finished": 54, "claimed": 1})
+        short.release.set()
+
+
 def test_what_was_not_started_goes_back_uncharged_when_the_worker_stops(adapter: DatabaseAdapter, start: Any) -> None:
     short = Short()
     with start(threads=1) as worker:

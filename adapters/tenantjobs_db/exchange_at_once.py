@@ -1,0 +1,78 @@
+"""The exchange as one statement: finished jobs are settled and others claimed in one round trip (PostgreSQL).
+
+Most exchanges are of this kind. Of four round trips one is left, and after each of them the worker's thread has to wait
+for its turn between the threads of its jobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, text
+
+from tenantjobs_db.arrays import literal
+from tenantjobs_db.claiming import HEADS, TAKE, claims_of, wished
+from tenantjobs_db.rooms import Rooms
+from tenantjobs_db.settlement import Claimed, Finish
+
+# The ids once more, as an array that the planner cannot see into: else it may read a whole table that is not large.
+OURS = """
+    tj_jobs.id = ANY (ARRAY (SELECT id FROM ended))
+    AND tj_jobs.id = ended.id AND tj_jobs.fence = ended.fence AND tj_jobs.claimed_by = :process
+"""
+KEEP = f"""
+    UPDATE tj_jobs
+    SET state = 'finished', claimed_by = NULL, attempt = attempt + 1, reason = ended.reason,
+        finished_at = statement_timestamp()
+    FROM ended WHERE {OURS} RETURNING tj_jobs.id
+"""
+FORGET = f"DELETE FROM tj_jobs USING ended WHERE {OURS} RETURNING tj_jobs.id"
+
+
+class SetBasedExchange:
+    """Settles and claims by a statement that commits by itself."""
+
+    def __init__(self, *, keep_finished: bool) -> None:
+        # Both halves see the table as it was before: neither the claim nor its scan meets what the other half writes.
+        self._statement = text(f"""
+            WITH RECURSIVE
+            ended (id, fence, reason) AS (
+                SELECT * FROM unnest(CAST(:ids AS text[]), CAST(:fences AS bigint[]), CAST(:reasons AS text[]))
+            ),
+            done AS ({KEEP if keep_finished else FORGET}),
+            {HEADS},
+            taken AS ({TAKE}),
+            told (ids) AS (SELECT CASE WHEN count(*) < :finishes THEN array_agg(id) END FROM done)
+            SELECT told.ids, taken.* FROM told LEFT JOIN taken ON true
+        """)
+
+    def __call__(
+        self,
+        connection: Connection,
+        process: str,
+        finishes: Sequence[Finish],
+        queue: str,
+        cursor: str,
+        wanted: int,
+        rooms: Rooms,
+    ) -> tuple[list[Claimed], list[Finish]]:
+        """The jobs that were claimed, and the settlements that were refused."""
+        wish = wished(process, queue, cursor, wanted, rooms) | _ended(finishes)
+        rows = connection.execute(self._statement, wish).all()
+        found = [row[1:] for row in rows if row[1] is not None]
+        return claims_of(found, process, queue), _refused(finishes, rows[0].ids)
+
+
+def _refused(finishes: Sequence[Finish], done: Sequence[str | None] | None) -> list[Finish]:
+    """Those of ``finishes`` that are not among the ``done``, who are only named where there are fewer."""
+    return [] if done is None else [finish for finish in finishes if finish.claim.id not in done]
+
+
+def _ended(finishes: Sequence[Finish]) -> dict[str, object]:
+    notes = [finish.note for finish in finishes]
+    return {
+        "ids": literal([finish.claim.id for finish in finishes]),
+        "fences": literal([finish.claim.fence for finish in finishes]),
+        "reasons": literal(notes) if any(notes) else "{}",  # unnest makes NULLs of what is missing
+        "finishes": len(finishes),
+    }

@@ -1,0 +1,61 @@
+"""An exchange of both kinds, whatever it takes: as one statement where the database can, else step by step."""
+
+from __future__ import annotations
+
+from sqlalchemy import event
+
+from tenantjobs_db.database import Database
+from tenantjobs_db.queue import Queue
+from tenantjobs_db.settlement import Finish, GiveBack
+from tests.tenantjobs_db.making import Claimer, envelopes
+
+
+def test_what_is_finished_is_settled_as_others_are_claimed(queue: Queue, claimer: Claimer) -> None:
+    queue.enqueue(envelopes(5))
+    first, second = claimer.claim(2)
+
+    exchange = claimer.consumer.exchange(claimer.process, [Finish(first), Finish(second, "its guard said no")], 2)
+
+    assert exchange.refused == []
+    assert len(exchange.claimed) == 2
+    assert queue.counts() == {"finished": 2, "claimed": 2, "ready": 1}
+    assert queue.find(second.id).reason == "its guard said no"  # type: ignore[union-attr]  # it is there
+
+
+def test_the_finished_jobs_that_are_somebody_elses_by_now_are_named(queue: Queue, claimer: Claimer) -> None:
+    queue.enqueue(envelopes(4))
+    late, ours = Finish(claimer.claim_one()), Finish(claimer.claim_one())
+    claimer.settle(GiveBack(late.claim))
+
+    exchange = claimer.consumer.exchange(claimer.process, [late, ours], 1)
+
+    assert exchange.refused == [late]
+    assert [claim.id for claim in exchange.claimed] == [late.claim.id]
+    assert queue.counts() == {"finished": 1, "claimed": 1, "ready": 2}
+
+
+def test_where_finished_jobs_are_not_kept_they_go_as_others_are_claimed(queue: Queue, database: Database) -> None:
+    claimer = Claimer(database, keep_finished=False)
+    queue.enqueue(envelopes(3))
+    done = [Finish(claim) for claim in claimer.claim(2)]
+
+    assert len(claimer.consumer.exchange(claimer.process, done, 5).claimed) == 1
+    assert queue.counts() == {"claimed": 1}
+
+
+def test_the_rest_of_a_tenants_share_goes_to_the_others_in_the_same_exchange(queue: Queue, claimer: Claimer) -> None:
+    queue.enqueue([*envelopes(1, "acme"), *envelopes(9, "globex")])
+
+    assert len(claimer.consumer.exchange(claimer.process, [], 8).claimed) == 8
+
+
+def test_it_is_one_statement_where_the_database_can(queue: Queue, claimer: Claimer, database: Database) -> None:
+    queue.enqueue(envelopes(9))
+    done = [Finish(claim) for claim in claimer.claim(3)]
+    statements: list[str] = []
+    for engine in (database.engine, database._autocommit):
+        event.listen(engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+
+    claimer.consumer.exchange(claimer.process, done, 3)
+
+    assert not database.dialect.set_based or len(statements) == 1
