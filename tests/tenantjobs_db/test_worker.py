@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -651,7 +651,9 @@ def test_a_database_that_does_not_answer_costs_no_job_and_no_worker(
     assert sorted(runs) == list(range(10))
 
 
-def test_a_claim_whose_answer_was_lost_is_found_again(adapter: DatabaseAdapter, start: Any) -> None:
+def test_a_claim_whose_answer_was_lost_is_found_again(
+    adapter: DatabaseAdapter, start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The commit happened, and the connection broke before it said so."""
     runs: list[int] = []
 
@@ -659,22 +661,25 @@ def test_a_claim_whose_answer_was_lost_is_found_again(adapter: DatabaseAdapter, 
     def note(number: int) -> None:
         runs.append(number)
 
-    begin = adapter.database.begin
     losses = 3
 
-    @contextmanager
-    def begin_and_lose_the_answer() -> Iterator[Any]:
-        nonlocal losses
-        with begin() as connection:
-            yield connection
-        if losses and threading.current_thread().name == "losing":
-            losses -= 1
-            raise OperationalError("COMMIT", {}, Exception("the connection broke"))
+    def losing_answers(connecting: Callable[[], AbstractContextManager[Any]]) -> Callable[[], Any]:
+        @contextmanager
+        def lose_the_answer() -> Iterator[Any]:
+            nonlocal losses
+            with connecting() as connection:
+                yield connection
+            if losses and threading.current_thread().name == "losing":
+                losses -= 1
+                raise OperationalError("COMMIT", {}, Exception("the connection broke"))
+
+        return lose_the_answer
 
     for number in range(8):
         note.perform_later(number)
     worker = Worker(adapter.database, adapter.settings, WorkOptions(polling_interval=0.02, threads=2))
-    adapter.database.begin = begin_and_lose_the_answer  # type: ignore[method-assign]
+    monkeypatch.setattr(adapter.database, "begin", losing_answers(adapter.database.begin))
+    monkeypatch.setattr(adapter.database, "autocommit", losing_answers(adapter.database.autocommit))
     worker._lease.begin()
     worker._lease.begin = lambda: None  # type: ignore[method-assign]  # known already
     thread = threading.Thread(target=worker.run, name="losing", daemon=True)
@@ -682,7 +687,6 @@ def test_a_claim_whose_answer_was_lost_is_found_again(adapter: DatabaseAdapter, 
     until(lambda: adapter.queue.counts() == {"finished": 8})
     worker.stop()
     thread.join(30)
-    adapter.database.begin = begin  # type: ignore[method-assign]
 
     assert losses == 0
     assert sorted(runs) == list(range(8))
