@@ -44,6 +44,7 @@ class Admitting(Consumer):
         self, database: Database, selection: Selection, settings: GateSettings, *, keep_finished: bool, reserve: float
     ) -> None:
         super().__init__(database, selection, keep_finished=keep_finished)
+        self._exchange = None  # what the broker has is counted before a claim, under a lock
         now = database.dialect.now()
         self.broker = broker_id(settings.adapter)
         self._settings = settings

@@ -51,7 +51,7 @@ class Consumer:
         self._queue = Queue(database)
         self._settling = Settling(database.dialect, keep_finished=keep_finished)
         self._claiming = Claiming(database, costs)
-        self._exchange = SetBasedExchange(keep_finished=keep_finished)
+        self._exchange = SetBasedExchange(keep_finished=keep_finished) if database.dialect.set_based else None
         self._reserve = Reserve(1, 0.0) if reserve is None else reserve
         self._limiting = Limiting(database)
         self._pacing = Pacing(database, self._limiting)
@@ -84,12 +84,12 @@ class Consumer:
         if not settlements and not queues:
             return Exchange()
         rooms = self._reserve.rooms(running, wanted)
+        let_out = 0
         finishes = self._settling.finishes(settlements, process) if self._claiming.at_once(queues) else None
-        if finishes is None:
-            found, refused, let_out = self._step_by_step(process, settlements, queues, wanted, rooms)
+        if self._exchange is not None and finishes is not None:
+            found, refused = self._at_once(self._exchange, process, finishes, queues[0], wanted, rooms)
         else:
-            found, refused = self._at_once(process, finishes, queues[0], wanted, rooms)
-            let_out = 0
+            found, refused, let_out = self._step_by_step(process, settlements, queues, wanted, rooms)
         claimed = self._admitted(found, rooms)
         if len(claimed) < wanted and (let_out or len(claimed) < len(found)):
             self._queues_until = 0.0  # they have changed since we looked
@@ -117,12 +117,18 @@ class Consumer:
         return len(unknown)
 
     def _at_once(
-        self, process: str, finishes: Sequence[Finish], queue: str, wanted: int, rooms: Rooms
+        self,
+        exchange: SetBasedExchange,
+        process: str,
+        finishes: Sequence[Finish],
+        queue: str,
+        wanted: int,
+        rooms: Rooms,
     ) -> tuple[list[Claimed], Sequence[Settlement]]:
         """What most exchanges are: one statement, which commits by itself."""
         with self._database.autocommit() as connection:
             cursor = self._claiming.cursor(queue)
-            found, refused = self._exchange(connection, process, finishes, queue, cursor, wanted, rooms)
+            found, refused = exchange(connection, process, finishes, queue, cursor, wanted, rooms)
             has_more = self._claiming.took(connection, queue, found, rooms) and len(found) < wanted
         self._selection.served(queue, len(found))
         if has_more:
