@@ -146,7 +146,8 @@ class DatabaseAdapter:
         """What operators say of queues, tenants and jobs: pauses, weights, caps."""
         with self._opening:
             if self._controls is None:
-                self._controls = Controls(self.database, kept=self.settings.forgotten_after)
+                outside = [database for name, database in self._places().items() if name]
+                self._controls = Controls(self.database, kept=self.settings.forgotten_after, outside=outside)
             return self._controls
 
     @property

@@ -35,12 +35,16 @@ LARGEST = 2**31 - 1
 class Controls:
     """Says it, and reads it. It holds for every worker from its next claim on; what runs is left to run."""
 
-    def __init__(self, database: Database, *, kept: float | None = None) -> None:
-        """``kept`` is for how many seconds finished jobs stay, None for ever."""
+    def __init__(self, database: Database, *, kept: float | None = None, outside: Sequence[Database] = ()) -> None:
+        """``kept`` is for how many seconds finished jobs stay, None for ever.
+
+        ``outside`` are other databases that jobs are written to on their way here.
+        """
         dialect = database.dialect
         self._database = database
         self._waiting = Waiting(dialect)
         self._closing = Closing(database)
+        self._outside = [Closing(other) for other in outside]
         self._kept = kept
         self._starts = starts_by_tenant(dialect)
         here = (rows.c.kind == bindparam("of_kind"), rows.c.name == bindparam("of_name"))
@@ -116,14 +120,21 @@ class Controls:
         Whoever enqueues for it gets ``TenantClosed``. What its own jobs enqueue goes on with that work and is taken, as
         are the next jobs of chains, callbacks of batches, and what an outbox has.
         """
-        return self._closing.drain(canonical_id(tenant), reason)
+        name = canonical_id(tenant)
+        for outside in self._outside:
+            outside.drain(name, reason)
+        return self._closing.drain(name, reason)
 
     def open(self, tenant: object, *, purged: bool = False) -> bool:
         """Take jobs for a tenant again; False if it was not closed.
 
         ``purged`` says that the id of a tenant that was purged belongs to another one by now: else ``TenantGone``.
         """
-        return self._closing.open(canonical_id(tenant), purged=purged)
+        name = canonical_id(tenant)
+        opened = self._closing.open(name, purged=purged)
+        for outside in self._outside:
+            opened |= outside.open(name, purged=purged)
+        return opened
 
     def closed(self, tenants: Collection[str]) -> frozenset[str]:
         """Those of ``tenants``, by their ids, for which nothing would be taken from who asks now."""
