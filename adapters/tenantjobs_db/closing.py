@@ -22,6 +22,8 @@ DRAINING: Final = "draining"
 PURGING: Final = "purging"  # some of its rows may be there
 PURGED: Final = "purged"  # none is
 
+MOST_LISTED = 500  # tenants that one statement asks for by name
+
 State = Literal["draining", "purging", "purged"]
 
 
@@ -130,8 +132,12 @@ def refuse_closed(connection: Connection, tenants: Collection[str]) -> None:
 
 def found_closed(connection: Connection, tenants: Collection[str]) -> Mapping[str, str]:
     """Those of ``tenants`` that are closed for who asks now, each with its state."""
-    rows = connection.execute(_FIND, {"listed": sorted(set(tenants))})
-    return {row.tenant: row.state for row in rows}
+    names = set(tenants)
+    if len(names) > MOST_LISTED:  # a statement has not so many parameters everywhere
+        rows = connection.execute(_FIND_ALL)
+    else:
+        rows = connection.execute(_FIND, {"listed": sorted(names)})
+    return {row.tenant: row.state for row in rows if row.tenant in names}
 
 
 def refusal(tenant: str, state: str) -> TenancyError:
@@ -169,8 +175,5 @@ def _spared() -> ColumnElement[str]:
     return bindparam("tj_spared", callable_=lambda: DRAINING if is_going_on() else "", type_=closed.c.state.type)
 
 
-_FIND = (
-    select(closed.c.tenant, closed.c.state)
-    .where(closed.c.tenant.in_(bindparam("listed", expanding=True)), closed.c.state != _spared())
-    .order_by(closed.c.tenant)
-)
+_FIND_ALL = select(closed.c.tenant, closed.c.state).where(closed.c.state != _spared()).order_by(closed.c.tenant)
+_FIND = _FIND_ALL.where(closed.c.tenant.in_(bindparam("listed", expanding=True)))

@@ -87,6 +87,13 @@ def test_a_purged_tenant_takes_nothing_and_is_opened_only_on_purpose(
             controls.open("acme", purged=True)
 
 
+def test_a_closed_tenant_is_found_among_very_many(queue: Queue, controls: Controls) -> None:
+    controls.drain("tenant 77")
+    with pytest.raises(TenantClosed, match="tenant 77"):
+        queue.enqueue([envelope(f"tenant {number}") for number in range(600)])
+    assert queue.counts() == {}
+
+
 def test_a_job_that_is_there_already_is_no_new_one(queue: Queue, controls: Controls) -> None:
     twice = envelopes(2, "acme")
 
