@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         EnqueueError,
         EnvelopeError,
         Interruption,
+        JobGone,
         JobTimeout,
         LeaseLost,
         LimitReached,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
         UnknownJob,
         UnknownVersion,
         UnsupportedCapability,
+        WrongState,
         WrongTenant,
     )
     from tenantjobs.execution import aperform, perform
@@ -72,8 +74,10 @@ if TYPE_CHECKING:
     from tenantjobs.running import JobContext, current_job
     from tenantjobs.snapshot import Snapshot
     from tenantjobs.steps import step
+    from tenantjobs.stored import Handled, StoredJobs, stored_jobs
     from tenantjobs.transaction import on_commit
     from tenantjobs.uniqueness import unique
+    from tenantjobs.view import JobView
 
 __version__ = "0.1.0"
 
@@ -107,6 +111,12 @@ _HOMES = {
     ),
     "progress": ("Progress",),
     "steps": ("step",),
+    "stored": (
+        "Handled",
+        "StoredJobs",
+        "stored_jobs",
+    ),
+    "view": ("JobView",),
     "transaction": ("on_commit",),
     "handlers": (
         "discard_on",
@@ -169,6 +179,7 @@ _HOMES = {
         "EnqueueError",
         "EnvelopeError",
         "Interruption",
+        "JobGone",
         "JobTimeout",
         "LeaseLost",
         "LimitReached",
@@ -187,6 +198,7 @@ _HOMES = {
         "UnknownJob",
         "UnknownVersion",
         "UnsupportedCapability",
+        "WrongState",
         "WrongTenant",
     ),
 }
@@ -223,6 +235,11 @@ __all__ = [
     "report",
     "step",
     "subscribe",
+    # what is in the queue
+    "Handled",
+    "JobView",
+    "StoredJobs",
+    "stored_jobs",
     # declarations
     "after_discard",
     "after_enqueue",
@@ -261,6 +278,7 @@ __all__ = [
     "EnqueueError",
     "EnvelopeError",
     "Interruption",
+    "JobGone",
     "JobTimeout",
     "LeaseLost",
     "LimitReached",
@@ -279,6 +297,7 @@ __all__ = [
     "UnknownJob",
     "UnknownVersion",
     "UnsupportedCapability",
+    "WrongState",
     "WrongTenant",
 ]
 

@@ -26,6 +26,8 @@ TenantjobsError
 │   └── UnknownVersion
 ├── BrokenExport
 ├── JobTimeout                     also a TimeoutError
+├── JobGone
+├── WrongState
 ├── Abort                          raised by hooks, for us
 └── StepError
 
@@ -155,6 +157,14 @@ class BrokenExport(TenantjobsError):
 
 class JobTimeout(TenantjobsError, TimeoutError):
     """The job ran longer than its ``timeout``."""
+
+
+class JobGone(TenantjobsError):
+    """There is no job of this id in the queue, or none any more, or it is none of those that are meant."""
+
+
+class WrongState(TenantjobsError):
+    """What somebody wants to do about a job by hand cannot be done where that job stands now."""
 
 
 class Abort(TenantjobsError):

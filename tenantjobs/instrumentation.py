@@ -1,8 +1,8 @@
 """What happens to jobs, told to whoever listens: named events with typed payloads.
 
 Of one job: ``Enqueuing``, then ``Enqueued``, ``EnqueueDropped`` or ``EnqueueRefused``. Of each attempt: ``Started``,
-then ``Performed``, whose ``outcome`` says how it ended. ``Quarantined`` is a message that could not be run at all.
-Without a listener none of them is made.
+then ``Performed``, whose ``outcome`` says how it ended. ``Quarantined`` is a message that could not be run at all,
+``Intervened`` what somebody did about a job by hand. Without a listener none of them is made.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from tenantjobs.snapshot import Snapshot
 logger = logging.getLogger("tenantjobs.instrumentation")
 
 OutcomeName = Literal["finished", "retried", "discarded", "failed", "interrupted"]
+VerbName = Literal["retried", "discarded", "cancelled", "advanced", "cleared"]
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +98,18 @@ class Quarantined(Event, frozen=True, kw_only=True):
 
     message: str
     error: EnvelopeError
+
+
+class Intervened(Event, frozen=True, kw_only=True):
+    """Somebody has decided about a job by hand: by a command, or by ``stored_jobs(...)``. ``reason`` is what was said.
+
+    It is ``"retried"`` after it had failed, ``"discarded"``, ``"cancelled"`` before it started, ``"advanced"`` to now,
+    or ``"cleared"`` from the queue. ``job`` is as it stood before. No hook of the job runs for it.
+    """
+
+    job: JobContext
+    verb: VerbName
+    reason: str | None = None
 
 
 A = TypeVar("A", bound=Event)

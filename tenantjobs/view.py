@@ -7,9 +7,42 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from tenantjobs.errors import ConfigurationError
 from tenantjobs.progress import Progress
+from tenantjobs.spelling import nearest
 
+WAITING = ("ready", "scheduled", "blocked")
 OVER = ("finished", "discarded", "failed", "quarantined")
+STATES = (*WAITING, "claimed", *OVER)
+
+
+class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which jobs: those for which all that is said holds. Nothing said is all of them.
+
+    ``tenant`` is "" for jobs of no tenant. ``error`` is the class that the last failed attempt has raised, by its name
+    or with its module; ``worker`` the id or the pid of the process in which a job runs; ``batch`` the id of a batch.
+    The moments are from (``after``) and before (``before``), ``finished`` those of the end, whichever it was.
+    """
+
+    ids: tuple[str, ...] | None = None
+    states: tuple[str, ...] = ()
+    tenant: str | None = None
+    queue: str | None = None
+    job: str | None = None
+    enqueued_after: datetime | None = None
+    enqueued_before: datetime | None = None
+    finished_after: datetime | None = None
+    finished_before: datetime | None = None
+    error: str | None = None
+    worker: str | None = None
+    batch: str | None = None
+
+    def __post_init__(self) -> None:
+        for state in self.states:
+            if state not in STATES:
+                meant = nearest(state, STATES)
+                hint = f"did you mean {meant!r}?" if meant else f"the states are {', '.join(STATES)}"
+                raise ConfigurationError(f"{state!r} is no state of a job: {hint}")
 
 
 class LastError(msgspec.Struct, frozen=True):
@@ -25,7 +58,8 @@ class LastError(msgspec.Struct, frozen=True):
 class JobView(msgspec.Struct, frozen=True, kw_only=True):
     """Where a job stands. ``attempts`` have been charged so far, and ``worker`` is what it runs in.
 
-    ``waits_for`` says in words what keeps it from running; None while it runs, and when it is over.
+    ``waits_for`` says in words what keeps it from running; None while it runs, when it is over, and in lists of jobs,
+    for which nobody asks for the reasons of each.
     """
 
     id: str

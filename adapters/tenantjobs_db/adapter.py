@@ -45,9 +45,9 @@ from tenantjobs_db.refusing import saying_what_is_missing, saying_who_is_in_the_
 from tenantjobs_db.service import Service
 from tenantjobs_db.settings import DatabaseSettings
 from tenantjobs_db.settling import Settling
+from tenantjobs_db.stored import DatabaseJobs
 from tenantjobs_db.telling import Telling
 from tenantjobs_db.ticks import DatabaseTicks
-from tenantjobs_db.viewing import Viewing
 from tenantjobs_db.worker import Worker
 
 CAPABILITIES = Capabilities(delay=True, priority=True, queues=True, bulk=True, cancel=True)
@@ -74,6 +74,7 @@ class DatabaseAdapter:
         self._gate: DatabaseGate | None = None
         self._inbox: DatabaseInbox | None = None
         self._bookmarks: DatabaseBookmarks | None = None
+        self._stored: DatabaseJobs | None = None
         self._telling: Telling | None = None
         self._ticks: DatabaseTicks | None = None
         self._workers: list[Worker] = []
@@ -265,10 +266,19 @@ class DatabaseAdapter:
                 self._telling = Telling(self.database)
         return self._telling.read(job_id)
 
+    @property
+    def stored(self) -> DatabaseJobs:
+        """The jobs of all tenants, to be listed, counted and changed by hand."""
+        with self._opening:
+            if self._stored is None:
+                self._stored = DatabaseJobs(
+                    self.database, self.settings, has_batches=not self._is_apart, wake=self._wake_workers
+                )
+            return self._stored
+
     def show(self, job_id: str) -> JobView | None:
         """The job as people look at it; None if there is none of this id, or none any more."""
-        with answering(self.database, self.settings):
-            return Viewing(self.database).view(job_id)
+        return self.stored.find(job_id)
 
     def explain(self, job_id: str) -> Explanation | None:
         """Why the job waits; None if there is none of this id, or none any more."""

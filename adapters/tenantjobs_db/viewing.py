@@ -1,71 +1,94 @@
-"""A job of the queue, for people to look at: what is known of it, and what it waits for."""
+"""Jobs of the queue, for people to look at: what is known of them, and what one waits for."""
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, bindparam, select
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from tenantjobs.errors import ConfigurationError
+import msgspec
+from sqlalchemy import BindParameter, Connection, bindparam, func, select
+
 from tenantjobs.progress import Progress
-from tenantjobs.view import JobView, LastError
-from tenantjobs_db import schema
+from tenantjobs.view import JobFilter, JobView, LastError
 from tenantjobs_db.admitting import BROKER
+from tenantjobs_db.choosing import chosen
 from tenantjobs_db.database import Database
 from tenantjobs_db.explaining import Explaining
-from tenantjobs_db.job_row import FailedAttempt, JobRow, read_job
-from tenantjobs_db.tables import CLAIMED, processes, progress
+from tenantjobs_db.job_row import read_job
+from tenantjobs_db.tables import CLAIMED, failures, jobs, processes, progress
 
 
 class Viewing:
     """Reads, and changes nothing."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
-        self._progress = select(progress.c.done, progress.c.total).where(progress.c.job_id == bindparam("job_id"))
-        self._worker = select(processes.c.kind, processes.c.host, processes.c.pid).where(
-            processes.c.id == bindparam("process")
-        )
+        self._progress = select(progress).where(progress.c.job_id.in_(_listed()))
+        self._workers = select(processes).where(processes.c.id.in_(_listed()))
+        latest = select(func.max(failures.c.id)).where(failures.c.job_id.in_(_listed())).group_by(failures.c.job_id)
+        self._errors = select(failures).where(failures.c.id.in_(latest))
         self._explaining = Explaining(database)
 
-    def view(self, job_id: str) -> JobView | None:
-        """The job of this id; None if there is none, or none any more."""
-        with self._database.autocommit() as connection:  # a look keeps nobody from writing
-            problem = schema.status(connection).problem
-            if problem is not None:
-                raise ConfigurationError(problem)
-            row = read_job(connection, job_id)
-            return None if row is None else self._view(connection, row)
-
-    def _view(self, connection: Connection, row: JobRow) -> JobView:
-        told = connection.execute(self._progress, {"job_id": row.id}).first()
-        return JobView(
-            id=row.id,
-            name=row.name,
-            state=row.state,
-            queue=row.queue,
-            priority=row.priority,
-            tenant_id=row.tenant or None,
-            attempts=row.attempt,
-            enqueued_at=row.enqueued_at,
-            due_at=row.due_at,
-            claimed_at=row.claimed_at if row.state == CLAIMED else None,
-            finished_at=row.finished_at,
-            worker=self._in_worker(connection, row),
-            waits_for="; ".join(reason.text for reason in self._explaining.reasons(connection, row)) or None,
-            reason=row.reason,
-            progress=None if told is None else Progress(told.done, told.total),
-            last_error=_error(row.failures[-1]) if row.failures else None,
-        )
-
-    def _in_worker(self, connection: Connection, row: JobRow) -> str | None:
-        if row.state != CLAIMED:
+    def view(self, connection: Connection, job_id: str) -> JobView | None:
+        """The job of this id, with what it waits for; None if there is none, or none any more."""
+        row = read_job(connection, job_id)
+        if row is None:
             return None
-        found = connection.execute(self._worker, {"process": row.claimed_by}).first()
-        if found is None:
-            return f"process {row.claimed_by}, which is dead: others take the job over"
-        if found.kind == BROKER:
-            return None  # it waits there for one
-        return f"process {found.pid} on {found.host}"
+        (view,) = self._views(connection, [row])
+        reasons = "; ".join(reason.text for reason in self._explaining.reasons(connection, row))
+        return msgspec.structs.replace(view, waits_for=reasons or None)
+
+    def page(
+        self, connection: Connection, which: JobFilter, *, after: str | None, limit: int, newest_first: bool
+    ) -> list[JobView]:
+        """The next jobs behind the id ``after``, by their ids."""
+        statement = select(*(column for column in jobs.c if column.name != "data")).where(chosen(which)).limit(limit)
+        if after is not None:
+            statement = statement.where(jobs.c.id < after if newest_first else jobs.c.id > after)
+        order = jobs.c.id.desc() if newest_first else jobs.c.id
+        return self._views(connection, connection.execute(statement.order_by(order)).all())
+
+    def _views(self, connection: Connection, rows: Sequence[Any]) -> list[JobView]:
+        if not rows:
+            return []
+        listed = {"listed": [row.id for row in rows]}
+        told = {row.job_id: Progress(row.done, row.total) for row in connection.execute(self._progress, listed)}
+        errors = {row.job_id: _error(row) for row in connection.execute(self._errors, listed)}
+        claimed_by = [row.claimed_by for row in rows if row.state == CLAIMED]
+        workers = connection.execute(self._workers, {"listed": claimed_by}).all() if claimed_by else []
+        places = {row.id: None if row.kind == BROKER else f"process {row.pid} on {row.host}" for row in workers}
+        return [
+            JobView(
+                id=row.id,
+                name=row.name,
+                state=row.state,
+                queue=row.queue,
+                priority=row.priority,
+                tenant_id=row.tenant or None,
+                attempts=row.attempt,
+                enqueued_at=row.enqueued_at,
+                due_at=row.due_at,
+                claimed_at=row.claimed_at if row.state == CLAIMED else None,
+                finished_at=row.finished_at,
+                worker=_place(row, places),
+                waits_for=None,
+                reason=row.reason,
+                progress=told.get(row.id),
+                last_error=errors.get(row.id),
+            )
+            for row in rows
+        ]
 
 
-def _error(failure: FailedAttempt) -> LastError:
-    return LastError(failure.attempt, failure.failed_at, failure.error_class, failure.message, failure.traceback)
+def _listed() -> BindParameter[Any]:
+    return bindparam("listed", expanding=True)
+
+
+def _place(row: Any, places: Mapping[str, str | None]) -> str | None:
+    """In which worker a job runs; None also for one that waits at a broker for one."""
+    if row.state != CLAIMED:
+        return None
+    return places.get(row.claimed_by, f"process {row.claimed_by}, which is dead: others take the job over")
+
+
+def _error(row: Any) -> LastError:
+    return LastError(row.attempt, row.failed_at, row.error_class, row.message, row.traceback)

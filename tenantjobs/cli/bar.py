@@ -1,14 +1,15 @@
-"""The progress of a job as a bar: printed once, or drawn again on one line of a terminal for as long as it runs."""
+"""Progress as a bar: of a job printed once, or drawn again on one line of a terminal; of work on many jobs."""
 
 from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import click
 
 from tenantjobs.progress import Progress
+from tenantjobs.stored import Handled
 from tenantjobs.view import JobView
 
 WIDTH = 30
@@ -42,6 +43,19 @@ def following(looks: Iterable[JobView], name: str) -> JobView:
         click.echo("\r\033[K", nl=False)
     assert last is not None
     return last
+
+
+def telling(total: int) -> Callable[[Handled], None] | None:
+    """What draws a bar of work on ``total`` jobs, and wipes it away at its end; None where nobody would see it."""
+    if not sys.stderr.isatty():
+        return None
+
+    def tell(handled: Handled) -> None:
+        progress = Progress(handled.done + handled.skipped, total)
+        is_over = progress.done >= total
+        click.echo("\r\033[K" + ("" if is_over else bar(progress)), nl=False, err=True)
+
+    return tell
 
 
 def _line(found: JobView, name: str) -> str:

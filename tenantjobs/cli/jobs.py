@@ -9,22 +9,23 @@ from datetime import datetime
 import click
 
 from tenantjobs import adapter, runtime
-from tenantjobs.cli import controlling
+from tenantjobs.cli import controlling, intervening, listing
 from tenantjobs.cli.bar import bar, following
 from tenantjobs.cli.output import Failure, as_json, json_option, table
+from tenantjobs.stored import MISSING
 from tenantjobs.view import ExplainsJobs, JobView, ShowsJobs
 
 LOOK = 0.5  # seconds between two looks at a job that is followed
 LAST_LOOK = 1.5  # seconds until what a job told at its end is certainly written
-MISSING = (
-    "there is no job {} in the queue: it was not enqueued here, its transaction is open still, or it is over and "
-    "forgotten (keep_finished in [db] says after how long)"
-)
 
 
 @click.group("jobs")
 def command() -> None:
-    """Look at jobs, and pause and resume those of a name."""
+    """Look at jobs, retry, discard and cancel them, and pause and resume those of a name."""
+
+
+for _command in (listing.list_, listing.stats, *intervening.COMMANDS):
+    command.add_command(_command)
 
 
 @command.command("show")

@@ -8,7 +8,7 @@ from typing import IO, Any
 import click
 import msgspec
 
-WIDEST = 34
+WIDEST = 36  # an id
 ARGUMENTS = "tenantjobs.arguments"  # in `ctx.meta`: all that followed the name of the program
 
 

@@ -23,6 +23,8 @@ def render(account: int) -> None:
     current_job().progress(3, 12)
     if account == 7:
         raise ConnectionError("the renderer is away")
+    if account == 13:
+        raise ValueError("no such account")
 """
 
 

@@ -1,0 +1,126 @@
+"""``tenantjobs jobs retry``, ``discard``, ``cancel`` and ``run-now``: one job by its id, or all that are chosen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from tenantjobs.cli import choosing
+from tenantjobs.cli.bar import telling
+from tenantjobs.cli.choosing import F
+from tenantjobs.cli.output import as_json, json_option
+from tenantjobs.stored import Handled, StoredJobs
+from tenantjobs.upkeep import BATCH, Verb
+from tenantjobs.view import JobFilter
+
+OPTIONS = (
+    click.argument("job_id", metavar="[ID]", required=False),
+    choosing.filtered,
+    click.option("--all", "wants_all", is_flag=True, help="All jobs, where no option says which."),
+    click.option("--yes", "-y", is_flag=True, help="Do not ask."),
+    click.option(
+        "--batch-size", type=click.IntRange(1), default=BATCH, show_default=True, help="Jobs of one transaction."
+    ),
+    json_option,
+)
+
+
+def acting(command: F) -> F:
+    """Give ``command`` an ID, or the options that say which jobs and how."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.command("retry")
+@acting
+def retry(**asked: Any) -> None:
+    """Have failed jobs run again as if they had never been tried.
+
+    One by its ID, or all that have failed and that the options say; those in
+    quarantine with --state quarantined. Ids, tenants, arguments and the history of
+    attempts stay as they are.
+    """
+    act("retry", "retried", **asked)
+
+
+@click.command("discard")
+@acting
+@click.option("--reason", metavar="TEXT", help="Why, for the log and for whoever looks at the job.")
+def discard(**asked: Any) -> None:
+    """Give up jobs that wait, have failed or are in quarantine.
+
+    For its batch such a job has failed. What runs is left to run.
+    """
+    act("discard", "discarded", **asked)
+
+
+@click.command("cancel")
+@acting
+def cancel(**asked: Any) -> None:
+    """Take back jobs that have not started, as if they had not been enqueued."""
+    act("cancel", "cancelled", **asked)
+
+
+@click.command("run-now")
+@acting
+def run_now(**asked: Any) -> None:
+    """Have scheduled jobs be due now."""
+    act("run_now", "due now", **asked)
+
+
+COMMANDS = (retry, discard, cancel, run_now)
+
+
+def act(
+    verb: Verb,
+    done: str,
+    *,
+    job_id: str | None,
+    which: JobFilter,
+    wants_all: bool,
+    yes: bool,
+    batch_size: int,
+    wants_json: bool,
+    reason: str | None = None,
+) -> None:
+    """Do ``verb`` about one job, or about many when people have agreed; they are ``done`` then."""
+    says_which = which != JobFilter()
+    if job_id is not None and (says_which or wants_all):
+        raise click.UsageError("an ID is one job, and --all and the other options say many: leave one of them out")
+    if job_id is None and not (says_which or wants_all):
+        raise click.UsageError("which jobs? Give an ID, options such as --queue or --error, or --all")
+    jobs = choosing.jobs(which)
+    if job_id is not None:
+        jobs.change(verb, job_id, reason=reason)
+        handled = Handled(done=1)
+        told = f"job {job_id} is {done}"
+    else:
+        total = _agreed(verb, done, jobs, yes=yes, asks=not wants_json)
+        handled = jobs.change_all(verb, reason=reason, batch_size=batch_size, tell=telling(total))
+        told = f"{_jobs(handled.done)} {done}{_skipped(handled)}"
+    if wants_json:
+        as_json({"done": handled.done, "skipped": handled.skipped})
+    else:
+        click.echo(told)
+
+
+def _agreed(verb: Verb, done: str, jobs: StoredJobs, *, yes: bool, asks: bool) -> int:
+    """How many it is about, when somebody has said that they are meant."""
+    total = jobs.meant(verb).count()
+    if total and not yes:
+        if not asks:
+            raise click.UsageError(f"{_jobs(total)} would be {done}: with --json nobody is asked, so say --yes")
+        click.confirm(f"{_jobs(total)} will be {done}. Go on?", abort=True, err=True)
+    return total
+
+
+def _skipped(handled: Handled) -> str:
+    if not handled.skipped:
+        return ""
+    return f", {handled.skipped} skipped: they are in another state by now, or another one has their unique key"
+
+
+def _jobs(count: int) -> str:
+    return "1 job" if count == 1 else f"{count} jobs"

@@ -1,0 +1,174 @@
+"""`tenantjobs jobs list`, `stats`, `retry`, `discard`, `cancel`, `run-now`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tenantjobs import stored_jobs, testing
+from tenantjobs.cli import bar, main
+from tenantjobs.current import Current
+from tenantjobs.stored import Handled
+from tests.configuration import Run, write
+from tests.tenantjobs.cli.test_jobs_command import Hidden, enqueued
+
+pytest.importorskip("sqlalchemy")
+
+
+@pytest.fixture
+def failing(render: Any) -> list[str]:
+    """Two jobs of acme that have failed with a ValueError."""
+    made = [enqueued(render, account=13) for _ in range(2)]
+    testing.drain()
+    return made
+
+
+def states() -> dict[str, str]:
+    with Current.system("test"):
+        return {found.id: found.state for found in stored_jobs()}
+
+
+def test_jobs_are_listed_newest_first_with_their_last_error(render: Any, tenantjobs: Run) -> None:
+    first, second = enqueued(render, account=7), enqueued(render)
+    testing.drain()
+
+    heads, *rows = tenantjobs("jobs", "list").stdout.splitlines()
+
+    assert heads.split("  ")[0] == "id"
+    assert [row.split()[0] for row in rows] == [second, first]
+    assert "ConnectionError: the renderer is away" in rows[1]
+    assert [row.split()[2] for row in rows] == ["finished", "scheduled"]
+    assert tenantjobs("jobs", "list", "--oldest", "--limit", "1").stdout.splitlines()[1:] == [
+        rows[1],
+        f"there may be more: --after {first}",
+    ]
+    assert tenantjobs("jobs", "list", "--queue", "low").stdout == "there are no such jobs\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (("--state", "running"), 0),
+        (("--state", "ready", "--state", "scheduled"), 2),
+        (("--tenant", "acme"), 2),
+        (("--tenant", "globex"), 0),
+        (("--no-tenant",), 0),
+        (("--queue", "default"), 2),
+        (("--job", "render"), 2),
+        (("--error", "OSError"), 0),
+        (("--worker", "17"), 0),
+        (("--batch", "b"), 0),
+        (("--enqueued-after", "2h"), 2),
+        (("--enqueued-before", "2h"), 0),
+        (("--finished-after", "2026-01-01T00:00:00Z"), 0),
+        (("--finished-before", "0s"), 0),
+    ],
+)
+def test_options_say_which(render: Any, tenantjobs: Run, options: tuple[str, ...], found: int) -> None:
+    enqueued(render)
+    enqueued(render, wait=3600)
+
+    assert len(json.loads(tenantjobs("jobs", "list", *options, "--json").stdout)) == found
+
+
+def test_stats_say_what_there_is(render: Any, tenantjobs: Run) -> None:
+    assert tenantjobs("jobs", "stats").stdout == "there are no such jobs\n"
+    enqueued(render)
+    testing.drain()
+    enqueued(render)
+
+    shown = tenantjobs("jobs", "stats", "--window", "120").stdout.splitlines()
+
+    assert [line.split()[:2] for line in shown[:3]] == [["state", "jobs"], ["ready", "1"], ["finished", "1"]]
+    assert "in the last 2 min: 2 enqueued, 1 finished" in shown
+    assert ["acme", "1", "0", "0", "0", "0"] in [line.split()[:6] for line in shown]
+    as_json = json.loads(tenantjobs("jobs", "stats", "--json").stdout)
+    assert (as_json["states"], as_json["ended"]) == ({"ready": 1, "finished": 1}, {"finished": 1})
+
+
+@pytest.mark.parity("1c.03")
+def test_one_job_is_retried_and_discarded_by_its_id(failing: list[str], tenantjobs: Run) -> None:
+    first, second = failing
+
+    assert tenantjobs("jobs", "retry", first).stdout == f"job {first} is retried\n"
+    assert "is ready: only one that is failed" in tenantjobs("jobs", "retry", first, exit_code=1).stderr
+    assert json.loads(tenantjobs("jobs", "discard", second, "--json").stdout) == {"done": 1, "skipped": 0}
+    assert "there is no job nonsense" in tenantjobs("jobs", "retry", "nonsense", exit_code=1).stderr
+    assert states() == {first: "ready", second: "discarded"}
+
+
+@pytest.mark.parity("1c.03")
+def test_many_are_changed_when_somebody_agrees(failing: list[str], tenantjobs: Run) -> None:
+    assert answered("n", "jobs", "retry", "--error", "ValueError").exit_code == 1
+    assert set(states().values()) == {"failed"}
+
+    agreed = answered("y", "jobs", "retry", "--error", "ValueError")
+    assert agreed.stdout.splitlines()[-1] == "2 jobs retried"
+    assert "2 jobs will be retried. Go on? [y/N]" in agreed.output
+    assert set(states().values()) == {"ready"}
+
+    discarded = tenantjobs("jobs", "discard", "--all", "--yes", "--reason", "no use", "--json")
+    assert json.loads(discarded.stdout) == {"done": 2, "skipped": 0}
+    assert tenantjobs("jobs", "discard", "--all").stdout == "0 jobs discarded\n", "nobody is asked about nothing"
+    assert tenantjobs("jobs", "discard", "--state", "discarded", "-y").stdout == (
+        "0 jobs discarded, 2 skipped: they are in another state by now, or another one has their unique key\n"
+    )
+
+
+def test_what_is_scheduled_is_run_now_and_what_waits_is_cancelled(render: Any, tenantjobs: Run) -> None:
+    first, second = enqueued(render, wait=3600), enqueued(render, wait=3600)
+
+    assert tenantjobs("jobs", "run-now", first).stdout == f"job {first} is due now\n"
+    assert tenantjobs("jobs", "cancel", "--all", "-y").stdout == "2 jobs cancelled\n"
+    assert states() == {first: "discarded", second: "discarded"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("jobs", "retry"), "which jobs? Give an ID"),
+        (("jobs", "retry", "7", "--queue", "low"), "leave one of them out"),
+        (("jobs", "retry", "7", "--all"), "leave one of them out"),
+        (("jobs", "list", "--tenant", "7", "--no-tenant"), "leave one of them out"),
+        (("jobs", "list", "--state", "faild"), "'faild' is not one of"),
+        (("jobs", "list", "--enqueued-after", "yesterday"), "neither an age"),
+        (("jobs", "list", "--enqueued-after", "2026-01-01"), "nor a moment with its zone"),
+        (("jobs", "list", "--tenant", "0"), "cannot be the id of a tenant"),
+    ],
+)
+def test_what_is_not_clear_is_refused(render: Any, tenantjobs: Run, arguments: tuple[str, ...], told: str) -> None:
+    assert told in tenantjobs(*arguments, exit_code=2).stderr
+
+
+def test_nobody_is_asked_where_json_is_wanted(failing: list[str], tenantjobs: Run) -> None:
+    assert "2 jobs would be retried" in tenantjobs("jobs", "retry", "--all", "--json", exit_code=2).stderr
+
+
+def test_a_queue_without_such_a_view_says_so(folder: Path, tenantjobs: Run, install: Callable[..., None]) -> None:
+    install(Hidden)
+    write(folder, 'adapter = "fake"\n')
+
+    assert "'fake' does not show its jobs" in tenantjobs("jobs", "list", exit_code=1).stderr
+
+
+def test_work_on_many_is_drawn_in_a_terminal_and_wiped_away(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bar.telling(2) is None, "nobody would see it"
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+
+    tell = bar.telling(4)
+    assert tell is not None
+    tell(Handled(done=1, skipped=1))
+    assert capsys.readouterr().err.endswith("[###############---------------]  50 %  2 of 4")
+    tell(Handled(done=3, skipped=1))
+    assert capsys.readouterr().err == "\r\033[K"
+
+
+def answered(answer: str, *arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments, input=f"{answer}\n")
