@@ -137,6 +137,14 @@ class StoredJobs:
         """The same for all that are scheduled."""
         return self.change_all("run_now", batch_size=batch_size, tell=tell)
 
+    def clear(self, job_id: str) -> None:
+        """Forget a job that is over, with its history."""
+        self.change("clear", job_id)
+
+    def clear_all(self, *, batch_size: int = BATCH, tell: Callable[[Handled], object] | None = None) -> Handled:
+        """The same for all that have finished or were discarded; those that have failed if ``states`` names them."""
+        return self.change_all("clear", batch_size=batch_size, tell=tell)
+
     def change(self, verb: Verb, job_id: str, *, reason: str | None = None) -> None:
         """Do it about one of them, as the method of that name does."""
         changes = self._store.change(verb, self._only(job_id), limit=1, reason=reason)

@@ -45,21 +45,23 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
                 raise ConfigurationError(f"{state!r} is no state of a job: {hint}")
 
 
-class LastError(msgspec.Struct, frozen=True):
-    """What the last attempt that failed has raised."""
+class FailedAttempt(msgspec.Struct, frozen=True):
+    """What an attempt has raised, and whether another one followed by itself."""
 
     attempt: int
     at: datetime
     error_class: str
     message: str
     traceback: str
+    retried: bool
 
 
 class JobView(msgspec.Struct, frozen=True, kw_only=True):
     """Where a job stands. ``attempts`` have been charged so far, and ``worker`` is what it runs in.
 
-    ``waits_for`` says in words what keeps it from running; None while it runs, when it is over, and in lists of jobs,
-    for which nobody asks for the reasons of each.
+    ``waits_for`` says in words what keeps it from running; None while it runs, and when it is over. ``history`` has all
+    attempts that failed, the oldest first, also those before a retry by hand, after which they are counted anew. The
+    jobs of a list come without both.
     """
 
     id: str
@@ -77,7 +79,8 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     waits_for: str | None
     reason: str | None
     progress: Progress | None
-    last_error: LastError | None
+    last_error: FailedAttempt | None
+    history: tuple[FailedAttempt, ...] = ()
 
     @property
     def is_over(self) -> bool:

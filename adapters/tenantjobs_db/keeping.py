@@ -85,6 +85,9 @@ class Keeping:
         """Forget what is old: finished jobs with their progress, keys, locks, permits, the inbox, ended batches."""
         while (age := self._settings.forgotten_after) is not None and self._queue.prune(age) == BATCH:
             pass
+        age_of_failed, kept = self._settings.failed_retention, self._settings.failed_retention_count
+        while (failed := self._queue.prune_failed(age_of_failed, kept)) > 0:
+            logger.warning("%d failed jobs were forgotten, as failed_retention says", failed)
         self._telling.prune()
         while self._ledger.prune() == BATCH:
             pass

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, func, select, update
 from sqlalchemy.exc import DBAPIError
 
 from tenantjobs.envelope import Envelope
@@ -15,7 +15,18 @@ from tenantjobs_db.enqueuing import Enqueuing
 from tenantjobs_db.job_row import JobRow, read_job
 from tenantjobs_db.queues import queues_with_work
 from tenantjobs_db.refusing import saying_what_is_missing, saying_who_is_in_the_way
-from tenantjobs_db.tables import BLOCKED, DISCARDED, PRUNED, READY, SCHEDULED, failures, in_state, jobs
+from tenantjobs_db.tables import (
+    BLOCKED,
+    DISCARDED,
+    FAILED,
+    PRUNED,
+    QUARANTINED,
+    READY,
+    SCHEDULED,
+    failures,
+    in_state,
+    jobs,
+)
 
 BATCH = 500
 
@@ -48,6 +59,22 @@ class Queue:
         self._old = dialect.skip_locked(
             select(jobs.c.id).where(*is_old).order_by(*order).limit(bindparam("batch")), jobs, "tj_jobs_pruned"
         )
+        has_failed = in_state(FAILED, QUARANTINED)
+        self._failed_long_ago = (
+            select(jobs.c.id)
+            .where(has_failed, jobs.c.finished_at < dialect.after(seconds("age")))
+            .order_by(jobs.c.finished_at)
+            .limit(bindparam("batch"))
+        )
+        # Those before the ones that are kept, which are counted from the latest on.
+        self._failed_before_others = (
+            select(jobs.c.id)
+            .where(has_failed)
+            .order_by(jobs.c.finished_at.desc(), jobs.c.id.desc())
+            .limit(bindparam("batch"))
+            .offset(bindparam("kept"))
+        )
+        self._still_failed = dialect.skip_locked(select(jobs.c.id).where(_listed(jobs.c.id), has_failed), jobs)
         self._forget_failures = delete(failures).where(_listed(failures.c.job_id))
         self._forget = delete(jobs).where(_listed(jobs.c.id))
         self._queues = queues_with_work(dialect)
@@ -101,6 +128,12 @@ class Queue:
 
         return self._database.run(prune)
 
+    def prune_failed(self, age: float | None, kept: int | None, batch: int = BATCH) -> int:
+        """Forget failed jobs that ended more than ``age`` seconds ago, and those before the last ``kept``."""
+        too_old = 0 if age is None else self._prune_failed(self._failed_long_ago, {"age": -age, "batch": batch})
+        too_many = 0 if kept is None else self._prune_failed(self._failed_before_others, {"kept": kept, "batch": batch})
+        return too_old + too_many
+
     def ready_queues(self) -> list[str]:
         """The names of the queues that have work."""
         with self._database.autocommit() as connection:
@@ -115,6 +148,18 @@ class Queue:
         """What is known of a job, with every attempt that failed."""
         with self._database.autocommit() as connection:
             return read_job(connection, job_id)
+
+    def _prune_failed(self, chosen: Select[Any], values: dict[str, float]) -> int:
+        def prune(connection: Connection) -> int:
+            found = connection.execute(chosen, values).scalars().all()
+            # Somebody may retry one of them at this moment.
+            ids = connection.execute(self._still_failed, {"listed": found}).scalars().all() if found else []
+            if ids:
+                connection.execute(self._forget_failures, {"listed": ids})
+                connection.execute(self._forget, {"listed": ids})
+            return len(ids)
+
+        return self._database.run(prune)
 
     def _enqueue_one(self, envelopes: Sequence[Envelope]) -> None:
         with self._database.autocommit() as connection:

@@ -25,6 +25,8 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     max_deaths: Annotated[int, msgspec.Meta(ge=0)] = 3  # processes that may die with a job before it counts as failed
     reserve: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.2  # of a worker's slots, kept from a single tenant's jobs
     keep_finished: NotNegative | bool = 86_400.0  # finished jobs; 0 or false: gone at once, true: kept for ever
+    failed_retention: Positive | None = None  # failed and quarantined jobs that ended longer ago are forgotten
+    failed_retention_count: Annotated[int, msgspec.Meta(ge=1)] | None = None  # so many of them are kept, the latest
     queue_file: str | None = None  # which processes `tenantjobs work` runs; config/queue.yml if that is there
     keep_inbox: Positive = 604_800.0  # how long a job that another queue delivers is known to have had its effect
     synchronous: Literal["FULL", "NORMAL"] = "FULL"  # SQLite: NORMAL may lose the last commits when the power fails

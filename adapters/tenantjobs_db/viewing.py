@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import BindParameter, Connection, bindparam, func, select
 
 from tenantjobs.progress import Progress
-from tenantjobs.view import JobFilter, JobView, LastError
+from tenantjobs.view import FailedAttempt, JobFilter, JobView
 from tenantjobs_db.admitting import BROKER
 from tenantjobs_db.choosing import chosen
 from tenantjobs_db.database import Database
@@ -35,7 +35,7 @@ class Viewing:
             return None
         (view,) = self._views(connection, [row])
         reasons = "; ".join(reason.text for reason in self._explaining.reasons(connection, row))
-        return msgspec.structs.replace(view, waits_for=reasons or None)
+        return msgspec.structs.replace(view, waits_for=reasons or None, history=tuple(map(_failed, row.failures)))
 
     def page(
         self, connection: Connection, which: JobFilter, *, after: str | None, limit: int, newest_first: bool
@@ -52,7 +52,7 @@ class Viewing:
             return []
         listed = {"listed": [row.id for row in rows]}
         told = {row.job_id: Progress(row.done, row.total) for row in connection.execute(self._progress, listed)}
-        errors = {row.job_id: _error(row) for row in connection.execute(self._errors, listed)}
+        errors = {row.job_id: _failed(row) for row in connection.execute(self._errors, listed)}
         claimed_by = [row.claimed_by for row in rows if row.state == CLAIMED]
         workers = connection.execute(self._workers, {"listed": claimed_by}).all() if claimed_by else []
         places = {row.id: None if row.kind == BROKER else f"process {row.pid} on {row.host}" for row in workers}
@@ -90,5 +90,5 @@ def _place(row: Any, places: Mapping[str, str | None]) -> str | None:
     return places.get(row.claimed_by, f"process {row.claimed_by}, which is dead: others take the job over")
 
 
-def _error(row: Any) -> LastError:
-    return LastError(row.attempt, row.failed_at, row.error_class, row.message, row.traceback)
+def _failed(row: Any) -> FailedAttempt:
+    return FailedAttempt(row.attempt, row.failed_at, row.error_class, row.message, row.traceback, row.retried)

@@ -1,4 +1,4 @@
-"""``tenantjobs jobs retry``, ``discard``, ``cancel`` and ``run-now``: one job by its id, or all that are chosen."""
+"""What ``tenantjobs jobs`` does by hand, from ``retry`` to ``clear``: one job by its id, or all that are chosen."""
 
 from __future__ import annotations
 
@@ -70,7 +70,18 @@ def run_now(**asked: Any) -> None:
     act("run_now", "due now", **asked)
 
 
-COMMANDS = (retry, discard, cancel, run_now)
+@click.command("clear")
+@acting
+def clear(**asked: Any) -> None:
+    """Forget jobs that are over, with their history.
+
+    Those that have finished or were discarded; with --state failed those that have
+    failed. Workers forget the former after a day by themselves ([db] keep_finished).
+    """
+    act("clear", "cleared", **asked)
+
+
+COMMANDS = (retry, discard, cancel, run_now, clear)
 
 
 def act(

@@ -13,9 +13,10 @@ from tenantjobs.cli import controlling, intervening, listing
 from tenantjobs.cli.bar import bar, following
 from tenantjobs.cli.output import Failure, as_json, json_option, table
 from tenantjobs.stored import MISSING
-from tenantjobs.view import ExplainsJobs, JobView, ShowsJobs
+from tenantjobs.view import ExplainsJobs, FailedAttempt, JobView, ShowsJobs
 
 LOOK = 0.5  # seconds between two looks at a job that is followed
+EARLIER = 10  # attempts that are shown beside the last one
 LAST_LOOK = 1.5  # seconds until what a job told at its end is certainly written
 
 
@@ -124,9 +125,18 @@ def _rows(found: JobView) -> Iterator[tuple[str, str]]:
     yield "attempts", f"{found.attempts} so far"
     yield "enqueued", _moment(found.enqueued_at)
     if found.last_error is not None:
-        error = found.last_error
-        yield "last error", f"{error.error_class.removeprefix('builtins.')}: {error.message}".rstrip(": ")
-        yield "", f"in attempt {error.attempt}, {_moment(error.at)}"
+        yield "last error", _raised(found.last_error)
+        yield "", f"in attempt {found.last_error.attempt}, {_moment(found.last_error.at)}"
+    before = found.history[:-1]
+    for number, failed in enumerate(before[-EARLIER:]):
+        said = f"attempt {failed.attempt}, {_moment(failed.at)}: {_raised(failed)}"
+        yield "" if number else "before", said.partition("\n")[0]
+    if len(before) > EARLIER:
+        yield "", f"and {len(before) - EARLIER} before those: --json has all of them, with their tracebacks"
+
+
+def _raised(failed: FailedAttempt) -> str:
+    return f"{failed.error_class.removeprefix('builtins.')}: {failed.message}".rstrip(": ")
 
 
 def _state(found: JobView) -> str:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import click
 
 from tenantjobs.cli import controlling
+from tenantjobs.cli.intervening import act
 from tenantjobs.cli.output import json_option, table
+from tenantjobs.upkeep import BATCH
+from tenantjobs.view import WAITING, JobFilter
 
 
 @click.group("queues")
 def command() -> None:
-    """See how much waits in each queue, pause and resume queues."""
+    """See how much waits in each queue, pause, resume and clear queues."""
 
 
 @command.command("list")
@@ -43,3 +46,23 @@ def pause(name: str, reason: str | None) -> None:
 def resume(name: str) -> None:
     """Let the jobs of a queue start again."""
     controlling.resume("queue", name)
+
+
+@command.command("clear")
+@click.argument("name", metavar="QUEUE")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--reason", metavar="TEXT", help="Why, for the log and for whoever looks at a job.")
+@json_option
+def clear(name: str, yes: bool, reason: str | None, wants_json: bool) -> None:
+    """Discard all jobs that wait in a queue. What runs is left to run."""
+    act(
+        "discard",
+        "discarded",
+        job_id=None,
+        which=JobFilter(queue=name, states=WAITING),
+        wants_all=False,
+        yes=yes,
+        batch_size=BATCH,
+        wants_json=wants_json,
+        reason=reason,
+    )

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 import tenantjobs
 from tenantjobs import (
@@ -39,7 +39,15 @@ from tenantjobs_db.database import Database
 from tenantjobs_db.queue import Queue
 from tenantjobs_db.releasing import Releasing
 from tenantjobs_db.settlement import Fail, Quarantine
-from tests.tenantjobs_db.making import LONG_AGO, Claimer, envelope, envelopes, failure, soon
+from tests.tenantjobs_db.making import (
+    LONG_AGO,
+    Claimer,
+    envelope,
+    envelopes,
+    failure,
+    let_time_pass_since_the_end,
+    soon,
+)
 
 # What is the same whatever the database is.
 on_sqlite = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
@@ -508,3 +516,66 @@ def test_the_store_of_an_adapter_knows_no_scope(adapter: DatabaseAdapter, queue:
         assert StoredJobs(adapter.stored).count() == 3
         assert StoredJobs(adapter.stored, JobFilter(tenant="globex")).count() == 2
         assert StoredJobs(adapter.stored, JobFilter(ids=())).count() == 0
+
+
+# History, clearing
+@on_sqlite
+def test_the_history_has_every_attempt_also_those_before_a_retry_by_hand() -> None:
+    @job(name="flaky", policies=[retry_on(OSError, wait=0, attempts=2)])
+    def flaky() -> None:
+        raise OSError(f"at {len(performed)}")
+
+    job_id = flaky.perform_later().job_id
+    testing.drain()
+    stored_jobs().retry(job_id)
+    testing.drain()
+
+    found = stored_jobs().find(job_id)
+    assert [(failed.attempt, failed.retried) for failed in found.history] == [
+        (1, True),
+        (2, False),
+        (1, True),
+        (2, False),
+    ]
+    assert found.history[-1] == found.last_error
+    assert "OSError" in found.history[0].traceback
+    assert [each.history for each in stored_jobs()] == [()], "a list does without"
+
+
+@pytest.mark.parity("1b.34", "1c.03")
+def test_what_is_over_is_cleared_in_batches_and_what_has_failed_when_it_is_named(
+    queue: Queue, claimer: Claimer, failed: str
+) -> None:
+    queue.enqueue(envelopes(5))
+    claimer.finish(claimer.claim(4))
+    heard: list[Handled] = []
+
+    with pytest.raises(WrongState, match="only one that is finished or discarded or failed or in quarantine"):
+        stored_jobs().clear(next(iter(stored_jobs(state="ready"))).id)
+    assert stored_jobs(finished_before=LONG_AGO).clear_all() == Handled()
+    assert stored_jobs().clear_all(batch_size=3, tell=heard.append) == Handled(done=4)
+    assert [each.done for each in heard] == [3, 4]
+    assert queue.counts() == {"failed": 1, "ready": 1}
+
+    assert stored_jobs(state="failed").clear_all() == Handled(done=1)
+    assert queue.find(failed) is None
+    with queue._database.begin() as connection:
+        assert connection.execute(select(tables.failures)).all() == []
+
+
+@pytest.mark.parity("1b.34")
+def test_failed_jobs_are_forgotten_by_age_and_number_where_that_is_said(queue: Queue, claimer: Claimer) -> None:
+    queue.enqueue(envelopes(6))
+    old, *claims = claimer.claim(6)
+    claimer.settle(Fail(old, failure()))
+    let_time_pass_since_the_end(queue._database)
+    claimer.settle(*(Fail(claim, failure()) for claim in claims[:3]), Quarantine(claims[3], "unknown"))
+
+    assert queue.prune_failed(None, None) == 0
+    assert queue.prune_failed(3600.0, None) == 1
+    assert state(queue, old.id) is None
+    assert queue.prune_failed(None, 2, batch=1) == 1
+    assert queue.prune_failed(3600.0, 2) == 1
+    assert queue.prune_failed(3600.0, 2) == 0
+    assert queue.counts() == {"failed": 1, "quarantined": 1, "claimed": 1}
+    claimer.finish(claims[4:])

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tenantjobs import stored_jobs, testing
-from tenantjobs.cli import bar, main
+from tenantjobs.cli import bar, jobs, main
 from tenantjobs.current import Current
 from tenantjobs.stored import Handled
 from tests.configuration import Run, write
@@ -126,6 +126,43 @@ def test_what_is_scheduled_is_run_now_and_what_waits_is_cancelled(render: Any, t
     assert tenantjobs("jobs", "run-now", first).stdout == f"job {first} is due now\n"
     assert tenantjobs("jobs", "cancel", "--all", "-y").stdout == "2 jobs cancelled\n"
     assert states() == {first: "discarded", second: "discarded"}
+
+
+def test_earlier_attempts_are_shown_and_all_of_them_as_json(
+    failing: list[str], tenantjobs: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "EARLIER", 1)
+    for _ in range(2):
+        tenantjobs("jobs", "retry", failing[0])
+        testing.drain()
+
+    shown = tenantjobs("jobs", "show", failing[0]).stdout.splitlines()
+    assert [line[: line.index(",")].strip() for line in shown if "attempt 1" in line] == [
+        "in attempt 1",
+        "before      attempt 1",
+    ]
+    assert shown[-1].strip() == "and 1 before those: --json has all of them, with their tracebacks"
+    assert len(json.loads(tenantjobs("jobs", "show", failing[0], "--json").stdout)["history"]) == 3
+
+
+@pytest.mark.parity("1b.35")
+def test_a_queue_is_cleared_of_what_waits_in_it(render: Any, failing: list[str], tenantjobs: Run) -> None:
+    first, second = enqueued(render), enqueued(render, wait=3600)
+    other = enqueued(render, queue="low")
+
+    assert answered("n", "queues", "clear", "default").exit_code == 1
+    assert tenantjobs("queues", "clear", "default", "-y").stdout == "2 jobs discarded\n"
+    assert states() == {**dict.fromkeys(failing, "failed"), first: "discarded", second: "discarded", other: "ready"}
+
+
+def test_what_is_over_is_cleared(failing: list[str], tenantjobs: Run) -> None:
+    assert tenantjobs("jobs", "clear", "--all", "-y").stdout == "0 jobs cleared\n"
+    assert (
+        tenantjobs("jobs", "clear", "--state", "failed", "--finished-before", "1d", "-y").stdout == "0 jobs cleared\n"
+    )
+    assert tenantjobs("jobs", "clear", failing[0]).stdout == f"job {failing[0]} is cleared\n"
+    assert json.loads(tenantjobs("jobs", "clear", "--state", "failed", "-y", "--json").stdout)["done"] == 1
+    assert states() == {}
 
 
 @pytest.mark.parametrize(
