@@ -39,7 +39,7 @@ from tenantjobs.course import Course, Resumption
 from tenantjobs.current import Current, Snapshot
 from tenantjobs.definition import Definition
 from tenantjobs.envelope import Envelope
-from tenantjobs.errors import ArgumentError, Interruption, KeyTaken, LeaseLost, Undecipherable
+from tenantjobs.errors import ArgumentError, Cancelled, Interruption, KeyTaken, LeaseLost, Undecipherable
 from tenantjobs.following import Following
 from tenantjobs.holding import Holding
 from tenantjobs.idempotency import idempotent, ledger_for
@@ -47,7 +47,7 @@ from tenantjobs.keyed import Key, behind_key
 from tenantjobs.limiting import Limiting
 from tenantjobs.outcome import Discarded, Finished, Outcome, Quarantined, Retried
 from tenantjobs.replays import Replays
-from tenantjobs.running import JobContext, RetryAsked, running
+from tenantjobs.running import JobContext, RetryAsked, is_cancelled, running
 from tenantjobs.tenancy import refuse_foreign, require_scope, system_scope
 from tenantjobs.verdict import again, verdict
 
@@ -57,6 +57,7 @@ identity.register(batches.locator)  # a callback may be given its batch
 
 REPLAYED = "it was delivered again, and its effect is there already"
 KEY_BUSY = "another one is at work on its key"
+CANCELLED = "cancelled while it ran"
 KEY_RETRY = 5.0  # seconds until a job asks again for a key that another one holds
 
 # Whoever finds a batch over sends its callback, so that it may be sent twice: it is behind a key of its own.
@@ -133,9 +134,23 @@ class Attempt:
 
     async def _answered(self) -> Outcome:
         try:
+            with self.io.stoppable(self.delivery):
+                outcome = await self._answer()
+        except BaseException as error:
+            if not is_cancelled(self.delivery) or not (isinstance(error, Cancelled) or self.io.was_stopped(error)):
+                raise
+            return Discarded(CANCELLED)
+        if isinstance(outcome, Retried) and is_cancelled(self.delivery):
+            return Discarded(CANCELLED, outcome.error)
+        return outcome
+
+    async def _answer(self) -> Outcome:
+        try:
             return await self._decided()
         except RetryAsked as asked:
             return again(self.envelope, asked)
+        except Cancelled:
+            raise
         except Interruption as interruption:
             # The queue still has the job as it came, and where it stands now is to travel.
             if not (self._course.has_advanced or isinstance(interruption, Resumption)):

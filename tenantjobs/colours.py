@@ -6,9 +6,10 @@ With ``Blocking`` nothing in that coroutine ever suspends, so ``drive`` runs it 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
+    AbstractContextManager,
     AsyncExitStack,
     asynccontextmanager,
     contextmanager,
@@ -63,6 +64,14 @@ class Blocking:
         """A block that ``TimeUp`` ends after ``seconds``."""
         with timeouts.limited(seconds):
             yield
+
+    def stoppable(self, delivery: object) -> AbstractContextManager[None]:  # noqa: ARG002
+        """A block that ends when the job is cancelled, where that can be: nobody stops a thread."""
+        return nullcontext()
+
+    def was_stopped(self, error: BaseException) -> bool:  # noqa: ARG002
+        """Whether ``error`` is the end of such a block."""
+        return False
 
     async def sleep(self, seconds: float) -> None:
         time.sleep(seconds)  # noqa: ASYNC251  # no loop runs this coroutine
@@ -129,6 +138,32 @@ class Awaiting:
     async def blocking(self, function: Callable[..., T], *args: Any) -> T:
         result: T = await asyncio().to_thread(function, *args)
         return result
+
+    @contextmanager
+    def stoppable(self, delivery: object) -> Iterator[None]:
+        stops_by = getattr(delivery, "stops_by", None)
+        if stops_by is None:
+            yield
+            return
+        task, loop = asyncio().current_task(), asyncio().get_running_loop()
+        is_over = False
+
+        def stop() -> None:
+            if not is_over:  # on the loop, so that it cannot hit what comes after the block
+                task.cancel()
+
+        stops_by(lambda: loop.call_soon_threadsafe(stop))
+        try:
+            yield
+        finally:
+            is_over = True
+            stops_by(None)
+
+    def was_stopped(self, error: BaseException) -> bool:
+        if not isinstance(error, asyncio().CancelledError):
+            return False
+        asyncio().current_task().uncancel()
+        return True
 
     @asynccontextmanager
     async def limited(self, seconds: float) -> AsyncIterator[None]:

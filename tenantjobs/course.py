@@ -19,7 +19,8 @@ from tenantjobs.bookmarks import Beside
 from tenantjobs.colours import Awaiting, Colour
 from tenantjobs.definition import Definition
 from tenantjobs.envelope import Envelope
-from tenantjobs.errors import Interruption, LeaseLost, SerializationError, StepError
+from tenantjobs.errors import Cancelled, Interruption, LeaseLost, SerializationError, StepError
+from tenantjobs.running import is_cancelled
 
 
 @runtime_checkable
@@ -163,6 +164,7 @@ class Course:
 
     async def enter(self, name: str, *, isolated: bool) -> None:
         """Begin a step, or interrupt the job before it."""
+        self._heed_cancel()
         if self.has_advanced:
             self._heed_stop()
         if self._was_isolated or (isolated and self.has_advanced):
@@ -293,8 +295,13 @@ class Course:
             self.bookmark = bookmark
 
     def _heed_stop(self) -> None:
+        self._heed_cancel()
         if isinstance(self._delivery, Stops) and self._delivery.stopping():
             self._interrupt("the worker stops")
+
+    def _heed_cancel(self) -> None:
+        if is_cancelled(self._delivery):
+            raise Cancelled(f"{self} was cancelled while it ran")
 
     def _interrupt(self, reason: str) -> None:
         if self._envelope is not None:

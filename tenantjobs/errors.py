@@ -179,6 +179,10 @@ class Interruption(BaseException):
     """The worker stops before the job is done: roll back, charge no attempt, run it again elsewhere."""
 
 
+class Cancelled(Interruption):
+    """Somebody has cancelled the job while it runs: roll back, and perform it no more. Not to be caught on the way."""
+
+
 class KeyTaken(Interruption):
     """Another one is at work on a key that the job needs: roll back, charge no attempt, run it again a little later."""
 

@@ -24,7 +24,7 @@ from tenantjobs.snapshot import Snapshot
 logger = logging.getLogger("tenantjobs.instrumentation")
 
 OutcomeName = Literal["finished", "retried", "discarded", "failed", "interrupted"]
-VerbName = Literal["retried", "discarded", "cancelled", "advanced", "cleared"]
+VerbName = Literal["retried", "discarded", "cancelled", "told to stop", "advanced", "cleared"]
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,8 +103,9 @@ class Quarantined(Event, frozen=True, kw_only=True):
 class Intervened(Event, frozen=True, kw_only=True):
     """Somebody has decided about a job by hand: by a command, or by ``stored_jobs(...)``. ``reason`` is what was said.
 
-    It is ``"retried"`` after it had failed, ``"discarded"``, ``"cancelled"`` before it started, ``"advanced"`` to now,
-    or ``"cleared"`` from the queue. ``job`` is as it stood before. No hook of the job runs for it.
+    It is ``"retried"`` after it had failed, ``"discarded"``, ``"cancelled"`` before it started, ``"told to stop"``
+    if it runs, ``"advanced"`` to now, or ``"cleared"`` from the queue. ``job`` is as it stood before. No hook runs
+    for what is decided by hand.
     """
 
     job: JobContext

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import msgspec
 
-from tenantjobs.errors import ConfigurationError, Interruption
+from tenantjobs.errors import Cancelled, ConfigurationError, Interruption
 from tenantjobs.options import Options, options
 from tenantjobs.progress import TellsProgress, checked
 
@@ -50,6 +50,21 @@ class JobContext(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
         delivery = _delivery.get()
         if isinstance(delivery, TellsProgress):
             delivery.tell(told)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody has cancelled the job while it runs: what it does from now on is not wanted any more.
+
+        It is known within a second or two. Nobody stops a job that is not async and has no steps: it looks here, and
+        returns, or calls ``heed_cancel()``.
+        """
+        return current_job() is self and is_cancelled(_delivery.get())
+
+    def heed_cancel(self) -> None:
+        """End the job here if it was cancelled: what it has done since its last commit is rolled back."""
+        self._require_here("asks whether it was cancelled")
+        if self.cancelled:
+            raise Cancelled(f"job {self.name} id={self.id} was cancelled while it ran")
 
     def retry(
         self,
@@ -117,3 +132,9 @@ def going_on() -> Iterator[None]:
 def is_going_on() -> bool:
     """False for what comes from outside: it is enqueued by no job, and follows none."""
     return _going_on.get() or _running.get() is not None
+
+
+def is_cancelled(delivery: object) -> bool:
+    """Whether the queue that has delivered a job knows that it was cancelled meanwhile."""
+    asked = getattr(delivery, "cancelled", None)  # of one that knows; asked often
+    return asked is not None and asked()

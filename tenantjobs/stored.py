@@ -27,7 +27,7 @@ from tenantjobs.errors import (
 from tenantjobs.identity import canonical_id
 from tenantjobs.instrumentation import Intervened, VerbName
 from tenantjobs.membership import FAILED
-from tenantjobs.upkeep import BATCH, MEANT, Changes, JobStats, JobStore, KeepsJobs, Verb
+from tenantjobs.upkeep import BATCH, MEANT, Change, Changes, JobStats, JobStore, KeepsJobs, Verb
 from tenantjobs.view import JobFilter, JobView
 
 logger = logging.getLogger("tenantjobs.stored")
@@ -50,11 +50,17 @@ _SAID: Mapping[Verb, VerbName] = {
 
 class Handled(msgspec.Struct, frozen=True):
     """How many jobs it was done about. ``skipped`` are those of which it could not: they had gone on meanwhile, are of
-    another state, or are not the only ones of their key.
+    another state, or are not the only ones of their key. ``told`` run, and hear that they were cancelled.
     """
 
     done: int = 0
     skipped: int = 0
+    told: int = 0
+
+    @property
+    def total(self) -> int:
+        """All that were looked at."""
+        return self.done + self.skipped + self.told
 
 
 class StoredJobs:
@@ -121,12 +127,17 @@ class StoredJobs:
         """The same for all of them that can be."""
         return self.change_all("discard", reason=reason, batch_size=batch_size, tell=tell)
 
-    def cancel(self, job_id: str) -> None:
-        """Take a job back that has not started, as ``handle.cancel()`` does: for its batch it was never there."""
-        self.change("cancel", job_id)
+    def cancel(self, job_id: str) -> bool:
+        """Take a job back that has not started, as ``handle.cancel()`` does: for its batch it was never there.
+
+        One that runs is told, within a second or two, and this is False. An async job is cancelled where it awaits, one
+        with steps ends at its next checkpoint, and any other one goes on unless it asks ``current_job().cancelled``;
+        none is tried again. One that was ended by it is discarded, and has failed its batch.
+        """
+        return self.change("cancel", job_id)
 
     def cancel_all(self, *, batch_size: int = BATCH, tell: Callable[[Handled], object] | None = None) -> Handled:
-        """The same for all that have not started."""
+        """The same for all that wait or run."""
         return self.change_all("cancel", batch_size=batch_size, tell=tell)
 
     def run_now(self, job_id: str) -> None:
@@ -145,14 +156,15 @@ class StoredJobs:
         """The same for all that have finished or were discarded; those that have failed if ``states`` names them."""
         return self.change_all("clear", batch_size=batch_size, tell=tell)
 
-    def change(self, verb: Verb, job_id: str, *, reason: str | None = None) -> None:
-        """Do it about one of them, as the method of that name does."""
+    def change(self, verb: Verb, job_id: str, *, reason: str | None = None) -> bool:
+        """Do it about one of them, as the method of that name does; False if the job was told, and runs on."""
         changes = self._store.change(verb, self._only(job_id), limit=1, reason=reason)
         if job_id in changes.refused:
             raise changes.refused[job_id]
-        if not changes.changed:
+        if not (changes.changed or changes.told):
             raise JobGone(MISSING.format(job_id))
         _follow(verb, changes, reason)
+        return bool(changes.changed)
 
     def change_all(
         self,
@@ -169,7 +181,11 @@ class StoredJobs:
         while True:
             changes = self._store.change(verb, which, after=last, limit=batch_size, reason=reason)
             _follow(verb, changes, reason)
-            handled = Handled(handled.done + len(changes.changed), handled.skipped + len(changes.refused))
+            handled = Handled(
+                handled.done + len(changes.changed),
+                handled.skipped + len(changes.refused),
+                handled.told + len(changes.told),
+            )
             if tell is not None:
                 tell(handled)
             last = changes.last
@@ -278,10 +294,15 @@ def _follow(verb: Verb, changes: Changes, reason: str | None) -> None:
     """What follows a change that is committed: batches are told, and whoever listens."""
     if verb in ("discard", "cancel"):
         _tell_batches(verb, changes)
-    for change in changes.changed:
-        logs.line(logger, logging.INFO, _SAID[verb], change.job, reason)
+    _say(_SAID[verb], changes.changed, reason)
+    _say("told to stop", changes.told, reason)
+
+
+def _say(said: VerbName, changes: Iterable[Change], reason: str | None) -> None:
+    for change in changes:
+        logs.line(logger, logging.INFO, said, change.job, reason)
         if instrumentation.listeners:
-            instrumentation.emit(Intervened(job=change.job, verb=_SAID[verb], reason=reason))
+            instrumentation.emit(Intervened(job=change.job, verb=said, reason=reason))
 
 
 def _tell_batches(verb: Verb, changes: Changes) -> None:

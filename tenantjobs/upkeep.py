@@ -20,7 +20,7 @@ BATCH = 500  # jobs of one transaction
 POSSIBLE: Mapping[Verb, tuple[str, ...]] = {
     "retry": ("failed", "quarantined"),
     "discard": (*WAITING, "failed", "quarantined"),
-    "cancel": WAITING,
+    "cancel": (*WAITING, "claimed"),
     "run_now": ("scheduled",),
     "clear": OVER,
 }
@@ -40,11 +40,12 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of one transaction. ``refused`` says by the id why it could not be done; ``last`` is the id of the last
-    job that was looked at, None if there are no more.
+    """What came of one transaction. ``told`` are jobs that run, and will hear of it; ``refused`` says by the id why it
+    could not be done; ``last`` is the id of the last job that was looked at, None if there are no more.
     """
 
     changed: tuple[Change, ...] = ()
+    told: tuple[Change, ...] = ()
     refused: Mapping[str, TenantjobsError] = {}
     last: str | None = None
 

@@ -38,7 +38,7 @@ from tenantjobs_db.database import Database
 from tenantjobs_db.dialect import seconds
 from tenantjobs_db.queue import BATCH
 from tenantjobs_db.refusing import saying_what_is_missing, saying_who_is_in_the_way
-from tenantjobs_db.tables import DISCARDED, FINISHED, QUARANTINED, batches, in_state, jobs
+from tenantjobs_db.tables import CANCELLED, DISCARDED, FINISHED, QUARANTINED, batches, in_state, jobs
 from tenantjobs_db.tables import FAILED as JOB_FAILED
 from tenantjobs_db.tables import batch_jobs as rows
 
@@ -201,7 +201,7 @@ class DatabaseBatches:
 def _ending(state: str, reason: str | None) -> str | None:
     if state == FINISHED:
         return DONE
-    return None if state == DISCARDED and reason == "cancelled" else FAILED
+    return None if state == DISCARDED and reason == CANCELLED else FAILED
 
 
 def _row(batch: NewBatch) -> dict[str, Any]:

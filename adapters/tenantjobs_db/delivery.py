@@ -36,6 +36,8 @@ class Delivery:
         self._lease = lease
         self._stopping = stopping
         self._abandoned = False
+        self._cancelled = False
+        self._stop: Callable[[], object] | None = None
 
     def verify(self, envelope: Envelope) -> None:
         """A row and its envelope say the same; ``EnvelopeError`` where somebody has put another one there."""
@@ -62,6 +64,23 @@ class Delivery:
     def abandon(self) -> None:
         """The worker gives the job back while it runs: what it has done is to be rolled back."""
         self._abandoned = True
+
+    def cancelled(self) -> bool:
+        """True once somebody has cancelled the job while it runs."""
+        return self._cancelled
+
+    def cancel(self) -> None:
+        """Tell the job, and stop it where that can be done; by any thread."""
+        self._cancelled = True
+        stop = self._stop
+        if stop is not None:
+            stop()
+
+    def stops_by(self, stop: Callable[[], object] | None) -> None:
+        """How the job is stopped from now on; None if it is not any more."""
+        self._stop = stop
+        if stop is not None and self._cancelled:
+            stop()
 
     def joins(self, connection: object) -> bool:
         """True if the row of the job can be written in the transaction of ``connection``."""

@@ -6,7 +6,7 @@ which that can be done; a job that a worker has claimed meanwhile is one of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,14 +20,14 @@ from tenantjobs.locks import Lock
 from tenantjobs.running import JobContext
 from tenantjobs.upkeep import POSSIBLE, Change, Changes, Verb
 from tenantjobs.view import JobFilter
+from tenantjobs_db.cancelling import Cancelling
 from tenantjobs_db.choosing import chosen
 from tenantjobs_db.database import Database
 from tenantjobs_db.failure import storable
 from tenantjobs_db.locks import DatabaseLocks
 from tenantjobs_db.permits import DatabasePermits
-from tenantjobs_db.tables import DISCARDED, READY, SCHEDULED, failures, jobs, progress
+from tenantjobs_db.tables import CANCELLED, CLAIMED, DISCARDED, READY, SCHEDULED, failures, jobs, progress
 
-CANCELLED = "cancelled"  # a batch takes it for one that was never there
 DISCARDED_BY_HAND = "discarded by hand"
 
 Rows = Sequence[Any]
@@ -42,6 +42,7 @@ class Intervening:
         self._database = database
         self._locks = DatabaseLocks(database)
         self._permits = DatabasePermits(database)
+        self._cancelling = Cancelling(database)
         self._rows = (
             select(jobs, now.label("now"))
             .where(jobs.c.id.in_(bindparam("listed", expanding=True)))
@@ -90,8 +91,13 @@ class Intervening:
             refused: Errors = {row.id: _wrong_state(verb, row) for row in rows if row.state not in POSSIBLE[verb]}
             if possible:
                 refused |= self._verbs[verb](connection, possible, reason)
-            changed = tuple(Change(_context(row), row.data) for row in possible if row.id not in refused)
-            return Changes(changed=changed, refused=refused, last=ids[-1] if len(ids) == limit else None)
+            done = [row for row in possible if row.id not in refused]
+            return Changes(
+                changed=_changes(row for row in done if row.state != CLAIMED),
+                told=_changes(row for row in done if row.state == CLAIMED),
+                refused=refused,
+                last=ids[-1] if len(ids) == limit else None,
+            )
 
         changes = self._database.run(work)
         if verb in ("discard", "cancel"):
@@ -114,7 +120,10 @@ class Intervening:
         return {}
 
     def _cancel(self, connection: Connection, rows: Rows, _reason: str | None) -> Errors:
-        connection.execute(self._end, {"listed": _ids(rows), "why": CANCELLED})
+        waiting = [row for row in rows if row.state != CLAIMED]
+        if waiting:
+            connection.execute(self._end, {"listed": _ids(waiting), "why": CANCELLED})
+        self._cancelling.note(connection, [row for row in rows if row.state == CLAIMED])
         return {}
 
     def _run_now(self, connection: Connection, rows: Rows, _reason: str | None) -> Errors:
@@ -138,6 +147,10 @@ class Intervening:
             for row in rows
             if row.id in holders
         }
+
+
+def _changes(rows: Iterable[Any]) -> tuple[Change, ...]:
+    return tuple(Change(_context(row), row.data) for row in rows)
 
 
 def _again(row: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import logging
 
 from tenantjobs import concluding
 from tenantjobs_db.batches import DatabaseBatches
+from tenantjobs_db.cancelling import Cancelling
 from tenantjobs_db.database import Database
 from tenantjobs_db.inbox import DatabaseInbox
 from tenantjobs_db.lease import Lease
@@ -48,6 +49,7 @@ class Keeping:
         self._inbox = inbox
         self._batches = DatabaseBatches(database) if batches is None else batches
         self._telling = Telling(database)
+        self._cancelling = Cancelling(database)
         self._ticks = DatabaseTicks(database)
 
     def promote(self, batch: int = BATCH) -> int:
@@ -72,6 +74,9 @@ class Keeping:
                 logger.error("job id=%s has failed: too many processes died with it", job_id)
             if len(reaped.given_back) + len(reaped.failed) < REAPED_AT_ONCE:
                 break
+        while cancelled := self._cancelling.take_back():
+            self._locks.forsake(cancelled)
+            self._permits.forsake(cancelled)
         self.conclude()
 
     def conclude(self) -> None:
@@ -89,6 +94,7 @@ class Keeping:
         while (failed := self._queue.prune_failed(age_of_failed, kept)) > 0:
             logger.warning("%d failed jobs were forgotten, as failed_retention says", failed)
         self._telling.prune()
+        self._cancelling.prune()
         while self._ledger.prune() == BATCH:
             pass
         while self._ticks.prune() == BATCH:

@@ -17,6 +17,7 @@ from tenantjobs_db.queues import queues_with_work
 from tenantjobs_db.refusing import saying_what_is_missing, saying_who_is_in_the_way
 from tenantjobs_db.tables import (
     BLOCKED,
+    CANCELLED,
     DISCARDED,
     FAILED,
     PRUNED,
@@ -44,7 +45,7 @@ class Queue:
         self._cancel = (
             update(jobs)
             .where(jobs.c.id == bindparam("job_id"), in_state(READY, SCHEDULED, BLOCKED))
-            .values(state=DISCARDED, reason="cancelled", finished_at=now)
+            .values(state=DISCARDED, reason=CANCELLED, finished_at=now)
         )
         is_due = (in_state(SCHEDULED), jobs.c.due_at <= now)
         self._anything_due = select(jobs.c.id).where(*is_due).limit(1)

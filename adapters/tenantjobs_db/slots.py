@@ -63,6 +63,10 @@ class Slots:
         """What was started here, or will be, and has not ended."""
         return [delivery.claim for delivery in self._held.values()]
 
+    def deliveries(self) -> tuple[Delivery, ...]:
+        """The same as their jobs know them; for any thread."""
+        return tuple(self._held.values())
+
     def start(self, claims: Sequence[Claimed]) -> None:
         """In free slots, and in those that become free."""
         deliveries = [self._delivery(claim) for claim in claims]

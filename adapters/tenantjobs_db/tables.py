@@ -25,6 +25,7 @@ from sqlalchemy import (
 
 from tenantjobs_db.columns import MYSQL, Id, LongText, Moment, Name, Real, Word
 
+CANCELLED = "cancelled"  # the reason of a job that was taken back: a batch takes it for one that was never there
 READY = "ready"  # may be claimed
 SCHEDULED = "scheduled"  # waits for due_at
 BLOCKED = "blocked"  # waits for a permit, or for its class to be resumed, as its row in tj_blocked says
@@ -246,6 +247,14 @@ progress = Table(
     Column("done", Real, nullable=False),
     Column("total", Real),  # NULL where it is not known
     Column("told_at", Moment, nullable=False),
+)
+
+cancellations = Table(
+    "tj_cancellations",
+    metadata,
+    Column("job_id", Id, primary_key=True),
+    Column("tenant", Name, nullable=False),
+    Column("asked_at", Moment, nullable=False),
 )
 
 batches = Table(

@@ -11,6 +11,8 @@ from tenantjobs.adapter import WorkOptions
 from tenantjobs_db import health
 from tenantjobs_db.backoff import Backoff
 from tenantjobs_db.batches import DatabaseBatches
+from tenantjobs_db.cancelling import INTERVAL as CANCELLING
+from tenantjobs_db.cancelling import Cancelling
 from tenantjobs_db.chores import chores, promotion
 from tenantjobs_db.completing import Completing
 from tenantjobs_db.consumer import Consumer
@@ -76,6 +78,7 @@ class Worker:
         self._completing = completing
         self._marking = Marking(database)
         self._telling = Telling(database)
+        self._cancelling = Cancelling(database)
         self._queue = Queue(database)
         self._lease = lease or Lease(processes, settings.lease)
         self._serving = Serving(database, self._lease, options, reserve)
@@ -266,6 +269,7 @@ class Worker:
             Routine("heartbeat", settings.lease / 3, self._lease.renew),
             Routine("serving", SERVING, self._serving.tell),
             Routine("progress", INTERVAL, self._telling.write),
+            Routine("cancelling", CANCELLING, lambda: self._cancelling.tell(self._slots.deliveries)),
         ]
 
     def _chores(self, keeping: Keeping, settings: DatabaseSettings) -> list[Routine]:

@@ -51,7 +51,7 @@ def telling(total: int) -> Callable[[Handled], None] | None:
         return None
 
     def tell(handled: Handled) -> None:
-        progress = Progress(handled.done + handled.skipped, total)
+        progress = Progress(handled.total, total)
         is_over = progress.done >= total
         click.echo("\r\033[K" + ("" if is_over else bar(progress)), nl=False, err=True)
 

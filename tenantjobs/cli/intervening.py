@@ -59,7 +59,11 @@ def discard(**asked: Any) -> None:
 @click.command("cancel")
 @acting
 def cancel(**asked: Any) -> None:
-    """Take back jobs that have not started, as if they had not been enqueued."""
+    """Take back jobs that have not started, as if they had not been enqueued.
+
+    Those that run are told to stop: an async job where it awaits, one with steps at
+    its next checkpoint, any other one only if it asks whether it was cancelled.
+    """
     act("cancel", "cancelled", **asked)
 
 
@@ -104,15 +108,16 @@ def act(
         raise click.UsageError("which jobs? Give an ID, options such as --queue or --error, or --all")
     jobs = choosing.jobs(which)
     if job_id is not None:
-        jobs.change(verb, job_id, reason=reason)
-        handled = Handled(done=1)
-        told = f"job {job_id} is {done}"
+        changed = jobs.change(verb, job_id, reason=reason)
+        handled = Handled(done=1) if changed else Handled(told=1)
+        told = f"job {job_id} is {done}" if changed else f"job {job_id} runs: it is told to stop"
     else:
         total = _agreed(verb, done, jobs, yes=yes, asks=not wants_json)
         handled = jobs.change_all(verb, reason=reason, batch_size=batch_size, tell=telling(total))
-        told = f"{_jobs(handled.done)} {done}{_skipped(handled)}"
+        also = f", {handled.told} that run are told to stop" if handled.told else ""
+        told = f"{_jobs(handled.done)} {done}{also}{_skipped(handled)}"
     if wants_json:
-        as_json({"done": handled.done, "skipped": handled.skipped})
+        as_json(handled)
     else:
         click.echo(told)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tenantjobs_db.steps import (
     batches,
     bookmarks,
+    cancellations,
     closed,
     controls,
     inbox,
@@ -31,4 +32,5 @@ STEPS: tuple[Step, ...] = (
     rates.STEP,
     ticks.STEP,
     closed.STEP,
+    cancellations.STEP,
 )
