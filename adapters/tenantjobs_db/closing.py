@@ -54,7 +54,7 @@ class Closing:
 
     def bury(self, connection: Connection, tenant: str, state: State) -> None:
         """From now on nothing is taken; ``state`` is purging, and then purged."""
-        before = [DRAINING] if state == PURGING else [DRAINING, PURGING]
+        before = [other for other in (DRAINING, PURGING, PURGED) if other != state]
         connection.execute(self._insert, {"tenant": tenant, "state": state, "reason": None})
         connection.execute(self._go_on, {"of_tenant": tenant, "before": before, "next_state": state})
 

@@ -9,6 +9,7 @@ import click
 from tenantjobs.cli import controlling
 from tenantjobs.cli.draining import drain, open_
 from tenantjobs.cli.exporting import export, verify
+from tenantjobs.cli.of_tenant import cancel, retry
 from tenantjobs.cli.output import as_json, json_option, table
 from tenantjobs.cli.purging import purge
 from tenantjobs.cli.tenant import tenant_argument
@@ -143,5 +144,5 @@ def _stopped(control: Control | None) -> str:
     return ", ".join(told)
 
 
-for each in (drain, open_, export, verify, purge):
+for each in (drain, open_, cancel, retry, export, verify, purge):
     command.add_command(each)

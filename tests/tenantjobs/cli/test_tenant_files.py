@@ -75,3 +75,16 @@ def test_what_is_left_of_a_tenant_is_exit_code_1(render: Any, tenantjobs: Run, m
     assert "rows are left of tenant acme" in purged.stdout
     assert purged.stderr == "error: tenant acme is closed, and not all of it is gone: purge it again\n"
     assert "purging since" in tenantjobs("tenants", "list").stdout
+
+
+def test_the_jobs_of_a_tenant_are_cancelled_and_retried(render: Any, tenantjobs: Run) -> None:
+    enqueued(render)
+    enqueued(render, wait=3600)
+    with Current.set(tenant_id="globex"):
+        render.perform_later(8)
+
+    assert "say --yes" in tenantjobs("tenants", "cancel", "acme", "--json", exit_code=2).stderr
+    assert json.loads(tenantjobs("tenants", "cancel", "acme", "--yes", "--json").stdout)["done"] == 2
+    assert tenantjobs("tenants", "retry", "acme", "--yes").stdout == "0 jobs retried\n"
+    (left,) = json.loads(tenantjobs("tenants", "list", "--json").stdout)
+    assert (left["tenant"]["name"], left["tenant"]["ready"]) == ("globex", 1)
