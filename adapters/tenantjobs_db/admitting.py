@@ -7,25 +7,29 @@ limit and a rate hold as they do for workers of our own.
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, func, select, update
 
 from tenantjobs.config.settings import GateSettings
 from tenantjobs_db.consumer import Consumer
+from tenantjobs_db.costs import Costs
 from tenantjobs_db.database import Database
 from tenantjobs_db.dialect import seconds
 from tenantjobs_db.limiting import Limiting
 from tenantjobs_db.rooms import Reserve, Rooms
 from tenantjobs_db.selection import Selection
 from tenantjobs_db.settlement import Claimed
-from tenantjobs_db.tables import CLAIMED, READY, in_state, jobs, processes
+from tenantjobs_db.tables import CLAIMED, PRUNED, READY, in_state, jobs, processes
 
 # Seconds. After so long without any gate, what the broker has is nobody's: the section [gate] was taken away.
 BROKER_LEASE = 3600.0
 BROKER = "broker"  # the kind of process that it is
 BATCH = 500
+LEARNING = 1.0  # seconds between two looks at how long jobs take
 
 
 def broker_id(adapter: str) -> str:
@@ -43,13 +47,16 @@ class Admitting(Consumer):
     def __init__(
         self, database: Database, selection: Selection, settings: GateSettings, *, keep_finished: bool, reserve: float
     ) -> None:
-        super().__init__(database, selection, keep_finished=keep_finished)
+        self._costs = Costs()
+        super().__init__(database, selection, keep_finished=keep_finished, costs=self._costs)
         self._exchange = None  # what the broker has is counted before a claim, under a lock
         now = database.dialect.now()
         self.broker = broker_id(settings.adapter)
         self._settings = settings
         self._share = reserve
         self._reserves: dict[str, Reserve] = {}
+        self._learned_until: datetime | None = None
+        self._learn_at = 0.0
         self._claims_of = Limiting(database)
         row = processes.c.id == bindparam("process")
         self._enter = database.dialect.insert_new(processes).values(
@@ -61,6 +68,17 @@ class Admitting(Consumer):
             select(jobs.c.queue, jobs.c.tenant, func.count().label("held"))
             .where(in_state(CLAIMED))
             .group_by(jobs.c.queue, jobs.c.tenant)
+        )
+        self._now = select(now)
+        self._ended = (
+            select(jobs.c.queue, jobs.c.tenant, jobs.c.claimed_at, jobs.c.finished_at)
+            .where(
+                in_state(*PRUNED),
+                jobs.c.finished_at > bindparam("since", type_=jobs.c.finished_at.type),
+                jobs.c.claimed_at.is_not(None),
+            )
+            .order_by(jobs.c.finished_at.desc())
+            .limit(BATCH)
         )
         lost = (
             select(jobs.c.id, jobs.c.fence)
@@ -85,12 +103,27 @@ class Admitting(Consumer):
 
     def admit(self) -> list[Claimed]:
         """Claim as many jobs as the broker may have in addition."""
+        if time.monotonic() >= self._learn_at:
+            self._learn_at = time.monotonic() + LEARNING
+            self.learn()
         with self._database.autocommit() as connection:
             held = self._held_of_broker(connection)
         # A look that writes nothing, since most find the broker full, or nothing that waits.
         free = [self._settings.depth_of(queue) - sum(held[queue].values()) for queue in self._queue.ready_queues()]
         room = sum(count for count in free if count > 0)
         return self.exchange(self.broker, (), room).claimed if room else []
+
+    def learn(self) -> None:
+        """See in the table how long jobs have taken that ended since the last time, or the latest of very many."""
+        with self._database.autocommit() as connection:
+            if self._learned_until is None:
+                self._learned_until = connection.execute(self._now).scalar_one()
+            ended = connection.execute(self._ended, {"since": self._learned_until}).all()
+        if ended:
+            self._learned_until = ended[0].finished_at
+        self._costs.learn_of(
+            (row.queue, row.tenant, (row.finished_at - row.claimed_at).total_seconds()) for row in reversed(ended)
+        )
 
     def take_back(self) -> list[str]:
         """Make those ready again that nobody has started since the broker was given them; their ids."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -41,10 +41,17 @@ class Costs:
         """These have ended, after so many seconds each."""
         if not self._seen and max(seconds, default=0.0) < ALIKE * SHORT:
             return  # nothing that would be weighed
+        self.learn_of(
+            (settlement.claim.queue, settlement.claim.tenant, taken)
+            for settlement, taken in zip(settlements, seconds, strict=True)
+            if not isinstance(settlement, GiveBack)
+        )
+
+    def learn_of(self, ended: Iterable[tuple[str, str, float]]) -> None:
+        """The queue and the tenant of each job that has ended, and the seconds that it took."""
         now = self._now()
-        for settlement, taken in zip(settlements, seconds, strict=True):
-            if not isinstance(settlement, GiveBack):
-                self._take_in(self._seen[settlement.claim.queue], settlement.claim.tenant, max(taken, SHORT), now)
+        for queue, tenant, taken in ended:
+            self._take_in(self._seen[queue], tenant, max(taken, SHORT), now)
         if now - self._looked >= LOOKED_AT:
             self._looked = now
             self._look(now)

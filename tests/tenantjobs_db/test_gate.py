@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import literal, update
 
 from tenantjobs import (
     Current,
@@ -32,6 +32,7 @@ from tenantjobs_db.database import Database
 from tenantjobs_db.processes import Processes
 from tenantjobs_db.publishing import Publishing
 from tenantjobs_db.selection import Selection
+from tenantjobs_db.settlement import Claimed, Finish
 from tenantjobs_db.tables import jobs
 from tests.tenantjobs_db.making import LONG_AGO, let_come_due, let_expire
 from tests.tenantjobs_db.test_embedding import until
@@ -108,10 +109,10 @@ def publishing(queue: DatabaseAdapter) -> Iterator[Publishing]:
     queue.gate.leave()
 
 
-def _admitting(queue: DatabaseAdapter) -> Admitting:
+def _admitting(queue: DatabaseAdapter, reserve: float = 0.2) -> Admitting:
     settings = gate.settings()
     assert settings is not None
-    admitting = Admitting(queue.database, Selection(["*"]), settings, keep_finished=True, reserve=0.2)
+    admitting = Admitting(queue.database, Selection(["*"]), settings, keep_finished=True, reserve=reserve)
     admitting.beat()
     return admitting
 
@@ -155,6 +156,31 @@ def test_tenants_take_turns_at_the_gate(publishing: Publishing, broker: Broker) 
     publishing.publish()
 
     assert Counter(message.tenant_id for message in broker.messages) == {"noisy": 2, "small": 1, "tiny": 1}
+
+
+def test_the_turns_at_the_gate_are_weighed_by_what_jobs_cost(queue: DatabaseAdapter, broker: Broker) -> None:
+    admitting = _admitting(queue, reserve=0.0)
+    admitting.learn()
+    for tenant in ("slow", "quick"):
+        _later("work", tenant, count=20)
+    assert Counter(claim.tenant for claim in admitting.admit()) == {"slow": 2, "quick": 2}
+
+    now, after = queue.database.dialect.now(), queue.database.dialect.after
+    with queue.database.begin() as connection:
+        ended = update(jobs).where(jobs.c.state == "claimed").values(finished_at=now, claimed_by=None, state="finished")
+        for tenant, seconds in (("slow", 10.0), ("quick", 0.1)):
+            connection.execute(ended.where(jobs.c.tenant == tenant).values(claimed_at=after(literal(-seconds))))
+    admitting.learn()
+    again = [claim.tenant for _ in range(3) for claim in _served(queue, admitting)]
+
+    assert Counter(again) == {"slow": 1, "quick": 11}
+
+
+def _served(queue: DatabaseAdapter, admitting: Admitting) -> list[Claimed]:
+    """What goes through now, and has ended at once."""
+    claims = admitting.admit()
+    admitting.exchange(admitting.broker, [Finish(claim) for claim in claims])
+    return claims
 
 
 def test_no_tenant_has_the_whole_depth_once_others_are_known(publishing: Publishing, broker: Broker) -> None:
