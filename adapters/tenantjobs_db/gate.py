@@ -72,11 +72,13 @@ class DatabaseGate:
         if claim is None:
             logger.info("job id=%s was delivered again, or too late, and is left alone", job_id)
             return
-        permitted = self._limiting.taken_over(claim)
-        if permitted is None:
-            presence.settle(GiveBack(claim))
-            return
-        presence.settle(attempt(self._delivery(permitted, presence, stopping)))
+        settlement: Settlement = GiveBack(claim)  # whatever comes through here
+        try:
+            permitted = self._limiting.taken_over(claim)
+            if permitted is not None:
+                settlement = attempt(self._delivery(permitted, presence, stopping))
+        finally:
+            presence.settle(settlement)
 
     def leave(self) -> None:
         """Write what is still to be written, and sign off; the next job signs on again."""
@@ -121,14 +123,14 @@ class Presence:
         self.lease = Lease(processes, settings.lease)
         self.telling = Telling(database)
         self.running: dict[str, Claimed] = {}
-        self._exchanging = Exchanging(
-            Consumer(database, Selection(["*"]), keep_finished=settings.keeps_finished), self.lease
-        )
+        self._consumer = Consumer(database, Selection(["*"]), keep_finished=settings.keeps_finished)
+        self._exchanging = Exchanging(self._consumer, self.lease)
+        self._doubtful = False  # after an error, which may have hidden that a job was taken over
         self._turn = threading.RLock()
         self._routines = (
             Routine("heartbeat", settings.lease / 3, self.lease.renew),
             Routine("progress", INTERVAL, self.telling.write),
-            Routine("settling", INTERVAL, self._settle_late),
+            Routine("settling", INTERVAL, self.catch_up),
         )
 
     @property
@@ -139,9 +141,13 @@ class Presence:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """While no exchange asks what this process holds without knowing."""
+        """While nobody else asks what this process holds without knowing; an error has that asked soon."""
         with self._turn:
-            yield
+            try:
+                yield
+            except Exception:
+                self._doubtful = True
+                raise
 
     def begin(self) -> None:
         self.lease.begin()
@@ -164,9 +170,9 @@ class Presence:
         backoff = Backoff(longest=0.5)
         for routine in self._routines:
             routine.stop()
-        while not self._exchanging.settled and time.monotonic() < until:
+        while (self._doubtful or not self._exchanging.settled) and time.monotonic() < until:
             try:
-                self._settle_late()
+                self.catch_up()
             except Exception:
                 time.sleep(backoff.next())
         try:
@@ -176,7 +182,12 @@ class Presence:
         except Exception as error:
             logger.warning("process %s could not sign off: %s", self.lease, error)
 
-    def _settle_late(self) -> None:
+    def catch_up(self) -> None:
+        """Write what could not be written when it was to be, and give back what nobody here knows of."""
         with self._turn:
             if not self._exchanging.settled:
                 self._exchanging.exchange(0, list(self.running.values()))
+            if self._doubtful:
+                known = {(claim.id, claim.fence) for claim in self.running.values()}
+                self._consumer.give_back_unknown(self.lease.process, known)
+                self._doubtful = False

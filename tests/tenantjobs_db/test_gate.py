@@ -29,10 +29,12 @@ from tenantjobs_db import embedded
 from tenantjobs_db.adapter import DatabaseAdapter
 from tenantjobs_db.admitting import Admitting, broker_id
 from tenantjobs_db.database import Database
+from tenantjobs_db.gate import DatabaseGate, Presence
 from tenantjobs_db.processes import Processes
 from tenantjobs_db.publishing import Publishing
 from tenantjobs_db.selection import Selection
 from tenantjobs_db.settlement import Claimed, Finish
+from tenantjobs_db.settling import Settling
 from tenantjobs_db.tables import jobs
 from tests.tenantjobs_db.making import LONG_AGO, let_come_due, let_expire
 from tests.tenantjobs_db.test_embedding import until
@@ -268,6 +270,44 @@ def test_a_job_whose_worker_died_goes_through_the_gate_again(
     _deliver(broker, 1)
 
     assert performed == ["acme: work"]
+
+
+def test_a_job_that_was_taken_over_without_an_answer_comes_back(
+    queue: DatabaseAdapter, publishing: Publishing, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = DatabaseGate._taken
+
+    def unanswered(self: DatabaseGate, job_id: str, presence: Presence) -> None:
+        take(self, job_id, presence)
+        raise OSError("the connection was lost")
+
+    _later("work")
+    publishing.publish()
+    with monkeypatch.context() as patch:
+        patch.setattr(DatabaseGate, "_taken", unanswered)
+        with pytest.raises(OSError, match="connection was lost"):
+            _deliver(broker)
+    queue.gate._here().catch_up()
+
+    assert queue.queue.counts() == {"ready": 1}
+
+
+def test_a_verdict_that_could_not_be_written_is_written_later(
+    queue: DatabaseAdapter, publishing: Publishing, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(*_args: object) -> None:
+        raise OSError("nobody answers")
+
+    _later("work")
+    publishing.publish()
+    with monkeypatch.context() as patch:
+        patch.setattr(Settling, "settle", down)
+        _deliver(broker)
+        assert queue.queue.counts() == {"claimed": 1}
+    queue.gate._here().catch_up()
+
+    assert performed == ["acme: work"]
+    assert queue.queue.counts() == {"finished": 1}
 
 
 def test_a_broker_that_is_down_costs_nothing(queue: DatabaseAdapter, publishing: Publishing, broker: Broker) -> None:
