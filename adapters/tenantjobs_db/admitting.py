@@ -121,9 +121,9 @@ class Admitting(Consumer):
             ended = connection.execute(self._ended, {"since": self._learned_until}).all()
         if ended:
             self._learned_until = ended[0].finished_at
-        self._costs.learn_of(
-            (row.queue, row.tenant, (row.finished_at - row.claimed_at).total_seconds()) for row in reversed(ended)
-        )
+            self._costs.learn_of(
+                (row.queue, row.tenant, (row.finished_at - row.claimed_at).total_seconds()) for row in reversed(ended)
+            )
 
     def take_back(self) -> list[str]:
         """Make those ready again that nobody has started since the broker was given them; their ids."""

@@ -66,7 +66,8 @@ class Costs:
         seen = None if cheapest is None else self._seen[queue].get(tenant)
         if cheapest is None or seen is None:
             return 1.0
-        return min(max(1.0, seen.mean / cheapest), MOST)
+        times = seen.mean / cheapest
+        return 1.0 if times < ALIKE else min(times, MOST)
 
     def _take_in(self, tenants: dict[str, _Seen], tenant: str, taken: float, now: float) -> None:
         seen = tenants.get(tenant)

@@ -54,6 +54,12 @@ def test_jobs_that_take_less_than_twice_as_long_are_alike(costs: Costs) -> None:
     assert costs.price("default", "acme") == 1
 
 
+def test_who_is_not_much_dearer_than_the_cheapest_pays_as_much_while_others_are(costs: Costs) -> None:
+    _ended(costs, {"acme": 0.1, "globex": 0.01, "initech": 0.019})
+
+    assert costs.price("default", "initech") == 1
+
+
 def test_short_jobs_are_alike_whatever_they_take(costs: Costs) -> None:
     _ended(costs, {"acme": 0.004, "globex": 0.0001})
     _ended(costs, {"acme": 0.1})
