@@ -31,7 +31,7 @@ EFFECT = {"job_id": "j1", "number": 1, "part": "", "tenant": "t1", "mark": "t1 1
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def test_one_round_of_torture_loses_doubles_and_leaks_nothing_and_nothing_is_stuck(name: str, tmp_path: Path) -> None:
+def test_some_seconds_of_torture_lose_double_and_leak_nothing_and_nothing_is_stuck(name: str, tmp_path: Path) -> None:
     if name == "sqlite":
         result = _short(File(tmp_path / "torture.db"), tmp_path)
     else:
@@ -39,11 +39,12 @@ def test_one_round_of_torture_loses_doubles_and_leaks_nothing_and_nothing_is_stu
             result = _short(Shared(url), tmp_path)
 
     assert {kind: found for kind, found in result.findings.items() if found} == {}
-    assert (result.jobs > 300, result.rounds >= 1) == (True, True)
+    assert result.jobs > 300
+    assert sum(result.acts.values()) > 0
 
 
 def _short(server: File | Shared, folder: Path) -> Result:
-    return torture(server, folder, jobs=300, tenants=10, seed=7, minutes=1, lease=3.0, pause=(0.1, 0.5))
+    return torture(server, folder, jobs=300, tenants=10, seed=7, minutes=0.15, lease=3.0, pause=(0.1, 0.5))
 
 
 @pytest.fixture
