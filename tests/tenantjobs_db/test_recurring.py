@@ -177,6 +177,7 @@ def test_jobs_of_many_tenants_are_spread(write: Write, database: Database) -> No
     assert all(delay < timedelta(minutes=10) for delay in delays)
 
 
+@pytest.mark.parity("1c.17")
 @pytest.mark.parametrize(
     ("catch_up", "count"),
     [("skip", 0), ("once", 1), ("all", 3)],
@@ -190,6 +191,7 @@ def test_what_was_missed_is_caught_up_as_the_entry_says(write: Write, catch_up: 
     assert 1 == scheduler.tick()
 
 
+@pytest.mark.parity("1c.17")
 def test_what_was_missed_is_caught_up_within_bounds(write: Write) -> None:
     scheduler = write("nightly: {class: report, schedule: every second, catch_up: all, system: all}")
     pass_by(days=300)
@@ -209,6 +211,7 @@ def test_times_are_reckoned_from_the_last_one_as_it_was_meant(write: Write, data
     assert [NOON + timedelta(minutes=10 * number) for number in range(1, 7)] == list(due)
 
 
+@pytest.mark.parity("1c.17")
 def test_an_entry_that_is_paused_leaves_out_what_comes_due_until_it_is_resumed(write: Write) -> None:
     scheduler = write("nightly: {class: report, schedule: every hour, system: all}")
     recurring.pause("nightly")
