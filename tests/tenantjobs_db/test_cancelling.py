@@ -14,6 +14,7 @@ from sqlalchemy import select
 import tenantjobs
 from tenantjobs import current_job, job, retry_on, stored_jobs
 from tenantjobs import unique as unique_policy
+from tenantjobs.adapter import WorkOptions
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.instrumentation import Intervened
 from tenantjobs_db import tables
@@ -214,3 +215,30 @@ def test_who_is_not_performed_is_not_cancelled() -> None:
     assert not seen[0].cancelled
     with pytest.raises(ConfigurationError, match="asks whether it was cancelled where it is not performed"):
         seen[0].heed_cancel()
+
+
+@on_sqlite
+def test_a_worker_hears_of_it_while_the_job_runs(adapter: DatabaseAdapter, queue: Queue) -> None:
+    started = threading.Event()
+
+    @job(name="waiting")
+    async def waiting() -> None:
+        started.set()
+        await asyncio.sleep(60)
+
+    job_id = waiting.perform_later().job_id
+
+    def cancel() -> None:
+        if started.wait(20):
+            stored_jobs().cancel(job_id)
+
+    canceller = threading.Thread(target=cancel)
+    canceller.start()
+    options = WorkOptions(drain=True, threads=1)
+    code = adapter.run(adapter.worker(options), options)
+    canceller.join()
+
+    assert code == 0
+    found = queue.find(job_id)
+    assert found is not None
+    assert (found.state, found.reason) == ("discarded", "cancelled while it ran")
