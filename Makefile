@@ -29,7 +29,7 @@ check: $(VENV)/dev.stamp  ## Lint, format, types in two checkers, layers
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-bench: $(VENV)/dev.stamp  ## Measure, and print ratios
+bench: $(VENV)/dev.stamp  ## Measure the layer, and the database queue beside its peers: see docs/benchmarks.md
 	@$(BIN)/python -m tests.benchmarks
 
 torture: $(VENV)/dev.stamp  ## 50,000 jobs on each database while everything is killed; JOBS=5000 DATABASES="sqlite" SEED=7 MINUTES=10

@@ -1,13 +1,13 @@
-"""``make bench``: what the layer costs in process and on brokers, and what the database queue does.
+"""``make bench``: what the layer costs in process and on brokers, and how fast the database queue is beside its peers.
 
-Writes ``build/bench.json``. ``python -m tests.benchmarks scoping`` measures one group alone.
+Writes ``build/layer.json``, and ``build/bench.json`` of the last. ``python -m tests.benchmarks scoping`` measures one
+group alone, and ``python -m tests.benchmarks speed`` the queue, with options of its own.
 """
 
 from __future__ import annotations
 
 import platform
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,21 +17,29 @@ from tenantjobs import Current, adapter, job, testing
 from tenantjobs.execution import execute
 from tenantjobs.message import Message
 from tests.benchmarks.carriage import carriage_cost
-from tests.benchmarks.measure import Row, per_call, process_cpu, rate
+from tests.benchmarks.measure import Row, per_call, process_cpu
 from tests.benchmarks.scoping import scoping_cost
+from tests.benchmarks.speed.command import main as speed
 
-JOBS = 5_000
-OUTPUT = Path("build/bench.json")
+OUTPUT = Path("build/layer.json")
 
 
 @job
 def nothing(number: int) -> None: ...
 
 
-def main(*names: str) -> int:
-    """Measure the groups that are named, or all of them."""
+def main(*arguments: str) -> int:
+    """Measure the groups that are named, or all of them and the speed of the queue."""
+    if arguments[:1] == ("speed",):
+        return speed(arguments[1:])
+    missed = groups(*arguments)
+    return missed if arguments else speed([]) or missed
+
+
+def groups(*names: str) -> int:
+    """1 if a goal is missed."""
     if unknown := set(names) - set(GROUPS):
-        sys.exit(f"there is no group {', '.join(sorted(unknown))}: name some of {', '.join(GROUPS)}, or none for all")
+        sys.exit(f"there is no group {', '.join(sorted(unknown))}: name some of {', '.join(GROUPS)}, or speed")
     print(
         f"Python {platform.python_version()}, {platform.machine()}, medians; spread: the middle half of the figures\n"
     )
@@ -87,38 +95,12 @@ def door_cost() -> Iterator[Row]:
     yield Row(name="perform: the door around a job that does nothing", value=value, unit="us", spread=spread)
 
 
-def database_queue() -> Iterator[Row]:
-    with tempfile.TemporaryDirectory() as folder:
-        url = f"sqlite:///{folder}/bench.db"
-        with testing.override(adapter="db", db={"url": url}), Current.set(tenant_id="acme"):
-
-            def one_by_one() -> int:
-                for number in range(500):
-                    nothing.perform_later(number)
-                return 500
-
-            value, spread = rate(one_by_one)
-            yield Row(name="SQLite: enqueue one by one, committed", value=value, unit="/s", spread=spread)
-            testing.drain()
-
-            def in_bulk() -> int:
-                from tenantjobs import perform_all_later
-
-                return len(perform_all_later([nothing.call(number) for number in range(JOBS)]))
-
-            value, spread = rate(in_bulk, runs=3)
-            yield Row(name=f"SQLite: enqueue {JOBS:,} in bulk", value=value, unit="/s", spread=spread)
-            value, spread = rate(testing.drain, runs=1)
-            yield Row(name=f"SQLite: drain {3 * JOBS:,} in this process", value=value, unit="/s", spread=spread)
-
-
 GROUPS: dict[str, Callable[[], Iterator[Row]]] = {
     "import": import_cost,
     "context": context_cost,
     "door": door_cost,
     "scoping": scoping_cost,
     "carriage": carriage_cost,
-    "queue": database_queue,
 }
 
 if __name__ == "__main__":

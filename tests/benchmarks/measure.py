@@ -54,16 +54,6 @@ def per_call(function: Callable[[], object], *, calls: int = 20_000, runs: int =
     return median(figures)
 
 
-def rate(function: Callable[[], int], *, runs: int = 5) -> tuple[float, float]:
-    """Median of things per second, where ``function`` does its return value of them."""
-    figures = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        done = function()
-        figures.append(done / (time.perf_counter() - start))
-    return median(figures)
-
-
 def process_cpu(code: str, *, runs: int = 15) -> tuple[float, float]:
     """Median CPU milliseconds (user and system) of a whole interpreter that runs ``code``, as installed: compiled."""
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(Path("build/pycache").absolute())}
