@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Table, func, insert, select
 
-from tenantjobs import TenantBusy, TenantGone, job, testing
+from tenantjobs import Current, TenantBusy, TenantGone, batch, chain, job, testing
 from tenantjobs.locks import Lock
 from tenantjobs.permits import Request
 from tenantjobs.progress import Progress
@@ -276,3 +276,22 @@ def test_a_proof_is_signed_where_there_are_keys(adapter: DatabaseAdapter) -> Non
         signature = adapter.purges.purge("acme").signature
     assert signature is not None
     assert signature.startswith("k1:")
+
+
+def test_a_batch_of_others_does_not_wait_for_jobs_that_are_gone(adapter: DatabaseAdapter) -> None:
+    performed: list[str] = []
+
+    @job(name="part", tenancy="optional")
+    def part(what: str) -> None:
+        performed.append(what)
+
+    with Current.system("a report of all tenants"), batch(on_success=part.call("callback")):
+        with Current.set(tenant_id="acme"):
+            chain(part.call("acme"), part.call("acme, behind it")).perform_later()
+        with Current.set(tenant_id="globex"):
+            part.perform_later("globex")
+
+    assert adapter.purges.purge("acme").removed["tj_batch_jobs"] == 1  # and one of what was to follow
+    testing.drain()
+
+    assert performed == ["globex", "callback"]
