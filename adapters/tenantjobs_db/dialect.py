@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from inspect import signature
 from typing import Any, ClassVar, TypeVar, cast
 
+import msgspec
 from sqlalchemy import (
     Column,
     ColumnElement,
@@ -18,6 +20,7 @@ from sqlalchemy import (
     Insert,
     Select,
     Table,
+    Text,
     bindparam,
     create_engine,
     event,
@@ -69,6 +72,8 @@ class Dialect:
     partial_indexes: ClassVar[bool] = True
     # True where a recursive query is a skip scan: it looks into the index once for each of its rows.
     skip_scans: ClassVar[bool] = True
+    # True where rows of JSON are a table: many jobs, one statement that says how many it has found.
+    json_rows: ClassVar[bool] = False
     # True where a driver makes one statement of any number of rows, provided that all their values are parameters.
     plain_bulk: ClassVar[bool] = False
 
@@ -107,6 +112,14 @@ class Dialect:
     def row(self, values: Iterable[ColumnElement[Any]]) -> Select[Any]:
         """The row of these values, as a SELECT that may have a condition."""
         return select(*values)
+
+    def among(self, column: ColumnElement[str], name: str) -> ColumnElement[bool]:
+        """Whether it is one of the parameter ``name``, which is what ``listing`` makes of them."""
+        return column.in_(bindparam(name, expanding=True))
+
+    def listing(self, values: Sequence[Any]) -> Any:
+        """Any number of values as one parameter."""
+        return values
 
     def skip_locked(self, statement: S, table: Table, index: str | None = None) -> S:  # noqa: ARG002
         """Lock what is selected from ``table``, and leave out what another transaction has locked.
@@ -257,6 +270,7 @@ class SQLite(Dialect):
 
     name = "sqlite"
     one_writer = True
+    json_rows = sqlite3.sqlite_version_info >= (3, 38)  # which has UPDATE ... FROM, and JSON in every build
     looking = {"tenantjobs_begin": "BEGIN"}
 
     def __init__(self, clock: Callable[[], datetime] | None = None) -> None:
@@ -279,6 +293,13 @@ class SQLite(Dialect):
 
     def insert_new(self, table: Table) -> Insert:
         return sqlite.insert(table).on_conflict_do_nothing()
+
+    def among(self, column: ColumnElement[str], name: str) -> ColumnElement[bool]:
+        return column.in_(select(func.json_each(bindparam(name, type_=Text())).table_valued("value").c.value))
+
+    def listing(self, values: Sequence[Any]) -> Any:
+        # One text, whose statement is the same for any number: each parameter of its own costs more than its row does.
+        return msgspec.json.encode(values).decode()
 
     def skip_locked(self, statement: S, table: Table, index: str | None = None) -> S:  # noqa: ARG002
         return statement  # one writer at a time: nothing is locked by another

@@ -54,14 +54,14 @@ class Picking:
     """Any claim, by several statements of one transaction."""
 
     def __init__(self, database: Database) -> None:
-        dialect = database.dialect
+        dialect = self._dialect = database.dialect
         self._waiting = Waiting(dialect)
         self._rates = DatabaseRates(database)
         self._tenants = _tenants_at_once() if dialect.skip_scans else ProbedTenants()
         self._take_heads = _heads_of(dialect)
         self._claim = (
             update(jobs)
-            .where(jobs.c.id.in_(bindparam("listed", expanding=True)))
+            .where(dialect.among(jobs.c.id, "listed"))
             .values(state=CLAIMED, claimed_by=bindparam("process"), claimed_at=dialect.now(), fence=jobs.c.fence + 1)
         )
         self._caps = dialect.skip_locked(
@@ -109,7 +109,8 @@ class Picking:
             if len(allowed) < len(rows):
                 self._put_aside(connection, queue, {row.tenant for row in rows if row.name in said.jobs}, said)
             if starting:
-                connection.execute(self._claim, {"listed": [row.id for row in starting], "process": process})
+                listed = self._dialect.listing([row.id for row in starting])
+                connection.execute(self._claim, {"listed": listed, "process": process})
             batch = [claimed_row(row, process, queue) for row in starting]
             rooms.take(batch)
             claimed += batch

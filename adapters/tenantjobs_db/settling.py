@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 from sqlalchemy import (
     BigInteger,
     Connection,
@@ -21,6 +22,9 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal_column,
+    select,
+    tuple_,
     update,
 )
 
@@ -46,6 +50,7 @@ class Settling:
         self._keep_finished = keep_finished
         self._statements = _statements(dialect, keep_finished)
         self._finish_all = _finish_all(dialect, keep_finished) if dialect.set_based else None
+        self._finish_counted = _finish_counted(dialect, keep_finished) if dialect.json_rows else None
         self._record = insert(failures).values(failed_at=dialect.now())
         self._forget = delete(failures).where(failures.c.job_id == bindparam("settled_id"))
 
@@ -109,12 +114,17 @@ class Settling:
 
     def _finish_many(self, connection: Connection, finishes: Sequence[Finish]) -> list[Settlement]:
         """All of them are ours, as a rule. If the count says otherwise, it is undone and each is asked for."""
-        statement = self._statements[Finish]
         with connection.begin_nested() as savepoint:
-            if connection.execute(statement, [_values(finish) for finish in finishes]).rowcount == len(finishes):
+            if self._count_finished(connection, finishes) == len(finishes):
                 return []
             savepoint.rollback()
         return [finish for finish in finishes if not self._written(connection, finish)]
+
+    def _count_finished(self, connection: Connection, finishes: Sequence[Finish]) -> int:
+        if self._finish_counted is None:
+            return connection.execute(self._statements[Finish], [_values(finish) for finish in finishes]).rowcount
+        ended = [(each.claim.id, each.claim.fence, each.claim.process, each.note) for each in finishes]
+        return connection.execute(self._finish_counted, {"ended": msgspec.json.encode(ended).decode()}).rowcount
 
     def _written(self, connection: Connection, settlement: Settlement) -> bool:
         return connection.execute(self._statements[type(settlement)], _values(settlement)).rowcount == 1
@@ -196,6 +206,26 @@ def _finish_all(dialect: Dialect, keep_finished: bool) -> Update | Delete:
             finished_at=dialect.now(),
         )
         .returning(jobs.c.id)
+    )
+
+
+def _finish_counted(dialect: Dialect, keep_finished: bool) -> Update | Delete:
+    """The same where rows of JSON are a table; how many it has found is all that it says."""
+    row = func.json_each(bindparam("ended", type_=Text())).table_valued(column("value", Text))
+    of_row = [func.json_extract(row.c.value, literal_column(f"'$[{number}]'")) for number in range(4)]
+    ours = (jobs.c.id, jobs.c.fence, jobs.c.claimed_by)
+    if not keep_finished:
+        return delete(jobs).where(tuple_(*ours).in_(select(*of_row[:3])))
+    return (
+        update(jobs)
+        .where(*(ours_ == theirs for ours_, theirs in zip(ours, of_row, strict=False)))
+        .values(
+            state=FINISHED,
+            claimed_by=None,
+            attempt=jobs.c.attempt + 1,
+            reason=of_row[3],
+            finished_at=dialect.now(),
+        )
     )
 
 
