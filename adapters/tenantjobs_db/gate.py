@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, exists, select, update
 
 from tenantjobs.config.settings import GateSettings
 from tenantjobs_db.admitting import broker_id
 from tenantjobs_db.attempting import attempt
 from tenantjobs_db.backoff import Backoff
+from tenantjobs_db.cancelling import INTERVAL as CANCELLING
+from tenantjobs_db.cancelling import Cancelling
 from tenantjobs_db.completing import Completing
 from tenantjobs_db.consumer import Consumer
 from tenantjobs_db.database import Database
@@ -28,7 +30,7 @@ from tenantjobs_db.routine import Routine
 from tenantjobs_db.selection import Selection
 from tenantjobs_db.settings import DatabaseSettings
 from tenantjobs_db.settlement import Claimed, GiveBack, Settlement
-from tenantjobs_db.tables import jobs
+from tenantjobs_db.tables import cancellations, jobs
 from tenantjobs_db.telling import INTERVAL, Telling
 
 logger = logging.getLogger("tenantjobs.db")
@@ -57,7 +59,8 @@ class DatabaseGate:
             .values(claimed_by=bindparam("process"), claimed_at=database.dialect.now())
         )
         columns = (jobs.c.id, jobs.c.fence, jobs.c.queue, jobs.c.name, jobs.c.tenant, jobs.c.attempt, jobs.c.data)
-        self._row = select(*columns, jobs.c.deaths).where(jobs.c.id == bindparam("job_id"))
+        cancelled = exists().where(cancellations.c.job_id == jobs.c.id).label("cancelled")
+        self._row = select(*columns, jobs.c.deaths, cancelled).where(jobs.c.id == bindparam("job_id"))
 
     def perform(self, job_id: str, stopping: Callable[[], bool]) -> None:
         """Perform the job, and settle it; nothing if it is not the broker's any more.
@@ -66,7 +69,7 @@ class DatabaseGate:
         """
         presence = self._here()
         with presence.exclusive():
-            claim = self._taken(job_id, presence)
+            claim, cancelled = self._taken(job_id, presence)
             if claim is not None:
                 presence.running[claim.id] = claim
         if claim is None:
@@ -74,9 +77,10 @@ class DatabaseGate:
             return
         settlement: Settlement = GiveBack(claim)  # whatever comes through here
         try:
-            permitted = self._limiting.taken_over(claim)
+            permitted = None if cancelled else self._limiting.taken_over(claim)
             if permitted is not None:
-                settlement = attempt(self._delivery(permitted, presence, stopping))
+                delivery = presence.deliveries[claim.id] = self._delivery(permitted, presence, stopping)
+                settlement = attempt(delivery)
         finally:
             presence.settle(settlement)
 
@@ -94,14 +98,16 @@ class DatabaseGate:
                 self._presence.begin()
             return self._presence
 
-    def _taken(self, job_id: str, presence: Presence) -> Claimed | None:
+    def _taken(self, job_id: str, presence: Presence) -> tuple[Claimed | None, bool]:
+        """The claim if it was the broker's, and whether the job was cancelled while it waited there."""
         process = presence.process
         with self._database.begin() as connection:
             wish = {"job_id": job_id, "broker": self._broker, "process": process}
             if connection.execute(self._take, wish).rowcount != 1:
-                return None
+                return None, False
             row = connection.execute(self._row, {"job_id": job_id}).one()
-        return Claimed(row.id, row.fence, process, row.queue, row.name, row.tenant, row.attempt, row.data, row.deaths)
+        claim = Claimed(row.id, row.fence, process, row.queue, row.name, row.tenant, row.attempt, row.data, row.deaths)
+        return claim, bool(row.cancelled)
 
     def _delivery(self, claim: Claimed, presence: Presence, stopping: Callable[[], bool]) -> Delivery:
         return Delivery(
@@ -123,6 +129,8 @@ class Presence:
         self.lease = Lease(processes, settings.lease)
         self.telling = Telling(database)
         self.running: dict[str, Claimed] = {}
+        self.deliveries: dict[str, Delivery] = {}
+        cancelling = Cancelling(database)
         self._consumer = Consumer(database, Selection(["*"]), keep_finished=settings.keeps_finished)
         self._exchanging = Exchanging(self._consumer, self.lease)
         self._doubtful = False  # after an error, which may have hidden that a job was taken over
@@ -130,6 +138,7 @@ class Presence:
         self._routines = (
             Routine("heartbeat", settings.lease / 3, self.lease.renew),
             Routine("progress", INTERVAL, self.telling.write),
+            Routine("cancelling", CANCELLING, lambda: cancelling.tell(lambda: list(self.deliveries.values()))),
             Routine("settling", INTERVAL, self.catch_up),
         )
 
@@ -158,6 +167,7 @@ class Presence:
         """Write it now, or as soon as the database answers."""
         with self._turn:
             self.running.pop(settlement.claim.id, None)
+            self.deliveries.pop(settlement.claim.id, None)
             self._exchanging.keep([settlement])
             try:
                 self._exchanging.exchange(0, list(self.running.values()))

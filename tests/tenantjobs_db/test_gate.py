@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from sqlalchemy import literal, update
+from sqlalchemy import literal, select, update
 
 from tenantjobs import (
     Current,
@@ -28,6 +28,7 @@ from tenantjobs.errors import ConfigurationError, EnqueueError, PartlyEnqueued, 
 from tenantjobs_db import embedded
 from tenantjobs_db.adapter import DatabaseAdapter
 from tenantjobs_db.admitting import Admitting, broker_id
+from tenantjobs_db.cancelling import Cancelling
 from tenantjobs_db.database import Database
 from tenantjobs_db.gate import DatabaseGate, Presence
 from tenantjobs_db.processes import Processes
@@ -355,6 +356,20 @@ def test_caps_and_pauses_hold_at_the_gate(queue: DatabaseAdapter, publishing: Pu
     publishing.publish()
 
     assert sorted(str(message.tenant_id) for message in broker.messages) == ["capped", "other", "other"]
+
+
+def test_a_job_that_is_cancelled_in_the_broker_is_not_begun(
+    queue: DatabaseAdapter, publishing: Publishing, broker: Broker
+) -> None:
+    _later("work")
+    publishing.publish()
+    cancelling = Cancelling(queue.database)
+    with queue.database.begin() as connection:
+        cancelling.note(connection, connection.execute(select(jobs)).all())
+    _deliver(broker)
+
+    assert performed == []
+    assert cancelling.take_back() == [broker.messages[0].id]
 
 
 def test_a_limited_job_goes_through_when_the_one_before_has_ended(
