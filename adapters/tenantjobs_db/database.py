@@ -107,6 +107,13 @@ class Database:
         """True if it is one of ours."""
         return connection.engine.pool is self.engine.pool
 
+    def detached(self) -> Any:
+        """A connection of the driver, apart from the pool; whoever has it closes it."""
+        pooled = self.engine.raw_connection()
+        connection = pooled.driver_connection
+        pooled.detach()
+        return connection
+
     def close(self) -> None:
         """Close our connections; those of the application stay."""
         if self._owned:
@@ -114,7 +121,7 @@ class Database:
             self._autocommit.dispose()
 
 
-def own(url: str | URL, *, synchronous: str = "FULL", busy_timeout: float = 10.0) -> Database:
+def own(url: str | URL, *, synchronous: str = "FULL", busy_timeout: float = 10.0, notify: bool = True) -> Database:
     """The queue's own database at ``url``."""
     url = _sync(make_url(url))
     if _is_memory(url):
@@ -122,11 +129,17 @@ def own(url: str | URL, *, synchronous: str = "FULL", busy_timeout: float = 10.0
     else:
         engine = create_engine(url, **_options(url))
     embedded = engine.dialect.name == "sqlite"
-    return _ours(engine, synchronous=synchronous, busy_timeout=busy_timeout, wal=embedded, embedded=embedded)
+    database = _ours(engine, synchronous=synchronous, busy_timeout=busy_timeout, wal=embedded, embedded=embedded)
+    return database if notify else _silent(database)
 
 
 def beside(
-    engine: Engine, url: str | None = None, *, synchronous: str = "FULL", busy_timeout: float = 10.0
+    engine: Engine,
+    url: str | None = None,
+    *,
+    synchronous: str = "FULL",
+    busy_timeout: float = 10.0,
+    notify: bool = True,
 ) -> Database:
     """The database of the application's ``engine``, on connections of our own.
 
@@ -144,7 +157,13 @@ def beside(
         # Another pool that connects as the application's does, with its arguments and its listeners.
         ours = create_engine(engine.url, pool=engine.pool.recreate(), **_options(engine.url))
     # The journal mode belongs to the file, and the file to the application.
-    return _ours(ours, synchronous=synchronous, busy_timeout=busy_timeout, wal=False, embedded=False)
+    database = _ours(ours, synchronous=synchronous, busy_timeout=busy_timeout, wal=False, embedded=False)
+    return database if notify else _silent(database)
+
+
+def _silent(database: Database) -> Database:
+    database.dialect.notifies = False
+    return database
 
 
 def _ours(engine: Engine, *, synchronous: str, busy_timeout: float, wal: bool, embedded: bool) -> Database:

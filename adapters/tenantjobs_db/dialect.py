@@ -76,6 +76,8 @@ class Dialect:
     json_rows: ClassVar[bool] = False
     # True where a driver makes one statement of any number of rows, provided that all their values are parameters.
     plain_bulk: ClassVar[bool] = False
+    # True where those who enqueue call workers that are asleep, unless it is switched off.
+    notifies: bool = False
 
     def transactional(self, engine: Engine) -> Engine:
         """``engine`` as one that begins as our transactions want to."""
@@ -158,6 +160,7 @@ class PostgreSQL(Dialect):
     name = "postgresql"
     options = {"isolation_level": "READ COMMITTED"}
     set_based = True
+    notifies = True
 
     def now(self) -> ColumnElement[datetime]:
         # The time of the statement, not of a transaction that the application may have begun long ago; unlike

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Insert, Integer, Text, select
+from sqlalchemy import ColumnElement, Connection, CursorResult, Insert, Integer, Select, Text, select
 
 from tenantjobs.envelope import Envelope
+from tenantjobs_db.calling import calling
 from tenantjobs_db.closing import insert_unless_closed, is_closed, refuse_closed
 from tenantjobs_db.columns import Moment
 from tenantjobs_db.dialect import Dialect
@@ -38,7 +39,7 @@ class Enqueuing:
     def __init__(self, dialect: Dialect) -> None:
         given = [jobs.c[name] for name in COLUMNS if name != "due_at"]
         state: dict[str, ColumnElement[Any]] = {"state": due_state(due(), dialect.now()), "due_at": due()}
-        self._insert = insert_unless_closed(dialect, jobs, given, state)
+        self._insert = _calling(dialect, insert_unless_closed(dialect, jobs, given, state))
         # A condition on each of many rows would cost a quarter more.
         self._insert_each = dialect.insert_new(jobs).values(**state)
         self._insert_all = _insert_all(dialect) if dialect.set_based else None
@@ -57,7 +58,7 @@ class Enqueuing:
     def _inserted(self, connection: Connection, envelopes: Sequence[Envelope]) -> int:
         """How many of them are known to be there for the first time."""
         if len(envelopes) == 1:
-            return connection.execute(self._insert, _row(envelopes[0])).rowcount
+            return _count(connection.execute(self._insert, _row(envelopes[0])))
         elif self._plain_insert is not None:
             is_any_due = any(envelope.due_at is not None for envelope in envelopes)
             now = connection.execute(self._now).scalar_one() if is_any_due else None
@@ -68,7 +69,12 @@ class Enqueuing:
             return 0  # nor has this one
         else:
             chunks = [envelopes[start : start + CHUNK] for start in range(0, len(envelopes), CHUNK)]
-            return sum(connection.execute(self._insert_all, _arrays(chunk)).rowcount for chunk in chunks)
+            return sum(_count(connection.execute(self._insert_all, _arrays(chunk))) for chunk in chunks)
+
+
+def _count(stored: CursorResult[Any]) -> int:
+    found: int = stored.scalar_one() if stored.returns_rows else stored.rowcount
+    return found
 
 
 def _row(envelope: Envelope) -> dict[str, Any]:
@@ -93,9 +99,13 @@ def _plain_row(envelope: Envelope, now: datetime | None) -> dict[str, Any]:
     return row | {"due_at": due_at, "state": SCHEDULED if is_early else READY}
 
 
-def _insert_all(dialect: Dialect) -> Insert:
+def _calling(dialect: Dialect, insert: Insert) -> Insert | Select[Any]:
+    return calling(insert) if dialect.notifies else insert
+
+
+def _insert_all(dialect: Dialect) -> Insert | Select[Any]:
     rows = incoming(COLUMNS)
-    return (
+    insert = (
         dialect.insert_new(jobs)
         .from_select(
             [*COLUMNS, "state"],
@@ -103,6 +113,7 @@ def _insert_all(dialect: Dialect) -> Insert:
         )
         .execution_options(preserve_rowcount=True)
     )
+    return _calling(dialect, insert)
 
 
 def _arrays(envelopes: Sequence[Envelope]) -> dict[str, list[Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -31,11 +32,11 @@ def open_database(settings: DatabaseSettings, *, apart: bool = False) -> Databas
     engine, url = None if apart else application_engine(settings), settings.url
     if engine is not None:
         with _readable(url):
-            return beside(engine, url, synchronous=settings.synchronous, busy_timeout=settings.busy_timeout)
+            return beside(engine, url, **_options(settings))
     if url is None:
         raise ConfigurationError(UNKNOWN)
     with _readable(url):
-        database = own(url, synchronous=settings.synchronous, busy_timeout=settings.busy_timeout)
+        database = own(url, **_options(settings))
     if database.embedded:
         with answering(database, settings):
             schema.require(database)
@@ -46,7 +47,7 @@ def beside_application(settings: DatabaseSettings) -> Database:
     """The application's database, on connections of our own; ``engine`` is there."""
     engine = application_engine(settings)
     assert engine is not None, "nobody asks for it without an engine"
-    return beside(engine, synchronous=settings.synchronous, busy_timeout=settings.busy_timeout)
+    return beside(engine, **_options(settings))
 
 
 def dialect_name(settings: DatabaseSettings) -> str:
@@ -88,6 +89,14 @@ def answering(database: Database, settings: DatabaseSettings) -> Iterator[None]:
             f"the database of the queue does not answer: {where}: {getattr(error, 'orig', None) or error}. "
             f"Is it running, and is {_place('engine' if settings.url is None else 'url')} right?"
         ) from error
+
+
+def _options(settings: DatabaseSettings) -> dict[str, Any]:
+    return {
+        "synchronous": settings.synchronous,
+        "busy_timeout": settings.busy_timeout,
+        "notify": settings.notify,
+    }
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import msgspec
 from sqlalchemy import bindparam, delete, exists, insert, select, update
 
 from tenantjobs.envelope import new_id
+from tenantjobs_db.calling import Calling
 from tenantjobs_db.database import Database
 from tenantjobs_db.dialect import seconds
 from tenantjobs_db.limiting import Limiting
@@ -36,6 +37,7 @@ class Processes:
         self._lease = lease
         self._max_deaths = max_deaths
         self._limiting = Limiting(database)
+        self._calling = Calling(database.dialect)
         self._register = insert(processes).values(started_at=now, expires_at=expires_at)
         self._beat = update(processes).where(processes.c.id == bindparam("process")).values(expires_at=expires_at)
         self._known = select(processes.c.id).where(processes.c.id == bindparam("process"))
@@ -92,6 +94,7 @@ class Processes:
             failed = [orphan for orphan in orphans if orphan.deaths >= self._max_deaths]
             if given_back:
                 connection.execute(self._give_back, [{"job_id": orphan.id} for orphan in given_back])
+                self._calling.call(connection, _ids(given_back))
             if failed:
                 connection.execute(self._fail, [{"job_id": orphan.id} for orphan in failed])
                 connection.execute(self._record, [_obituary(orphan) for orphan in failed])

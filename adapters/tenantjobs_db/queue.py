@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, fun
 from sqlalchemy.exc import DBAPIError
 
 from tenantjobs.envelope import Envelope
+from tenantjobs_db.calling import Calling
 from tenantjobs_db.database import Database
 from tenantjobs_db.dialect import seconds
 from tenantjobs_db.enqueuing import Enqueuing
@@ -42,6 +43,7 @@ class Queue:
         now = dialect.now()
         self._database = database
         self._enqueuing = Enqueuing(dialect)
+        self._calling = Calling(dialect)
         self._cancel = (
             update(jobs)
             .where(jobs.c.id == bindparam("job_id"), in_state(READY, SCHEDULED, BLOCKED))
@@ -113,6 +115,7 @@ class Queue:
             ids = connection.execute(self._due, {"batch": batch}).scalars().all()
             if ids:
                 connection.execute(self._promote, {"listed": ids})
+                self._calling.call(connection, ids)
             return len(ids)
 
         return self._database.run(promote)

@@ -28,7 +28,7 @@ class Selection:
         for pattern in self._patterns:
             last = self._last_served.get(pattern, "")
             matching = sorted(
-                (name for name in queues if _matches(pattern, name)), key=lambda name: (name <= last, name)
+                (name for name in queues if matches(pattern, name)), key=lambda name: (name <= last, name)
             )
             for name in matching:
                 chosen.setdefault(name, pattern)
@@ -39,7 +39,7 @@ class Selection:
 
     def served(self, queue: str, jobs: int = 1) -> None:
         """The queue had its turn, and gave so many jobs: the others of its wildcard come first now."""
-        matching = [pattern for pattern in self._patterns if _matches(pattern, queue)]
+        matching = [pattern for pattern in self._patterns if matches(pattern, queue)]
         for pattern in matching:
             self._last_served[pattern] = queue
         if self._weighing is not None and matching:
@@ -67,7 +67,8 @@ class Weighing:
         self._had[entry] += jobs / self._weights[entry]
 
 
-def _matches(pattern: str, queue: str) -> bool:
+def matches(pattern: str, queue: str) -> bool:
+    """Whether an entry of the list, a name or a prefix with its star, means the queue."""
     return queue.startswith(pattern[:-1]) if pattern.endswith("*") else queue == pattern
 
 

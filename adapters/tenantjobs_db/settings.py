@@ -30,6 +30,7 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     queue_file: str | None = None  # which processes `tenantjobs work` runs; config/queue.yml if that is there
     keep_inbox: Positive = 604_800.0  # how long a job that another queue delivers is known to have had its effect
     synchronous: Literal["FULL", "NORMAL"] = "FULL"  # SQLite: NORMAL may lose the last commits when the power fails
+    notify: bool = True  # PostgreSQL: NOTIFY wakes a worker that is asleep; false: it polls
     busy_timeout: NotNegative = 10.0  # SQLite: how long a writer waits for another
 
     @property

@@ -29,6 +29,7 @@ from sqlalchemy import (
 )
 
 from tenantjobs_db.arrays import Array
+from tenantjobs_db.calling import Calling
 from tenantjobs_db.dialect import Dialect, seconds
 from tenantjobs_db.settlement import Claimed, Discard, Fail, Finish, GiveBack, Quarantine, Retry, Settled, Settlement
 from tenantjobs_db.tables import (
@@ -48,6 +49,7 @@ class Settling:
 
     def __init__(self, dialect: Dialect, *, keep_finished: bool) -> None:
         self._keep_finished = keep_finished
+        self._calling = Calling(dialect)
         self._statements = _statements(dialect, keep_finished)
         self._finish_all = _finish_all(dialect, keep_finished) if dialect.set_based else None
         self._finish_counted = _finish_counted(dialect, keep_finished) if dialect.json_rows else None
@@ -82,6 +84,7 @@ class Settling:
                 self._record_failure(connection, settlement)
             else:
                 refused.append(settlement)
+        self._calling.call(connection, (one.claim.id for one in others if isinstance(one, Retry | GiveBack)))
         return refused
 
     def finish_within(self, connection: Connection, claim: Claimed, note: str | None) -> bool:

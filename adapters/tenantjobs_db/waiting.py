@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import BindParameter, Connection, bindparam, delete, select, update
 
+from tenantjobs_db.calling import Calling
 from tenantjobs_db.dialect import Dialect
 from tenantjobs_db.settlement import Claimed
 from tenantjobs_db.tables import BLOCKED, READY, SCHEDULED, blocked, in_state, jobs
@@ -18,6 +19,7 @@ class Waiting:
 
     def __init__(self, dialect: Dialect) -> None:
         listed: BindParameter[Any] = bindparam("listed", expanding=True)
+        self._calling = Calling(dialect)
         self._put_aside = update(jobs).where(jobs.c.id.in_(listed), in_state(READY)).values(state=BLOCKED)
         self._block = (
             update(jobs)
@@ -88,6 +90,7 @@ class Waiting:
                 break
             connection.execute(self._forget, {"listed": listed})
             let_out += connection.execute(self._let_out, {"listed": listed}).rowcount  # fewer: some were cancelled
+            self._calling.call(connection, listed)
         return let_out
 
     def let_out_at(self, connection: Connection, key: str, moments: Sequence[datetime]) -> int:

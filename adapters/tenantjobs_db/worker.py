@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from tenantjobs import lifecycle, signals
 from tenantjobs.adapter import WorkOptions
 from tenantjobs_db import health
+from tenantjobs_db.alarm import Alarm
+from tenantjobs_db.alarms import alarm_of
 from tenantjobs_db.backoff import Backoff
 from tenantjobs_db.batches import DatabaseBatches
 from tenantjobs_db.cancelling import INTERVAL as CANCELLING
@@ -86,6 +88,7 @@ class Worker:
         self._retire = retire
         self._exchanging = Exchanging(consumer, self._lease)
         self._slots = Slots(options.threads, self._delivery, costs)
+        self._alarm = Alarm() if options.drain else alarm_of(database, options.queues, self._slots.wake)
         self._routines = self._own_routines(settings)
         if alone:
             self._routines += self._chores(
@@ -111,6 +114,7 @@ class Worker:
         with signals.obeyed(self), health.served(self._options.health, self.health):
             for routine in self._routines:
                 routine.start()
+            self._alarm.start()
             lifecycle.run("start", process)
             try:
                 self._work()
@@ -182,9 +186,15 @@ class Worker:
         if self._options.drain and self._queue.promote():
             idle = False
         free = self._free()
-        if not free and self._exchanging.settled:
-            return idle
+        if not free:
+            self._alarm.stir()
+            if self._exchanging.settled:
+                return idle
         claimed = self._exchanging.exchange(free, self._slots.running)
+        if claimed:
+            self._alarm.stir()
+        elif free:
+            self._alarm.rest()
         self._slots.start(claimed)
         if any(claim.deaths for claim in claimed):
             # One of them may have killed a process, and whatever is claimed beside it dies with it: no more than runs.
@@ -224,10 +234,12 @@ class Worker:
             logger.warning("%s still ran when the worker had to stop: given back", claim)
         self._exchanging.keep(self._slots.abandon())
         self._say_goodbye()
+        self._alarm.stop()
         for routine in self._routines:
             routine.stop()
         for routine in self._routines:
             routine.join(1.0)
+        self._alarm.join(1.0)
         logger.info("worker %s has stopped", self._lease)
 
     def _settle(self) -> bool:
