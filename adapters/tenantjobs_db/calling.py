@@ -11,9 +11,8 @@ The call is made by a statement of the transaction that makes jobs ready, and he
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
-from sqlalchemy import Connection, Insert, Select, func, literal_column, select, text
+from sqlalchemy import Connection, Executable, Insert, func, literal_column, select, text
 
 from tenantjobs_db.dialect import Dialect
 from tenantjobs_db.tables import READY, jobs
@@ -71,7 +70,7 @@ class Calling:
             connection.execute(self._call, {"ids": listed})
 
 
-def calling(insert: Insert) -> Select[Any]:
+def calling(insert: Insert) -> Executable:
     """``insert``, which is one of jobs, and the calls for those that are ready: by one statement, which counts them."""
     new = insert.returning(jobs.c.queue, jobs.c.state).cte("new")
     ready = new.c.state == literal_column(f"'{READY}'")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, CursorResult, Insert, Integer, Select, Text, select
+from sqlalchemy import ColumnElement, Connection, CursorResult, Executable, Insert, Integer, Text, select
 
 from tenantjobs.envelope import Envelope
 from tenantjobs_db.calling import calling
@@ -99,11 +99,11 @@ def _plain_row(envelope: Envelope, now: datetime | None) -> dict[str, Any]:
     return row | {"due_at": due_at, "state": SCHEDULED if is_early else READY}
 
 
-def _calling(dialect: Dialect, insert: Insert) -> Insert | Select[Any]:
+def _calling(dialect: Dialect, insert: Insert) -> Executable:
     return calling(insert) if dialect.notifies else insert
 
 
-def _insert_all(dialect: Dialect) -> Insert | Select[Any]:
+def _insert_all(dialect: Dialect) -> Executable:
     rows = incoming(COLUMNS)
     insert = (
         dialect.insert_new(jobs)
