@@ -72,7 +72,7 @@ def test_who_fills_a_batch_is_killed_and_nothing_is_left(site: Site, statement: 
     dies = (
         "import os, signal\nfrom sqlalchemy import event\nfrom tests.crash.app import engine\n"
         "def die(_connection, _cursor, statement, *_):\n"
-        f"    if statement.startswith({statement!r}): os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"    if {statement + ' '!r} in statement: os.kill(os.getpid(), signal.SIGKILL)\n"
         "event.listen(engine, 'after_cursor_execute', die)\n"
     )
 

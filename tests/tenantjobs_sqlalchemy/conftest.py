@@ -138,7 +138,7 @@ class Statements:
         self.seen.append(statement)
 
     def inserts(self, table: str) -> list[str]:
-        return [statement for statement in self.seen if statement.startswith(f"INSERT INTO {table} ")]
+        return [statement for statement in self.seen if f"INSERT INTO {table} " in statement]
 
 
 def named(model: type, *key: str) -> GlobalId:
