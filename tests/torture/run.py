@@ -69,7 +69,7 @@ def torture(
         bounds = [1 + orders * place // PRODUCERS for place in range(PRODUCERS + 1)]
         for first, last in pairwise(bounds):
             site.produce(first, last)
-        _torment(site, adversary, jobs, until=began + minutes * 60, pause=pause, say=say)
+        _torment(site, adversary, jobs, minutes=minutes, pause=pause, say=say)
         left = _calm(site, adversary, say)
         codes = site.stop()
         database = own(server.url)
@@ -109,7 +109,7 @@ def _torment(
     adversary: Adversary,
     jobs: int,
     *,
-    until: float,
+    minutes: float,
     pause: tuple[float, float],
     say: Callable[[str], object],
 ) -> None:
@@ -119,6 +119,7 @@ def _torment(
     """
     chance = random.Random(site.seed + 1)
     wait_for(lambda: site.processes("worker"), 60)
+    until = time.monotonic() + minutes * 60
     while time.monotonic() < until and (adversary.rounds < 1 or not site.is_placed or site.unfinished() != 0):
         enough, began = site.ended() + jobs // 100, time.monotonic()
         over, patience = began + chance.uniform(*pause), began + chance.choice(PATIENCE_BETWEEN)
