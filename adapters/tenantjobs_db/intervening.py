@@ -20,6 +20,7 @@ from tenantjobs.locks import Lock
 from tenantjobs.running import JobContext
 from tenantjobs.upkeep import POSSIBLE, Change, Changes, Verb
 from tenantjobs.view import JobFilter
+from tenantjobs_db.calling import Calling
 from tenantjobs_db.cancelling import Cancelling
 from tenantjobs_db.choosing import chosen
 from tenantjobs_db.database import Database
@@ -42,6 +43,7 @@ class Intervening:
         self._database = database
         self._locks = DatabaseLocks(database)
         self._permits = DatabasePermits(database)
+        self._calling = Calling(database.dialect)
         self._cancelling = Cancelling(database)
         self._rows = (
             select(jobs, now.label("now"))
@@ -112,6 +114,7 @@ class Intervening:
         again = [_again(row) for row in rows if row.id not in refused]
         if again:
             connection.execute(self._again, again)
+            self._calling.call(connection, [row.id for row in rows if row.id not in refused])
         return refused
 
     def _discard(self, connection: Connection, rows: Rows, reason: str | None) -> Errors:
@@ -128,6 +131,7 @@ class Intervening:
 
     def _run_now(self, connection: Connection, rows: Rows, _reason: str | None) -> Errors:
         connection.execute(self._advance, {"listed": _ids(rows)})
+        self._calling.call(connection, _ids(rows))
         return {}
 
     def _clear(self, connection: Connection, rows: Rows, _reason: str | None) -> Errors:

@@ -11,11 +11,13 @@ from sqlalchemy import text
 
 from tenantjobs import job
 from tenantjobs.adapter import WorkOptions
+from tenantjobs.view import JobFilter
 from tenantjobs_db import listening
 from tenantjobs_db.adapter import DatabaseAdapter
 from tenantjobs_db.alarm import Alarm
 from tenantjobs_db.alarms import alarm_of
 from tenantjobs_db.database import Database, own
+from tenantjobs_db.intervening import Intervening
 from tenantjobs_db.listening import Line, Listening, Unheard
 from tenantjobs_db.queue import Queue
 from tenantjobs_db.settlement import GiveBack, Retry
@@ -186,6 +188,15 @@ def test_jobs_that_become_ready_again_call_too(database: Database, queue: Queue,
     sleeper._asked("SELECT 1")
 
     assert sleeper.heard() == ["due", "retried", "given"]
+
+
+@pytest.mark.parametrize("url", POSTGRESQL, indirect=True)
+def test_a_job_that_is_to_run_now_calls_too(database: Database, queue: Queue, sleeper: Line) -> None:
+    queue.enqueue([envelope(due_at=soon())])
+    Intervening(database).change("run_now", JobFilter(), after=None, limit=10, reason=None)
+    sleeper._asked("SELECT 1")
+
+    assert sleeper.heard() == ["default"]
 
 
 @pytest.mark.parametrize("url", POSTGRESQL, indirect=True)
