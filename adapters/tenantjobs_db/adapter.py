@@ -32,6 +32,7 @@ from tenantjobs_db.explaining import Explaining
 from tenantjobs_db.exporting import Exporting
 from tenantjobs_db.gate import DatabaseGate
 from tenantjobs_db.inbox import DatabaseInbox
+from tenantjobs_db.kept import kept
 from tenantjobs_db.ledger import DatabaseLedger
 from tenantjobs_db.locks import DatabaseLocks
 from tenantjobs_db.opening import answering, application_engine, beside_application, open_database
@@ -62,21 +63,7 @@ class DatabaseAdapter:
     def __init__(self, settings: DatabaseSettings) -> None:
         self.settings = settings
         self._opening = threading.RLock()
-        self._database: Database | None = None
-        self._queue: Queue | None = None
-        self._ledger: DatabaseLedger | None = None
-        self._locks: DatabaseLocks | None = None
-        self._batches: DatabaseBatches | None = None
-        self._permits: DatabasePermits | None = None
-        self._controls: Controls | None = None
-        self._rates: DatabaseRates | None = None
-        self._outbox: DatabaseOutbox | None = None
         self._gate: DatabaseGate | None = None
-        self._inbox: DatabaseInbox | None = None
-        self._bookmarks: DatabaseBookmarks | None = None
-        self._stored: DatabaseJobs | None = None
-        self._telling: Telling | None = None
-        self._ticks: DatabaseTicks | None = None
         self._workers: list[Worker] = []
 
     @property
@@ -85,71 +72,47 @@ class DatabaseAdapter:
         in_application = self.settings.engine is not None and not self._is_apart
         return CAPABILITIES_WITHIN if in_application else CAPABILITIES
 
-    @property
+    @kept
     def database(self) -> Database:
         """The database of the queue, on connections of our own; opened on first use."""
-        with self._opening:
-            if self._database is None:
-                self._database = open_database(self.settings, apart=self._is_apart)
-            return self._database
+        return open_database(self.settings, apart=self._is_apart)
 
-    @property
+    @kept
     def queue(self) -> Queue:
         """What is in the queue: counts, single jobs, cancelling."""
-        with self._opening:
-            if self._queue is None:
-                self._queue = Queue(self.database)
-            return self._queue
+        return Queue(self.database)
 
-    @property
+    @kept
     def ledger(self) -> DatabaseLedger:
         """The ledger of idempotency keys, in the same database."""
-        with self._opening:
-            if self._ledger is None:
-                self._ledger = DatabaseLedger(self.database, self.joins)
-            return self._ledger
+        return DatabaseLedger(self.database, self.joins)
 
-    @property
+    @kept
     def locks(self) -> DatabaseLocks:
         """The locks of unique jobs, in the same database."""
-        with self._opening:
-            if self._locks is None:
-                self._locks = DatabaseLocks(self.database, self.joins)
-            return self._locks
+        return DatabaseLocks(self.database, self.joins)
 
-    @property
+    @kept
     def batches(self) -> DatabaseBatches:
         """Batches: in the application's database where that is known, so that they commit with its transactions."""
-        with self._opening:
-            if self._batches is None:
-                database = self.outbox.database if self._is_apart else self.database
-                self._batches = DatabaseBatches(database, self._is_application)
-            return self._batches
+        database = self.outbox.database if self._is_apart else self.database
+        return DatabaseBatches(database, self._is_application)
 
-    @property
+    @kept
     def permits(self) -> DatabasePermits:
         """The permits of limited jobs, in the same database."""
-        with self._opening:
-            if self._permits is None:
-                self._permits = DatabasePermits(self.database, self.joins)
-            return self._permits
+        return DatabasePermits(self.database, self.joins)
 
-    @property
+    @kept
     def rates(self) -> DatabaseRates:
         """The starts of jobs with a rate, in the same database."""
-        with self._opening:
-            if self._rates is None:
-                self._rates = DatabaseRates(self.database)
-            return self._rates
+        return DatabaseRates(self.database)
 
-    @property
+    @kept
     def controls(self) -> Controls:
         """What operators say of queues, tenants and jobs: pauses, weights, caps."""
-        with self._opening:
-            if self._controls is None:
-                outside = [database for name, database in self._places().items() if name]
-                self._controls = Controls(self.database, kept=self.settings.forgotten_after, outside=outside)
-            return self._controls
+        outside = [database for name, database in self._places().items() if name]
+        return Controls(self.database, kept=self.settings.forgotten_after, outside=outside)
 
     @property
     def gate(self) -> DatabaseGate:
@@ -172,41 +135,31 @@ class DatabaseAdapter:
         """What removes all that is here of a tenant."""
         return Purging(self._places())
 
-    @property
+    @kept
     def outbox(self) -> DatabaseOutbox:
         """The outbox, in the application's database; ConfigurationError if that is not known."""
-        with self._opening:
-            if self._outbox is None:
-                self._outbox = DatabaseOutbox(self._beside(), self._is_application, lease=self.settings.lease)
-            return self._outbox
+        return DatabaseOutbox(self._beside(), self._is_application, lease=self.settings.lease)
 
-    @property
+    @kept
     def ticks(self) -> DatabaseTicks:
         """Which recurring jobs have been enqueued, in the same database; its schema has to be there."""
-        with self._opening:
-            if self._ticks is None:
-                with answering(self.database, self.settings):
-                    schema.require(self.database)
-                self._ticks = DatabaseTicks(self.database)
-            return self._ticks
+        with answering(self.database, self.settings):
+            schema.require(self.database)
+        return DatabaseTicks(self.database)
 
-    @property
+    @kept
     def inbox(self) -> DatabaseInbox | None:
         """The inbox, in the application's database; None if that is not known."""
-        with self._opening:
-            if self._inbox is None and self.settings.engine is not None:
-                database = self.outbox.database if self._is_apart else self.database
-                self._inbox = DatabaseInbox(database, self._is_application, keep=self.settings.keep_inbox)
-            return self._inbox
+        if self.settings.engine is None:
+            return None
+        database = self.outbox.database if self._is_apart else self.database
+        return DatabaseInbox(database, self._is_application, keep=self.settings.keep_inbox)
 
-    @property
+    @kept
     def bookmarks(self) -> DatabaseBookmarks:
         """Bookmarks of jobs that another queue delivers: in the application's database where that is known."""
-        with self._opening:
-            if self._bookmarks is None:
-                database = self.outbox.database if self._is_apart else self.database
-                self._bookmarks = DatabaseBookmarks(database, self._is_application, keep=self.settings.keep_inbox)
-            return self._bookmarks
+        database = self.outbox.database if self._is_apart else self.database
+        return DatabaseBookmarks(database, self._is_application, keep=self.settings.keep_inbox)
 
     def enqueue(self, envelope: Envelope) -> None:
         self.queue.enqueue([envelope])
@@ -261,20 +214,17 @@ class DatabaseAdapter:
 
     def progress(self, job_id: str) -> Progress | None:
         """How far the job has come, a second ago or less."""
-        with self._opening:
-            if self._telling is None:
-                self._telling = Telling(self.database)
-        return self._telling.read(job_id)
+        return self.telling.read(job_id)
 
-    @property
+    @kept
+    def telling(self) -> Telling:
+        """What reads how far jobs have come."""
+        return Telling(self.database)
+
+    @kept
     def stored(self) -> DatabaseJobs:
         """The jobs of all tenants, to be listed, counted and changed by hand."""
-        with self._opening:
-            if self._stored is None:
-                self._stored = DatabaseJobs(
-                    self.database, self.settings, has_batches=not self._is_apart, wake=self._wake_workers
-                )
-            return self._stored
+        return DatabaseJobs(self.database, self.settings, has_batches=not self._is_apart, wake=self._wake_workers)
 
     def show(self, job_id: str) -> JobView | None:
         """The job as people look at it; None if there is none of this id, or none any more."""
@@ -367,10 +317,11 @@ class DatabaseAdapter:
 
     def close(self) -> None:
         with self._opening:
-            if self._database is not None:
-                self._database.close()
-            if self._outbox is not None:
-                self._outbox.database.close()
+            made = vars(self)
+            if "database" in made:
+                self.database.close()
+            if "outbox" in made:
+                self.outbox.database.close()
 
     def _run(self, worker: Worker | Service) -> int:
         if isinstance(worker, Service):
