@@ -71,7 +71,7 @@ class Assembly:
     def process(self, options: WorkOptions) -> Worker:
         """The worker of a process that does nothing else, and is called after it."""
         entitle("worker", ",".join(options.queues))
-        return self.worker(options)
+        return self.worker(options, own_process=True)
 
     def gate(self, options: WorkOptions, settings: GateSettings) -> Service:
         """What lets jobs through, and looks after the queue as well."""
@@ -129,7 +129,7 @@ class Assembly:
             polling_interval=post.polling_interval,
         )
         recycling = None if post.limits is None else Recycling(post.limits)
-        return self.worker(options, lease=lease, alone=False, recycling=recycling, retire=line.retire)
+        return self.worker(options, lease=lease, alone=False, own_process=True, recycling=recycling, retire=line.retire)
 
     def _dispatcher(self, post: DispatcherPlan, lease: Lease) -> Service:
         keeping = self._keeping(lease)

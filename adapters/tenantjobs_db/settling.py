@@ -57,24 +57,26 @@ class Settling:
         self._forget = delete(failures).where(failures.c.job_id == bindparam("settled_id"))
 
     def finishes(self, settlements: Sequence[Settlement], process: str) -> list[Finish] | None:
-        """The same, if there is nothing else in it: jobs of ``process`` that have finished and left nothing behind."""
+        """The same in their order, if they are all of one kind: jobs of ``process`` that have finished, with no more to
+        be said of them.
+        """
         found: list[Finish] = []
         for settlement in settlements:
             claim = settlement.claim
             if type(settlement) is Finish and claim.process == process and claim.grant is None:
-                if claim.attempt and not self._keep_finished:
+                if settlement.note is not None or (claim.attempt and not self._keep_finished):
                     return None
                 found.append(settlement)
             elif type(settlement) is not Settled:
                 return None
-        return found
+        return sorted(found, key=_id_of)
 
     def settle(self, connection: Connection, settlements: Sequence[Settlement]) -> list[Settlement]:
         """Write them all; those that are refused, because the job is not ours any more, are returned."""
         # In one order everywhere, so that two processes never wait for each other's rows.
         settlements = sorted(
             (settlement for settlement in settlements if not isinstance(settlement, Settled)),
-            key=lambda settlement: settlement.claim.id,
+            key=_id_of,
         )
         finishes = [settlement for settlement in settlements if isinstance(settlement, Finish)]
         others = [settlement for settlement in settlements if not isinstance(settlement, Finish)]
@@ -167,6 +169,10 @@ def _statements(dialect: Dialect, keep_finished: bool) -> Mapping[type[Settlemen
         Quarantine: write.values(state=QUARANTINED, finished_at=now),
         GiveBack: write.values(state=READY),
     }
+
+
+def _id_of(settlement: Settlement) -> str:
+    return settlement.claim.id
 
 
 def _values(settlement: Settlement) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from tenantjobs_db.costs import Costs
 from tenantjobs_db.delivery import Delivery
 from tenantjobs_db.pace import Pace
 from tenantjobs_db.settlement import Claimed, GiveBack, Settlement
+from tenantjobs_db.switching import Switching
 from tenantjobs_db.threads import Threads
 
 logger = logging.getLogger("tenantjobs.db")
@@ -35,7 +36,9 @@ PATIENCE = 0.25  # seconds that claimed jobs wait although no slot becomes free,
 class Slots:
     """Room for ``count`` jobs at a time. All methods but ``wake`` belong to the worker's main thread."""
 
-    def __init__(self, count: int, delivery: Callable[[Claimed], Delivery], costs: Costs) -> None:
+    def __init__(
+        self, count: int, delivery: Callable[[Claimed], Delivery], costs: Costs, *, own_process: bool = False
+    ) -> None:
         self._count = count
         self._delivery = delivery
         self._threads = Threads(count)
@@ -49,6 +52,7 @@ class Slots:
         self._ended: deque[tuple[Settlement, float]] = deque()
         self._pace = Pace(count)
         self._costs = costs
+        self._switching = Switching(allowed=own_process)
         self._few = 0  # waiting jobs, with which it is time to claim others
         # SimpleQueue.put may be called in a signal handler, which Event.set may not.
         self._bell: SimpleQueue[None] = SimpleQueue()
@@ -73,6 +77,7 @@ class Slots:
         self._held.update(((delivery.claim.id, delivery.claim.fence), delivery) for delivery in deliveries)
         with self._turn:
             self._waiting.extend(deliveries)
+        self._switching.be_quick(self._pace.is_short)
         self._fill(1 if self._pace.is_short else self._count)
         if len(self._waiting) > self._few:
             self._hush()  # there were few while these were claimed
@@ -102,6 +107,7 @@ class Slots:
     def withdraw(self) -> list[Settlement]:
         """Give back what was not started, and claim nothing ahead for a while."""
         self._pace.forget()
+        self._switching.be_quick(False)
         with self._turn:
             waiting = list(self._waiting)
             self._waiting.clear()

@@ -49,7 +49,7 @@ class Worker:
     """Serves queues until it is stopped, or until nothing is left to do.
 
     One that is ``alone`` looks after the queue as well, as a dispatcher does. ``recycling`` says when it makes room for
-    another; ``retire`` is called then, while it finishes what runs.
+    another; ``retire`` is called then, while it finishes what runs. ``own_process``: there is nothing else in it.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class Worker:
         batches: DatabaseBatches | None = None,
         lease: Lease | None = None,
         alone: bool = True,
+        own_process: bool = False,
         recycling: Recycling | None = None,
         retire: Callable[[], object] = lambda: None,
     ) -> None:
@@ -87,7 +88,7 @@ class Worker:
         self._recycling = recycling
         self._retire = retire
         self._exchanging = Exchanging(consumer, self._lease)
-        self._slots = Slots(options.threads, self._delivery, costs)
+        self._slots = Slots(options.threads, self._delivery, costs, own_process=own_process)
         self._alarm = Alarm() if options.drain else alarm_of(database, options.queues, self._slots.wake)
         self._routines = self._own_routines(settings)
         if alone:
