@@ -55,6 +55,11 @@ def fields(**changes: object) -> dict[str, object]:
 # encode and decode
 
 
+@pytest.mark.parity("1a.22")
+def test_its_scope_is_what_its_context_says() -> None:
+    assert envelope().snapshot == Snapshot("42")
+
+
 @pytest.mark.parametrize("original", [envelope(), FULL])
 @pytest.mark.parity("1a.22")
 def test_an_envelope_comes_back(original: Envelope) -> None:
