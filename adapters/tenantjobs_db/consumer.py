@@ -72,9 +72,11 @@ class Consumer:
         wanted: int = 0,
         running: Collection[Claimed] = (),
     ) -> Exchange:
-        """Settle, and claim up to ``wanted`` jobs for ``process`` beside what is ``running``; all of it or nothing.
+        """Settle, and claim up to ``wanted`` jobs for ``process`` beside what is ``running``.
 
-        Limited jobs that may not start yet are put aside in transactions of their own, and others claimed for them.
+        What is settled commits together, and with it what the first claim has found; a claim that makes up for tenants
+        who had fewer jobs than their share may have a transaction of its own. Limited jobs that may not start yet are
+        put aside in transactions of their own, and others claimed for them.
         """
         if settlements:
             faults.point("before_acknowledge")

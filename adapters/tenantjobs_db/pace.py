@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 MOMENT = 0.05  # seconds
-MOST = 1000  # jobs: half of them are claimed while the other half runs
+MOST = 1000  # jobs: a third of them are claimed while the others run
 SHORT = 0.0003  # seconds: less than it takes to change threads, where both of them want to go on
 KNOWN_WELL = 20  # jobs: after so many, what was known before counts for half
 RELUCTANCE = 5.0  # seconds without any of this, once it has gone wrong

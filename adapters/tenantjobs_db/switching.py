@@ -12,7 +12,7 @@ class Switching:
 
     The worker's thread wants to go on several times in an exchange, each time for a moment, and waits for that long
     beside a job's thread that does not wait for anything. With several threads, changing more often costs more than it
-    gains: 4 % of what five of them compute. A process that has other work to do is left as it is: ``allowed`` is False.
+    gains: some 5 % of what five of them compute. A process that has other work to do is left as it is (``allowed``).
     """
 
     def __init__(self, *, allowed: bool) -> None:

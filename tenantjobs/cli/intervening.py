@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -14,10 +15,7 @@ from tenantjobs.stored import Handled, StoredJobs
 from tenantjobs.upkeep import BATCH, Verb
 from tenantjobs.view import JobFilter
 
-OPTIONS = (
-    click.argument("job_id", metavar="[ID]", required=False),
-    choosing.filtered,
-    click.option("--all", "wants_all", is_flag=True, help="All jobs, where no option says which."),
+HOW = (
     click.option("--yes", "-y", is_flag=True, help="Do not ask."),
     click.option(
         "--batch-size", type=click.IntRange(1), default=BATCH, show_default=True, help="Jobs of one transaction."
@@ -26,11 +24,22 @@ OPTIONS = (
 )
 
 
-def acting(command: F) -> F:
-    """Give ``command`` an ID, or the options that say which jobs and how."""
-    for option in reversed(OPTIONS):
-        command = option(command)
-    return command
+def taking(*which: Callable[[Any], Any]) -> Callable[[F], F]:
+    """Give a command the options that say which jobs, and after them those that say how."""
+
+    def give(command: F) -> F:
+        for option in reversed((*which, *HOW)):
+            command = option(command)
+        return command
+
+    return give
+
+
+acting = taking(
+    click.argument("job_id", metavar="[ID]", required=False),
+    choosing.filtered,
+    click.option("--all", "wants_all", is_flag=True, help="All jobs, where no option says which."),
+)
 
 
 @click.command("retry")

@@ -6,28 +6,12 @@ from typing import Any
 
 import click
 
-from tenantjobs.cli.choosing import F
-from tenantjobs.cli.intervening import act
-from tenantjobs.cli.output import json_option
+from tenantjobs.cli.intervening import act, taking
 from tenantjobs.cli.tenant import tenant_argument
-from tenantjobs.upkeep import BATCH, Verb
+from tenantjobs.upkeep import Verb
 from tenantjobs.view import JobFilter
 
-OPTIONS = (
-    tenant_argument,
-    click.option("--yes", "-y", is_flag=True, help="Do not ask."),
-    click.option(
-        "--batch-size", type=click.IntRange(1), default=BATCH, show_default=True, help="Jobs of one transaction."
-    ),
-    json_option,
-)
-
-
-def acting(command: F) -> F:
-    """Give ``command`` a TENANT, and the options that say how."""
-    for option in reversed(OPTIONS):
-        command = option(command)
-    return command
+acting = taking(tenant_argument)
 
 
 @click.command("cancel")

@@ -102,6 +102,7 @@ def test_a_bell_that_has_rung_is_not_waited_for() -> None:
 
     bell.wait()
     bell.wait()
+    assert bell.rung
 
 
 def test_a_thread_gets_no_signals_and_disturbs_nobody() -> None:
