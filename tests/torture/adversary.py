@@ -8,6 +8,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+import psutil
+
 from tests.torture.site import Site, send
 
 Act = Callable[[], bool]
@@ -19,7 +21,7 @@ class Adversary:
     def __init__(self, site: Site, chance: random.Random) -> None:
         self._site = site
         self._chance = chance
-        self._stopped: list[tuple[float, int]] = []
+        self._stopped: list[tuple[float, psutil.Process]] = []
         self._deck: list[str] = []
         self.rounds = 0
         self.done: Counter[str] = Counter()
@@ -48,10 +50,10 @@ class Adversary:
     def let_go_on(self, *, all_of_them: bool = False) -> None:
         """Continue processes that have been stopped for long enough."""
         now = time.monotonic()
-        for until, pid in list(self._stopped):
+        for until, process in list(self._stopped):
             if all_of_them or until <= now:
-                send(pid, signal.SIGCONT)
-                self._stopped.remove((until, pid))
+                send(process, signal.SIGCONT)
+                self._stopped.remove((until, process))
 
     def _send(self, number: signal.Signals, *kinds: str) -> bool:
         found = self._site.processes(*kinds)
@@ -81,9 +83,9 @@ class Adversary:
         found = self._site.processes("worker")
         if not found:
             return False
-        pid = self._chance.choice(found)
-        self._stopped.append((time.monotonic() + self._site.lease + self._chance.uniform(0.5, 2), pid))
-        return send(pid, signal.SIGSTOP)
+        process = self._chance.choice(found)
+        self._stopped.append((time.monotonic() + self._site.lease + self._chance.uniform(0.5, 2), process))
+        return send(process, signal.SIGSTOP)
 
     def _cut(self) -> bool:
         self._site.server.cut()
@@ -94,5 +96,5 @@ class Adversary:
         return True
 
     def _move_clocks(self) -> bool:
-        moved = [send(pid, signal.SIGUSR1) for pid in self._site.processes("worker")]
+        moved = [send(process, signal.SIGUSR1) for process in self._site.processes("worker")]
         return any(moved)

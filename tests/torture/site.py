@@ -64,7 +64,7 @@ class Site:
         self.supervisors: dict[str, subprocess.Popen[bytes]] = {}
         self.producers: dict[tuple[int, int], subprocess.Popen[bytes]] = {}
         self.is_calm = False  # then nothing recurs
-        self._seen: set[int] = set()
+        self._seen: set[psutil.Process] = set()
         self._leaving: list[subprocess.Popen[bytes]] = []
         (folder / "recurring.yml").write_text(RECURRING)
         for name, plan in PLANS.items():
@@ -124,15 +124,16 @@ class Site:
         """Whether all orders are."""
         return all(producer.poll() == 0 for producer in self.producers.values())
 
-    def processes(self, *kinds: str) -> list[int]:
-        """Those that are at work as far as the database knows, by their numbers; none if it does not answer."""
+    def processes(self, *kinds: str) -> list[psutil.Process]:
+        """Those that are at work as far as the database knows; none if it does not answer."""
         try:
             with self.engine.connect() as connection:
                 rows = connection.execute(text("SELECT pid, kind FROM tj_processes")).all()
         except SQLAlchemyError:
             return []
-        self._seen |= {row.pid for row in rows if row.kind != "supervisor"}
-        return [row.pid for row in rows if row.kind in kinds and _is_alive(row.pid)]
+        alive = [(row.kind, process) for row in rows if (process := _living(row.pid)) is not None]
+        self._seen |= {process for kind, process in alive if kind != "supervisor"}
+        return [process for kind, process in alive if kind in kinds]
 
     def unfinished(self) -> int | None:
         """How many jobs have not come to an end, ticks aside while they recur; None if the database does not answer."""
@@ -179,8 +180,8 @@ class Site:
         for process in (*self.supervisors.values(), *self._leaving, *self.producers.values()):
             process.kill()
             process.wait()
-        for pid in self._seen:
-            send(pid, signal.SIGKILL)
+        for process in self._seen:
+            send(process, signal.SIGKILL)
         self.engine.dispose()
 
     def _started(self, log: str, *command: str, **environment: str) -> subprocess.Popen[bytes]:
@@ -195,12 +196,10 @@ class Site:
             )
 
 
-def send(pid: int, number: signal.Signals) -> bool:
-    """Whether there was somebody to send it to, of ours."""
-    if not _is_alive(pid):
-        return False
-    with suppress(ProcessLookupError):
-        os.kill(pid, number)
+def send(process: psutil.Process, number: signal.Signals) -> bool:
+    """Whether it was still there; whoever has got its number since is left alone."""
+    with suppress(psutil.NoSuchProcess):
+        process.send_signal(number)
         return True
     return False
 
@@ -215,13 +214,13 @@ def wait_for(condition: Callable[[], object], seconds: float) -> bool:
     return True
 
 
-def _is_alive(pid: int) -> bool:
-    """Whether this is a living process of tenantjobs: numbers are used again."""
-    try:
+def _living(pid: int) -> psutil.Process | None:
+    """The process of tenantjobs that has this number: numbers are used again."""
+    with suppress(psutil.Error):
         process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and any("tenantjobs" in word for word in process.cmdline())
-    except psutil.Error:
-        return False
+        if process.status() != psutil.STATUS_ZOMBIE and any("tenantjobs" in word for word in process.cmdline()):
+            return process
+    return None
 
 
 def _ended(process: subprocess.Popen[bytes], seconds: float) -> int:
