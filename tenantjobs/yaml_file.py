@@ -15,7 +15,6 @@ from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 import msgspec
 import yaml
 
-from tenantjobs.config import Settings
 from tenantjobs.config.conversion import convert_value
 from tenantjobs.config.file import displayed
 from tenantjobs.config.mistakes import Mistakes, meant
@@ -46,11 +45,6 @@ class Document(NamedTuple):
     path: Path
     environments: tuple[str, ...]
     section: dict[str, Marked] | None
-
-
-def located(settings: Settings, name: str) -> Path:
-    """Where ``name``, as ``"config/queue.yml"``, lies: beside the configuration file, else in the working directory."""
-    return Path(os.path.dirname(settings.file) if settings.file else os.getcwd(), name)
 
 
 def read(path: Path, environment: str, mistakes: Mistakes, environ: Mapping[str, str] = os.environ) -> Document:

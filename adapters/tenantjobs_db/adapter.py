@@ -8,6 +8,8 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
 
 import msgspec
 from sqlalchemy import Connection, Engine
@@ -19,7 +21,7 @@ from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.progress import Progress
 from tenantjobs.view import Explanation, JobView
-from tenantjobs_db import draining, plan_file, schema
+from tenantjobs_db import draining, schema
 from tenantjobs_db.assembly import Assembly
 from tenantjobs_db.assignment import Assignment
 from tenantjobs_db.attendance import Attendance
@@ -50,6 +52,8 @@ from tenantjobs_db.stored import DatabaseJobs
 from tenantjobs_db.telling import Telling
 from tenantjobs_db.ticks import DatabaseTicks
 from tenantjobs_db.worker import Worker
+
+PLAN = "config/queue.yml"
 
 CAPABILITIES = Capabilities(delay=True, priority=True, queues=True, bulk=True, cancel=True)
 CAPABILITIES_WITHIN = msgspec.structs.replace(CAPABILITIES, transactional=True)
@@ -276,7 +280,7 @@ class DatabaseAdapter:
     @property
     def plan(self) -> str | None:
         """The file that says which processes there are."""
-        path = plan_file.place(self.settings)
+        path = self._plan_file()
         return None if path is None else displayed(path)
 
     def supervise(self, options: WorkOptions, processes: int | None, command: Sequence[str]) -> int:
@@ -336,9 +340,16 @@ class DatabaseAdapter:
         return Plan.of(options, processes) if gate.settings() is None else Plan.of_gates(options, processes)
 
     def _plan(self) -> Plan:
-        path = plan_file.place(self.settings)
+        path = self._plan_file()
         assert path is not None, "it is asked for only where there is one"
-        return plan_file.read(path)
+        # YAML is a megabyte that only its readers pay for.
+        plan: Plan = import_module("tenantjobs_db.plan_file").read(path)
+        return plan
+
+    def _plan_file(self) -> Path | None:
+        """The one that ``[db] queue_file`` names, else ``config/queue.yml`` if there is one."""
+        found = runtime.settings().located(self.settings.queue_file or PLAN)
+        return found if self.settings.queue_file is not None or found.is_file() else None
 
     def _assembly(self) -> Assembly:
         return Assembly(

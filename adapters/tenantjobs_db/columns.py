@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import DateTime, Float, String, Text
-from sqlalchemy.dialects.mysql import DATETIME, DOUBLE, LONGTEXT
+from sqlalchemy import DATETIME, DOUBLE, DateTime, Float, String, Text
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+# Types of MySQL in words of all databases: its own would load SQLAlchemy's part for it wherever the tables are known.
 MYSQL = ("mysql", "mariadb")
+LONGEST = 2**32 - 1  # bytes of a text, for which it takes its LONGTEXT
 
 
 def _compared_by_bytes(length: int) -> TypeEngine[str]:
@@ -24,8 +25,12 @@ def _compared_by_bytes(length: int) -> TypeEngine[str]:
 Id = _compared_by_bytes(128)
 Name = _compared_by_bytes(255)
 Word = _compared_by_bytes(32)
-LongText = Text().with_variant(LONGTEXT(), *MYSQL)
+LongText = Text().with_variant(Text(LONGEST), *MYSQL)
 Real = Float().with_variant(DOUBLE(asdecimal=False), *MYSQL)
+
+
+class _Microseconds(DATETIME):
+    fsp = 6  # Without being told, MySQL keeps whole seconds.
 
 
 class Moment(TypeDecorator[datetime]):
@@ -35,8 +40,7 @@ class Moment(TypeDecorator[datetime]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        # Without being told, MySQL keeps whole seconds.
-        return dialect.type_descriptor(DATETIME(fsp=6) if dialect.name in MYSQL else DateTime(timezone=True))
+        return dialect.type_descriptor(_Microseconds() if dialect.name in MYSQL else DateTime(timezone=True))
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is None:
@@ -48,3 +52,6 @@ class Moment(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+MOMENT: TypeEngine[datetime] = Moment()

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, make_url
 from sqlalchemy.exc import DBAPIError
 
-from tenantjobs_db.dialect import DIALECTS, Dialect, dialect_of
+from tenantjobs_db.dialect import Dialect
+from tenantjobs_db.dialects import DIALECTS, dialect_of
 
 T = TypeVar("T")
 
@@ -173,8 +174,8 @@ def _ours(engine: Engine, *, synchronous: str, busy_timeout: float, wal: bool, e
 
 
 def _options(url: URL) -> dict[str, Any]:
-    known = DIALECTS.get(url.get_backend_name())
-    return {**DISCREET, **(known().options if known is not None else {})}
+    name = url.get_backend_name()
+    return {**DISCREET, **(dialect_of(name).options if name in DIALECTS else {})}
 
 
 def _sync(url: URL) -> URL:

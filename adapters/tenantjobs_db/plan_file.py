@@ -10,17 +10,6 @@ from tenantjobs.config.mistakes import Mistakes
 from tenantjobs.config.settings import Origin
 from tenantjobs.yaml_file import Marked
 from tenantjobs_db.plan import DispatcherPlan, GatePlan, Plan, WorkerPlan
-from tenantjobs_db.settings import DatabaseSettings
-
-NAME = "config/queue.yml"
-
-
-def place(settings: DatabaseSettings) -> Path | None:
-    """Where the file is: the one that ``[db] queue_file`` names, else ``config/queue.yml`` if there is one."""
-    if settings.queue_file is not None:
-        return yaml_file.located(runtime.settings(), settings.queue_file)
-    usual = yaml_file.located(runtime.settings(), NAME)
-    return usual if usual.is_file() else None
 
 
 def read(path: Path) -> Plan:

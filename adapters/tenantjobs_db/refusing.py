@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError
 
 from tenantjobs.errors import EnqueueError
-from tenantjobs_sqlalchemy.conflicts import mysql_code
+from tenantjobs_db.error_codes import mysql_code, sqlite_code, sqlstate
 
 _SQLSTATES = {"42P01", "42703"}  # undefined table, undefined column
 _MYSQL_CODES = {1054, 1146}  # unknown column, no such table
+_BUSY = {5, 6}  # of SQLite: the file is locked, or one of its tables
 _SQLITE = ("no such table: tj_", "no such column", "has no column named")
 
 
@@ -47,11 +47,10 @@ def saying_who_is_in_the_way() -> Iterator[None]:
 
 def is_missing(error: DBAPIError) -> bool:
     """Whether one of our tables or columns is not there."""
-    if isinstance(error.orig, sqlite3.Error):
+    if sqlite_code(error) is not None:
         return any(text in str(error.orig) for text in _SQLITE)
-    return getattr(error.orig, "sqlstate", None) in _SQLSTATES or mysql_code(error.orig) in _MYSQL_CODES
+    return sqlstate(error) in _SQLSTATES or mysql_code(error) in _MYSQL_CODES
 
 
 def _is_busy(error: DBAPIError) -> bool:
-    code = getattr(error.orig, "sqlite_errorcode", None)
-    return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return sqlite_code(error) in _BUSY

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, Engine, func, inspect, select, text
 
 from tenantjobs.errors import ConfigurationError
 from tenantjobs_db.database import Database, beside
-from tenantjobs_db.dialect import Dialect, dialect_of
+from tenantjobs_db.dialect import Dialect
+from tenantjobs_db.dialects import dialect_of
 from tenantjobs_db.steps import STEPS
 from tenantjobs_db.steps.books import BOOKS
 from tenantjobs_db.steps.step import Step

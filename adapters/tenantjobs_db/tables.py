@@ -10,6 +10,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
+    Connection,
     FromClause,
     Identity,
     Index,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Table,
     bindparam,
     case,
+    event,
     literal_column,
     or_,
     text,
@@ -42,8 +44,13 @@ metadata = MetaData()
 
 def _partial(name: str, *columns: str, where: str, whole: Sequence[str]) -> tuple[Index, ...]:
     """The index of the rows ``where``; in a database without partial indexes, on the columns ``whole`` of all rows."""
-    partial = Index(name, *columns, postgresql_where=text(where), sqlite_where=text(where))
-    partial.ddl_if(callable_=lambda *_arguments, dialect, **_others: dialect.name not in MYSQL)
+    partial = Index(name, *columns).ddl_if(callable_=lambda *_arguments, dialect, **_others: dialect.name not in MYSQL)
+
+    @event.listens_for(partial, "before_create")
+    def say_where(index: Index, connection: Connection, **_others: object) -> None:
+        # Not before: SQLAlchemy loads its part for each database that an index is told something of.
+        index.dialect_kwargs[f"{connection.dialect.name}_where"] = text(where)
+
     if not whole:
         return (partial,)
     return partial, Index(name, *whole).ddl_if(callable_=lambda *_arguments, dialect, **_others: dialect.name in MYSQL)

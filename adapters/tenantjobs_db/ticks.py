@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, bindparam, delete, or_, select, tuple_, update
 
 from tenantjobs import clock
-from tenantjobs.recurring.ticks import State, Tick
+from tenantjobs.ticks import State, Tick
 from tenantjobs_db.closing import insert_unless_closed
 from tenantjobs_db.database import Database
 from tenantjobs_db.queue import BATCH

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from tenantjobs import adapter, checks, config, definition, gate, outbox, runtime
+from tenantjobs import adapter, checks, config, definition, gate, outbox, runtime, ticks
 from tenantjobs.adapter import Works
 from tenantjobs.cli import serving
 from tenantjobs.cli.lazily import recurring
@@ -110,7 +110,7 @@ def _problems_of_recurring() -> Iterator[str]:
         found = recurring("entries").read()
         yield from found.mistakes
         if found.entries:
-            recurring("ticks").keeper()
+            ticks.keeper()
     except TenantjobsError as error:
         yield str(error)
 

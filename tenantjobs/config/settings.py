@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
@@ -137,6 +139,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sections: Mapping[str, Mapping[str, Any]] = NOTHING
     origins: Mapping[str, Origin] = NOTHING
     file: str | None = None
+
+    def located(self, name: str) -> Path:
+        """Where ``name``, as ``"config/queue.yml"``, lies: beside the file, else in the working directory."""
+        return Path(os.path.dirname(self.file) if self.file else os.getcwd(), name)
 
 
 # Sections that belong to no adapter.

@@ -9,7 +9,7 @@ from tenantjobs.recurring.dynamic import schedule, unschedule
 from tenantjobs.recurring.entries import Entry
 from tenantjobs.recurring.managing import pause, resume, run
 from tenantjobs.recurring.scheduler import Scheduler
-from tenantjobs.recurring.ticks import HasTicks, State, Tick, Ticks
+from tenantjobs.ticks import HasTicks, State, Tick, Ticks
 
 __all__ = [
     "Entry",

@@ -12,7 +12,7 @@ from tenantjobs.errors import ConfigurationError
 from tenantjobs.jobs import definition_of
 from tenantjobs.recurring import entries
 from tenantjobs.recurring.entries import CatchUp, Entry, Written
-from tenantjobs.recurring.ticks import keeper
+from tenantjobs.ticks import keeper
 
 
 def schedule(

@@ -87,7 +87,7 @@ def of_file() -> Mapping[str, Entry]:
 def read() -> File:
     """The entries that are right, and all mistakes. A file that is not there, and was not asked for, has none."""
     settings = runtime.load_app()
-    path = yaml_file.located(settings, settings.recurring)
+    path = settings.located(settings.recurring)
     if not path.is_file() and "recurring" not in settings.origins:
         return File(path, {})
     mistakes = Mistakes()

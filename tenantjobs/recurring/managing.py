@@ -14,7 +14,7 @@ from tenantjobs.recurring import dynamic, entries
 from tenantjobs.recurring.entries import Entry
 from tenantjobs.recurring.scheduler import tenant_ids
 from tenantjobs.recurring.sending import Sending
-from tenantjobs.recurring.ticks import State, Tick, keeper
+from tenantjobs.ticks import State, Tick, keeper
 
 
 class Shown(msgspec.Struct, frozen=True):

@@ -19,9 +19,9 @@ from tenantjobs.identity import canonical_id
 from tenantjobs.recurring import dynamic, entries, planning
 from tenantjobs.recurring.entries import Entry
 from tenantjobs.recurring.sending import Sending
-from tenantjobs.recurring.ticks import State, Tick, keeper
 from tenantjobs.schedules.zones import zone_of
 from tenantjobs.tenants import id_of
+from tenantjobs.ticks import State, Tick, keeper
 
 logger = logging.getLogger("tenantjobs.recurring")
 

@@ -22,7 +22,7 @@ from tenantjobs.message import Message
 from tenantjobs.options import options
 from tenantjobs.recurring import planning
 from tenantjobs.recurring.entries import Entry
-from tenantjobs.recurring.ticks import HasTicks, Tick
+from tenantjobs.ticks import HasTicks, Tick
 
 logger = logging.getLogger("tenantjobs.recurring")
 

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenantjobs import yaml_file
-from tenantjobs.config import Settings
 from tenantjobs.config.mistakes import Mistakes
 from tenantjobs.yaml_file import Marked, plain, typed
 
@@ -252,13 +251,6 @@ def test_what_is_missing_is_told(file: Path) -> None:
     (mistake,) = check(file, "development:\n  pidfile: x\n")
 
     assert mistake.endswith("development: workers is missing")
-
-
-def test_files_lie_beside_the_configuration(file: Path) -> None:
-    assert Path("/etc/shop/config/queue.yml") == yaml_file.located(
-        Settings(file="/etc/shop/tenantjobs.toml"), "config/queue.yml"
-    )
-    assert file.parent / "config/queue.yml" == yaml_file.located(Settings(), "config/queue.yml")
 
 
 values = st.recursive(

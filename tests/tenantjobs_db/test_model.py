@@ -31,7 +31,8 @@ from tenantjobs_db import tables
 from tenantjobs_db.consumer import Consumer
 from tenantjobs_db.controls import Controls, Kind
 from tenantjobs_db.database import Database, own
-from tenantjobs_db.dialect import Dialect, SQLite
+from tenantjobs_db.dialect import Dialect
+from tenantjobs_db.dialects.sqlite import SQLite
 from tenantjobs_db.processes import Processes
 from tenantjobs_db.queue import Queue
 from tenantjobs_db.releasing import Releasing

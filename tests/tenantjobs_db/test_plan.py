@@ -9,6 +9,7 @@ from tenantjobs import testing
 from tenantjobs.adapter import WorkOptions
 from tenantjobs.config import Misconfigured
 from tenantjobs_db import plan_file
+from tenantjobs_db.adapter import DatabaseAdapter
 from tenantjobs_db.plan import DispatcherPlan, GatePlan, Plan, SchedulerPlan, WorkerPlan, processors, size
 from tenantjobs_db.settings import DatabaseSettings
 from tests.configuration import nothing_configured, write
@@ -98,10 +99,10 @@ def test_recurring_jobs_may_be_enqueued_elsewhere_or_only_here(read: Read) -> No
 
 @pytest.mark.parity("1b.28")
 def test_the_file_is_beside_the_configuration_or_where_it_says(folder: Path) -> None:
-    assert plan_file.place(DatabaseSettings()) is None
+    assert DatabaseAdapter(DatabaseSettings()).plan is None
     write(folder, "", "config/queue.yml")
-    assert plan_file.place(DatabaseSettings()) == folder / "config/queue.yml"
-    assert plan_file.place(DatabaseSettings(queue_file="other.yml")) == folder / "other.yml"
+    assert DatabaseAdapter(DatabaseSettings()).plan == "config/queue.yml"
+    assert DatabaseAdapter(DatabaseSettings(queue_file="other.yml")).plan == "other.yml"
 
 
 def test_a_file_that_is_named_has_to_be_there(folder: Path) -> None:

@@ -15,7 +15,7 @@ from tenantjobs import job, limits_concurrency, limits_rate
 from tenantjobs.rates import KEY, Start
 from tenantjobs_db import schema, tables
 from tenantjobs_db.database import Database, own
-from tenantjobs_db.dialect import SQLite
+from tenantjobs_db.dialects.sqlite import SQLite
 from tenantjobs_db.explaining import Explaining
 from tenantjobs_db.queue import Queue
 from tenantjobs_db.rates import DatabaseRates

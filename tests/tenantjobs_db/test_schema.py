@@ -13,7 +13,7 @@ from tenantjobs.adapter import WorkOptions
 from tenantjobs.errors import ConfigurationError
 from tenantjobs_db import schema, steps, tables
 from tenantjobs_db.adapter import DatabaseAdapter
-from tenantjobs_db.dialect import DIALECTS
+from tenantjobs_db.dialects import DIALECTS, dialect_of
 from tenantjobs_db.steps.table import WORDS
 from tests.tenantjobs_db.conftest import DATABASES
 from tests.tenantjobs_db.making import LONG_AGO
@@ -104,7 +104,7 @@ def test_sql_for_a_database_that_is_not_spoken_is_refused() -> None:
 
 def test_every_step_is_written_for_every_dialect() -> None:
     assert [step.version for step in steps.STEPS] == list(range(1, schema.VERSION + 1))
-    assert {dialect().name for dialect in DIALECTS.values()} == set(WORDS)
+    assert {dialect_of(name).name for name in DIALECTS} == set(WORDS)
     assert all(step.statements(dialect) for step in steps.STEPS for dialect in WORDS)
 
 

@@ -173,3 +173,9 @@ def test_a_url_from_elsewhere_than_a_file_is_taken_as_it_is(monkeypatch: pytest.
     monkeypatch.setenv("TENANTJOBS_DB_URL", "sqlite:///jobs.db")
 
     assert config.load().sections["db"]["url"] == "sqlite:///jobs.db"
+
+
+def test_other_files_lie_beside_it_or_else_in_the_working_directory(folder: Path) -> None:
+    assert config.load().located("config/queue.yml") == folder / "config/queue.yml"
+    settings = config.Settings(file="/etc/shop/tenantjobs.toml")
+    assert settings.located("config/queue.yml") == Path("/etc/shop/config/queue.yml")

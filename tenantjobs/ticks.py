@@ -1,4 +1,4 @@
-"""The port of ticks: which of them have been enqueued, and how far each entry has come."""
+"""The port of the ticks of recurring jobs: which of them have been enqueued, and how far each entry has come."""
 
 from __future__ import annotations
 

@@ -1,0 +1,55 @@
+"""PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Insert, Table, func, literal_column, text
+from sqlalchemy.dialects import postgresql
+
+from tenantjobs_db.columns import MOMENT
+from tenantjobs_db.dialect import Dialect
+
+UPGRADE_LOCK = 0x746A_5F73_6368  # "tj_sch": concurrent upgraders wait for each other
+
+
+class PostgreSQL(Dialect):
+    name = "postgresql"
+    options = {"isolation_level": "READ COMMITTED"}
+    set_based = True
+    notifies = True
+
+    def now(self) -> ColumnElement[datetime]:
+        # The time of the statement, not of a transaction that the application may have begun long ago; unlike
+        # clock_timestamp() it can be looked up in an index.
+        return func.statement_timestamp(type_=MOMENT)
+
+    def after(self, seconds: ColumnElement[float]) -> ColumnElement[datetime]:
+        second: ColumnElement[Any] = literal_column("interval '1 second'")
+        return self.now().op("+", return_type=MOMENT)(seconds.op("*")(second))
+
+    def insert_new(self, table: Table) -> Insert:
+        return postgresql.insert(table).on_conflict_do_nothing(index_elements=list(table.primary_key))
+
+    def hold_still(self, connection: Connection) -> None:
+        connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+
+    def writers(self, connection: Connection, tables: Iterable[str]) -> frozenset[str]:
+        # A row that is not committed is visible to nobody and locked for nobody, but its table is.
+        rows = connection.execute(_WRITERS, {"names": list(tables)})
+        return frozenset(f"transaction {row.virtualtransaction} of process {row.pid}" for row in rows)
+
+    def upgrading(self, connection: Connection) -> AbstractContextManager[object]:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
+        return nullcontext()
+
+
+_WRITERS = text("""
+    SELECT DISTINCT virtualtransaction, pid FROM pg_locks
+    WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND pid <> pg_backend_pid()
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND relation IN (SELECT to_regclass(name)::oid FROM unnest(CAST(:names AS text[])) AS name)
+""")
