@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine
 
 from tests.benchmarks.__main__ import main
 from tests.benchmarks.speed import page, results, table
-from tests.benchmarks.speed.bench import SQLITE, Bench
+from tests.benchmarks.speed.bench import POSTGRES, SQLITE, Bench
 from tests.benchmarks.speed.command import missed, select
 from tests.benchmarks.speed.measures import Taken, drain, enqueue, in_turn, percentile
 from tests.benchmarks.speed.results import Record, Result, merged, result
@@ -38,8 +40,14 @@ def a_result(ours: float, ratio: float | None = None, noise: float = 0.0) -> Res
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(ExitStack(), tmp_path)
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def bench(stack: ExitStack, tmp_path: Path) -> Bench:
+    return Bench(stack, tmp_path)
 
 
 def test_a_row_is_the_ratio_of_the_medians_with_the_middle_half_of_the_rounds_as_its_spread() -> None:
@@ -75,6 +83,16 @@ def test_bounds_and_figures_are_written_with_their_unit() -> None:
     assert table.bound(WAIT, WAIT.aim) == "≤ 2 ms"
     assert table.figure(16_800.4, 0.07, "/s") == "16,800/s ± 4 %"
     assert table.figure(2.46, 0.0, "ms") == "2.5 ms ± 0 %"
+
+
+@pytest.mark.postgres
+def test_commits_that_are_measured_wait_for_the_disk(bench: Bench, stack: ExitStack) -> None:
+    engine = create_engine(bench.empty(POSTGRES))
+    stack.callback(engine.dispose)
+    with engine.connect() as connection:
+        waits = connection.exec_driver_sql("SHOW synchronous_commit").scalar()
+
+    assert waits == "on"
 
 
 def test_sides_are_measured_in_turn(bench: Bench) -> None:

@@ -47,7 +47,7 @@ class Bench:
     def kept(self, name: str) -> str:
         """The URL of a PostgreSQL database that keeps what is in it until the end of the run."""
         if name not in self._servers:
-            self._servers[name] = self._stack.enter_context(fresh_postgres())
+            self._servers[name] = self._stack.enter_context(fresh_postgres(durable=True))
         return self._servers[name]
 
     def noise(self) -> Noise:
