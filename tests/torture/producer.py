@@ -10,7 +10,9 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
+from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -21,6 +23,9 @@ from tests.torture.tables import Order
 
 SLICE = 20  # orders in a transaction
 ROLLED_BACK = 0.1  # of the transactions
+AHEAD = 5_000  # jobs that wait before no more are placed: producers are to be there, and be killed, until near the end
+
+Answer = TypeVar("Answer")
 
 
 class RollsBack(Exception):
@@ -30,21 +35,29 @@ class RollsBack(Exception):
 def main(first: int, last: int, tenants: int, seed: str) -> None:
     chance = random.Random(f"{seed} {first} {time.time()}")
     for start in range(first, last, SLICE):
+        while _persistently(_waiting) > AHEAD:
+            time.sleep(0.5)
         numbers = range(start, min(start + SLICE, last))
         if chance.random() < ROLLED_BACK:
             _persistently(lambda numbers=numbers: _roll_back(numbers, tenants))
         _persistently(lambda numbers=numbers: _commit(numbers, tenants))
 
 
-def _persistently(enqueue: Callable[[], object]) -> None:
+def _persistently(ask: Callable[[], Answer]) -> Answer:
     """Until the database has taken it, or has it already: the answer to a commit may have been lost."""
     while True:
         try:
-            enqueue()
-            return
+            return ask()
         except (SQLAlchemyError, OSError) as error:
             print(f"once more: {error}", file=sys.stderr, flush=True)
             time.sleep(0.3)
+
+
+def _waiting() -> int:
+    """How many jobs do, none of them counted beyond those that matter here."""
+    query = f"SELECT 1 FROM tj_jobs WHERE state IN ('ready', 'scheduled', 'blocked') LIMIT {AHEAD + 1}"
+    with app.engine.connect() as connection:
+        return int(connection.execute(text(f"SELECT count(*) FROM ({query}) AS waiting")).scalar_one())
 
 
 def _commit(numbers: range, tenants: int) -> None:
