@@ -99,7 +99,7 @@ class Attempt:
         remembered = replays.remembered_for(delivery)
         self._replays = Replays(envelope, io, remembered) if remembered else None
         self._limit = Limiting(envelope, job, io, delivery) if limiting.concerns(envelope, job) else None
-        self._locks = Holding(envelope, job, io) if holding.concerns(envelope) else None
+        self._locks = Holding(envelope, job, io, self._is_lost) if holding.concerns(envelope) else None
         self._following = Following(envelope, self.context, io) if following.concerns(envelope) else None
         if self._limit is not None:
             self._course.before_commit = self._limit.keep
@@ -202,7 +202,7 @@ class Attempt:
                 run = self._run_with_records
                 finished = await (run() if job.timeout is None else in_time(job, io, run))
             joined = key is not None and session is not None and await io.settle(session.run(key.complete_within))
-            if self.delivery is not None and self.delivery.lost():
+            if self._is_lost():
                 raise LeaseLost(f"job {job.name} id={self.envelope.id} belongs to another worker by now")
             if self._limit is not None:
                 await self._limit.keep()
@@ -217,6 +217,9 @@ class Attempt:
         if key is not None and not joined:
             await io.blocking(key.complete)
         return finished if completion is None else completion.settled(finished)
+
+    def _is_lost(self) -> bool:
+        return self.delivery is not None and self.delivery.lost()
 
     async def _run_with_records(self) -> Finished:
         await self._locate()

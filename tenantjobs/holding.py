@@ -26,10 +26,13 @@ def concerns(envelope: Envelope) -> bool:
 class Holding:
     """What one attempt has of its locks, from before it starts until it is known what came of it."""
 
-    def __init__(self, envelope: Envelope, job: Definition, io: Colour) -> None:
+    def __init__(
+        self, envelope: Envelope, job: Definition, io: Colour, lost: Callable[[], bool] = lambda: False
+    ) -> None:
         self._envelope = envelope
         self._job = job
         self._io = io
+        self._lost = lost
         self._locks: Locks | None = None
         self._waits = True
         self._runs = False
@@ -55,6 +58,8 @@ class Holding:
         if policy is None:
             return
         self._locks = locks = locks_for(f"job {self._job.name} is @unique")
+        if self._lost():
+            raise LeaseLost(f"job {self._job.name} id={self._envelope.id} belongs to another worker by now")
         if policy.until == "until_executed":
             await self._wait_again(self._envelope)  # it may have waited for longer than its lock did
             return
@@ -80,8 +85,8 @@ class Holding:
 
     async def _wait_again(self, envelope: Envelope) -> None:
         """Keep others out until the attempt to come, which takes place even if one of them is in by now."""
-        if self._policy is None or self._locks is None:
-            return
+        if self._policy is None or self._locks is None or self._lost():
+            return  # whoever has the job now may have ended it already, and would not free what was taken after that
         lock = waiting_lock(envelope, self._policy.ttl)
         try:
             holders = await self._io.blocking(self._locks.lock, [lock])

@@ -15,6 +15,7 @@ from tenantjobs_db.costs import Costs
 from tenantjobs_db.database import Database
 from tenantjobs_db.exchange_at_once import SetBasedExchange
 from tenantjobs_db.limiting import Limiting
+from tenantjobs_db.locks import DatabaseLocks
 from tenantjobs_db.pacing import Pacing
 from tenantjobs_db.queue import Queue
 from tenantjobs_db.rooms import Reserve, Rooms
@@ -53,6 +54,7 @@ class Consumer:
         self._claiming = Claiming(database, costs)
         self._exchange = SetBasedExchange(keep_finished=keep_finished) if database.dialect.set_based else None
         self._reserve = Reserve(1, 0.0) if reserve is None else reserve
+        self._locks = DatabaseLocks(database)
         self._limiting = Limiting(database)
         self._pacing = Pacing(database, self._limiting)
         self._queues: list[str] = []
@@ -92,6 +94,8 @@ class Consumer:
             found, refused = self._at_once(self._exchange, process, finishes, queues[0], wanted, rooms)
         else:
             found, refused, let_out = self._step_by_step(process, settlements, queues, wanted, rooms)
+        if refused:
+            self._locks.forsake_ended([settlement.claim.id for settlement in refused])
         claimed = self._admitted(found, rooms)
         if len(claimed) < wanted and (let_out or len(claimed) < len(found)):
             self._queues_until = 0.0  # they have changed since we looked

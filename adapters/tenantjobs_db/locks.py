@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, exists, or_, select, tuple_, update
 
 from tenantjobs.locks import Lock
 from tenantjobs_db.closing import insert_unless_buried, refuse_buried
@@ -14,6 +14,7 @@ from tenantjobs_db.dialect import seconds
 from tenantjobs_db.ledger import stored
 from tenantjobs_db.queue import BATCH
 from tenantjobs_db.refusing import saying_what_is_missing, saying_who_is_in_the_way
+from tenantjobs_db.tables import BLOCKED, CLAIMED, READY, SCHEDULED, in_state, jobs
 from tenantjobs_db.tables import locks as rows
 
 T = TypeVar("T")
@@ -37,6 +38,8 @@ class DatabaseLocks:
         self._holders = dialect.newest(select(rows.c.tenant, rows.c.key, rows.c.owner).where(_listed()))
         self._unlock = delete(rows).where(*here, rows.c.owner == bindparam("claimant"))
         self._forsake = delete(rows).where(rows.c.owner.in_(bindparam("owners", expanding=True)))
+        goes_on = exists().where(jobs.c.id == rows.c.owner, in_state(READY, SCHEDULED, BLOCKED, CLAIMED))
+        self._forsake_ended = self._forsake.where(~goes_on)
         self._expired = dialect.skip_locked(
             select(rows.c.tenant, rows.c.key).where(rows.c.expires_at < now).limit(BATCH), rows
         )
@@ -86,6 +89,11 @@ class DatabaseLocks:
         """Free all that these jobs have: nobody performs them any more."""
         if owners:
             self._within(connection, lambda transaction: transaction.execute(self._forsake, {"owners": owners}))
+
+    def forsake_ended(self, owners: Sequence[str]) -> None:
+        """Free what those of these jobs have that are over: a late attempt may have taken it after their end."""
+        with self._database.begin() as connection:
+            connection.execute(self._forsake_ended, {"owners": owners})
 
     def prune(self) -> int:
         """Forget some of the locks that have ended by themselves; how many there were."""

@@ -24,6 +24,7 @@ from tenantjobs import (
     unique,
 )
 from tenantjobs.adapter import Capabilities, HasLocks
+from tenantjobs.envelope import Envelope
 from tenantjobs.errors import (
     ConfigurationError,
     DuplicateJob,
@@ -304,6 +305,44 @@ def test_one_that_was_lost_to_another_worker_leaves_the_locks_to_that() -> None:
         execute(taken())
 
     assert send.perform_later(1).enqueued, "it runs elsewhere, and does not wait again here"
+
+
+class Taken:
+    """A delivery whose job another worker may have by now, from the given question on."""
+
+    def __init__(self, asked: int) -> None:
+        self.left = asked
+
+    def verify(self, envelope: Envelope) -> None: ...
+
+    def lost(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+@pytest.mark.parametrize("until", ["until_executed", "until_executing", "until_and_while_executing"])
+@pytest.mark.parametrize("asked", [0, 1])
+def test_one_that_was_lost_takes_no_lock_any_more(locks: Locks, until: str, asked: int) -> None:
+    """Whoever has it now may have ended it, and does not come back for a lock that was taken after that."""
+
+    def fail(_user: int) -> None:
+        unlock()
+        raise ConnectionError
+
+    def unlock() -> None:
+        locks.unlock([Lock("acme", f"wait:{key}", job_id, 1.0)])
+
+    send = sending(until, work=fail, policies=[retry_on(ConnectionError)])
+    send.perform_later(1)
+    data = taken()
+    key, job_id = (envelope := Envelope.decode(data)).keys["unique"], envelope.id
+    if not asked:
+        unlock()
+
+    with suppress(LeaseLost):
+        execute(data, Taken(asked))
+
+    assert send.perform_later(1).enqueued
 
 
 @pytest.mark.parity("1c.16")

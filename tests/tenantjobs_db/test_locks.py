@@ -16,7 +16,8 @@ from tenantjobs_db.locks import DatabaseLocks
 from tenantjobs_db.processes import Processes
 from tenantjobs_db.queue import Queue
 from tenantjobs_db.settings import DatabaseSettings
-from tests.tenantjobs_db.making import Claimer, envelope
+from tenantjobs_db.settlement import Finish, GiveBack, Settlement
+from tests.tenantjobs_db.making import Claimer, envelope, let_expire
 
 
 @pytest.fixture
@@ -114,6 +115,35 @@ def test_of_many_who_want_the_same_keys_at_once_each_goes_to_one(database: Datab
         thread.join()
 
     assert sorted(key for got in answers for key in got) == sorted(keys)
+
+
+@pytest.mark.parametrize("late", [GiveBack, Finish])
+def test_a_worker_that_comes_late_leaves_no_lock_of_a_job_that_is_over(
+    locks: DatabaseLocks, queue: Queue, claimer: Claimer, late: type[Settlement]
+) -> None:
+    """It was stopped for longer than its lease, and took the lock when others had ended the job already."""
+    job = envelope()
+    queue.enqueue([job])
+    claimed = claimer.claim_one()
+    other = _taken_over(claimer)
+    locks.lock([lock(job.id)])
+    claimer.settle(late(claimed))
+    assert locks.lock([lock("b")]) == {"b": job.id}, "the job goes on, and has its lock"
+
+    other.finish([other.claim_one()])
+    locks.lock([lock(job.id)])
+    claimer.settle(late(claimed))
+
+    assert locks.lock([lock("b")]) == {}
+
+
+def _taken_over(claimer: Claimer) -> Claimer:
+    """Another process, which has taken over the jobs of this one."""
+    database = claimer.consumer._database
+    other = Claimer(database)
+    let_expire(database, claimer.process)
+    other.processes.reap(other.process)
+    return other
 
 
 def test_a_job_that_too_many_processes_died_with_frees_its_lock(
