@@ -30,6 +30,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     ``bulk``: ``enqueue_all`` takes many jobs in one piece; without it they are handed over one by one.
     ``transactional``: a job can be finished by its own commit, or is never delivered a second time. Those of other
     queues are noted in the inbox.
+    ``results``: what a job with ``keep_result`` has returned can be read, as long as the job is kept.
     """
 
     delay: bool = False
@@ -38,6 +39,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     bulk: bool = False
     cancel: bool = False
     transactional: bool = False
+    results: bool = False
 
 
 class Adapter(Protocol):

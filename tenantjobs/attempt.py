@@ -28,6 +28,7 @@ from tenantjobs import (
     limiting,
     links,
     replays,
+    results,
     sentinel,
     tenants,
 )
@@ -229,7 +230,14 @@ class Attempt:
         with self._course:
             finished = await run(self.job, (*self._leading, *args), kwargs, self.io)
         self._course.end()
-        return finished
+        return finished if not self.job.keep_result else await self._with_result(finished)
+
+    async def _with_result(self, finished: Finished) -> Finished:
+        if finished.note is not None:  # it was skipped, and has returned nothing
+            return finished
+        # Before the commit: what cannot be kept has the work rolled back, and a keyring may take its time.
+        result = await self.io.blocking(results.sealed, finished.value, self._envelope)
+        return msgspec.structs.replace(finished, result=result)
 
     async def _locate(self) -> None:
         snapshot = self._envelope.snapshot

@@ -49,5 +49,7 @@ def refuse_undeclared(target: Adapter, call: Call, priority: int) -> None:
         adapter.require(target, "delay", f"wait for job {name}")
     if priority:
         adapter.require(target, "priority", f"priority for job {name}")
+    if call.definition.keep_result:
+        adapter.require(target, "results", f"keep_result of job {name}")
     if any(policy.priority for policy in call.definition.policies(retry_on)):
         adapter.require(target, "priority", f"the priority that retry_on declares for job {name}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
 
+import msgspec
+
 from tenantjobs import adapter, inbox
 from tenantjobs.adapter import JoinsTransaction
 from tenantjobs.colours import Colour
@@ -22,7 +24,7 @@ class Completes(Protocol):
         """True if the queue is in the database of ``connection``."""
         ...
 
-    def complete_within(self, connection: object, note: str | None) -> None:
+    def complete_within(self, connection: object, finished: Finished) -> None:
         """Finish the job in the transaction of ``connection``; LeaseLost if it is another worker's by now."""
         ...
 
@@ -51,12 +53,12 @@ class Completion:
 
     def with_commit(self, session: Any, finished: Finished) -> None:
         """Have the completion written as the last statement before the commit of ``session``."""
-        session.before_commit(lambda connection: self._write(connection, finished.note))
+        session.before_commit(lambda connection: self._write(connection, finished))
 
     def settled(self, finished: Finished) -> Finished:
         """``finished`` as it is after that commit: nothing is left to settle where the queue has been told by it."""
         told = self._written and self._delivery is not None
-        return Finished(finished.value, finished.note, settled=True) if told else finished
+        return msgspec.structs.replace(finished, settled=True) if told else finished
 
     def _choose(self, connection: object) -> bool:
         if connection is None:
@@ -75,9 +77,9 @@ class Completion:
             )
         return self._inbox.has(connection, self._envelope)
 
-    def _write(self, connection: object, note: str | None) -> None:
+    def _write(self, connection: object, finished: Finished) -> None:
         if self._delivery is not None:
-            self._delivery.complete_within(connection, note)
+            self._delivery.complete_within(connection, finished)
         elif self._inbox is not None and not self._inbox.add_within(connection, self._envelope):
             raise AlreadyDone(f"job {self._job.name} id={self._envelope.id}")
         self._written = True

@@ -14,12 +14,13 @@ from typing import Any, Protocol, runtime_checkable
 import msgspec
 
 from tenantjobs import runtime
-from tenantjobs.bookmark import Bookmark, freeze, thaw
+from tenantjobs.bookmark import Bookmark
 from tenantjobs.bookmarks import Beside
 from tenantjobs.colours import Awaiting, Colour
 from tenantjobs.definition import Definition
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import Cancelled, Interruption, LeaseLost, SerializationError, StepError
+from tenantjobs.plain import freeze, thaw
 from tenantjobs.running import is_cancelled
 
 

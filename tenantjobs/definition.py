@@ -42,6 +42,7 @@ class JobOptions(TypedDict, total=False):
     choose_priority: Callable[..., int | None] | None
     timeout: float | timedelta | None
     max_resumptions: int | None
+    keep_result: bool
     policies: Sequence[Policy]
 
 
@@ -74,6 +75,7 @@ class Definition:
         choose_priority: Callable[..., int | None] | None = None,
         timeout: float | timedelta | None = None,
         max_resumptions: int | None = None,
+        keep_result: bool = False,
     ) -> None:
         self.aliases = (aliases,) if isinstance(aliases, str) else tuple(aliases)
         _check(name, self.aliases, queue, priority, tenancy, parameters)
@@ -96,6 +98,7 @@ class Definition:
         self.choose_priority = choose_priority
         self.timeout = _checked_timeout(name, timeout)
         self.max_resumptions = _checked_resumptions(name, max_resumptions)
+        self.keep_result = keep_result
         self._tenancy: Tenancy | None = tenancy
         self._parameters = parameters
         self._levels = levels

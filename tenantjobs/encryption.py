@@ -24,6 +24,7 @@ from tenantjobs.signer import unambiguous
 KEY_LENGTH = 32  # bytes
 NONCE_LENGTH = 12
 FORMAT = "tj1"
+ARGUMENTS = "arguments"
 
 _text = msgspec.json.Decoder(str)
 
@@ -46,26 +47,31 @@ def keyring() -> Keyring | None:
     return ring
 
 
-def sealed(arguments: bytes, tenant_id: str | None, job_id: str, name: str) -> bytes:
-    """The arguments as they travel, a JSON text; ``EnqueueError`` if the tenant has no key."""
+def sealed(text: bytes, tenant_id: str | None, job_id: str, name: str, *, of: str = ARGUMENTS) -> bytes:
+    """The arguments as they travel, or what else is said, a JSON text; ``EnqueueError`` if the tenant has no key."""
     ring = keyring()
     if ring is None:
-        return arguments
+        return text
     keys = _keys(ring, tenant_id)
     if not keys:
         raise EnqueueError(
-            f"job {name}: {_whose(tenant_id)} has no key to encrypt the arguments with, by [encryption] keys: give it "
+            f"job {name}: {_whose(tenant_id)} has no key to encrypt the {of} with, by [encryption] keys: give it "
             f"one, or do not enqueue for it any more. Nothing was stored"
         )
     key_id, key = next(iter(keys.items()))
     nonce = os.urandom(NONCE_LENGTH)
-    sealed = nonce + _aesgcm()(key).encrypt(nonce, arguments, _bound_to(tenant_id, job_id, name))
+    sealed = nonce + _aesgcm()(key).encrypt(nonce, text, _bound_to(tenant_id, job_id, name, of))
     return f'"{FORMAT}:{key_id}:{b2a_base64(sealed, newline=False).decode()}"'.encode()
 
 
 def is_sealed(envelope: Envelope) -> bool:
     """True for arguments that have to be opened: a text, where others are a list."""
-    return bytes(envelope.arguments).startswith(b'"')
+    return is_sealed_text(bytes(envelope.arguments))
+
+
+def is_sealed_text(text: bytes) -> bool:
+    """The same of the JSON text itself."""
+    return text.startswith(b'"')
 
 
 def clear(envelope: Envelope) -> bytes | msgspec.Raw:
@@ -78,34 +84,41 @@ def opened(envelope: Envelope) -> bytes:
 
     What the keyring raises is raised, save ``LookupError``: it has no key.
     """
-    job = f"job {envelope.name} id={envelope.id}"
+    return opened_text(envelope.arguments, envelope.tenant_id, envelope.id, envelope.name)
+
+
+def opened_text(
+    sealed: bytes | msgspec.Raw, tenant_id: str | None, job_id: str, name: str, *, of: str = ARGUMENTS
+) -> bytes:
+    """The same of what ``sealed`` has made."""
+    job = f"job {name} id={job_id}"
     ring = keyring()
     if ring is None:
         raise Undecipherable(
-            f"{job}: its arguments are encrypted, and this process has no [encryption] keys: configure them as where "
+            f"{job}: its {of} are encrypted, and this process has no [encryption] keys: configure them as where "
             f"it was enqueued"
         )
     try:
-        form, _, rest = _text.decode(envelope.arguments).partition(":")
+        form, _, rest = _text.decode(sealed).partition(":")
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise Undecipherable(f"{job}: its arguments are no text that we have written") from error
+        raise Undecipherable(f"{job}: its {of} are no text that we have written") from error
     key_id, _, text = rest.partition(":")
     if form != FORMAT:
-        raise Undecipherable(f"{job}: its arguments are {form[:20]!r}, which this version of tenantjobs does not open")
-    keys = _keys(ring, envelope.tenant_id)
+        raise Undecipherable(f"{job}: its {of} are {form[:20]!r}, which this version of tenantjobs does not open")
+    keys = _keys(ring, tenant_id)
     if key_id not in keys:
         known = ", ".join(keys) or "none at all"
         raise Undecipherable(
-            f"{job}: its arguments are encrypted with the key {key_id[:16]!r} of {_whose(envelope.tenant_id)}, and the "
+            f"{job}: its {of} are encrypted with the key {key_id[:16]!r} of {_whose(tenant_id)}, and the "
             f"keyring has {known}: it was rotated out before the job was done, or destroyed. Nobody can read them"
         )
     try:
         data = a2b_base64(text, strict_mode=True)
-        bound_to = _bound_to(envelope.tenant_id, envelope.id, envelope.name)
+        bound_to = _bound_to(tenant_id, job_id, name, of)
         text_in_clear: bytes = _aesgcm()(keys[key_id]).decrypt(data[:NONCE_LENGTH], data[NONCE_LENGTH:], bound_to)
     except (ValueError, import_module("cryptography.exceptions").InvalidTag) as error:
         raise Undecipherable(
-            f"{job}: its arguments do not open with the key {key_id} of {_whose(envelope.tenant_id)}: they were "
+            f"{job}: its {of} do not open with the key {key_id} of {_whose(tenant_id)}: they were "
             f"changed on their way, or belong to another job"
         ) from error
     return text_in_clear
@@ -150,8 +163,9 @@ def _keys(ring: Keyring, tenant_id: str | None) -> dict[str, bytes]:
     return {key_id(key): key for key in keys}
 
 
-def _bound_to(tenant_id: str | None, job_id: str, name: str) -> bytes:
-    return unambiguous([FORMAT, "no tenant" if tenant_id is None else "tenant", tenant_id or "", job_id, name])
+def _bound_to(tenant_id: str | None, job_id: str, name: str, of: str) -> bytes:
+    parts = [FORMAT, "no tenant" if tenant_id is None else "tenant", tenant_id or "", job_id, name]
+    return unambiguous(parts if of == ARGUMENTS else [*parts, of])
 
 
 def _whose(tenant_id: str | None) -> str:

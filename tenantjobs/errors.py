@@ -27,6 +27,7 @@ TenantjobsError
 ├── BrokenExport
 ├── JobTimeout                     also a TimeoutError
 ├── JobGone
+├── NoResult
 ├── WrongState
 ├── Abort                          raised by hooks, for us
 └── StepError
@@ -161,6 +162,10 @@ class JobTimeout(TenantjobsError, TimeoutError):
 
 class JobGone(TenantjobsError):
     """There is no job of this id in the queue, or none any more, or it is none of those that are meant."""
+
+
+class NoResult(TenantjobsError):
+    """A job has no result to be read: it has not finished, or it has not kept what it returned."""
 
 
 class WrongState(TenantjobsError):

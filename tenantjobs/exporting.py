@@ -14,9 +14,10 @@ from typing import IO, Any, Protocol, runtime_checkable
 
 import msgspec
 
-from tenantjobs import arguments, definition, encryption, links, signer
+from tenantjobs import arguments, definition, encryption, links, results, signer
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import BrokenExport, EnvelopeError, TenantjobsError
+from tenantjobs.view import KeptResult
 
 VERSION = 1
 REDACTED = "[redacted]"
@@ -42,7 +43,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, tag_field="line", tag="row
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag_field="line", tag="manifest"):
-    """The last line: what is above it. ``unreadable`` counts jobs whose arguments could not be opened."""
+    """The last line: what is above it. ``unreadable`` counts arguments and results that could not be opened."""
 
     tenant: str
     at: datetime
@@ -114,6 +115,14 @@ class Export:
             return None
         link = links.opened(text)
         return self.job(bytes(link.job).decode()) | {"wait": link.wait}
+
+    def result(self, kept: KeptResult) -> Any:
+        """What a job has returned, in clear."""
+        try:
+            return self._redacted(results.tree(kept))
+        except (TenantjobsError, LookupError, ValueError) as error:
+            self._unreadable += 1
+            return {"unreadable": str(error)}
 
     def tree(self, text: str) -> Any:
         """What a text of JSON says, without what is to be left out."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from tenantjobs import concluding, outbox
+from tenantjobs import concluding, outbox, results
 from tenantjobs.adapter import Adapter
 from tenantjobs.errors import UnsupportedCapability
 from tenantjobs.locks import Wish, free
@@ -71,6 +72,14 @@ class Handle:
         if not isinstance(self._adapter, ShowsProgress):
             raise UnsupportedCapability(f"{type(self._adapter).__name__} keeps no progress of its jobs")
         return self._adapter.progress(self.job_id)
+
+    def result(self) -> Any:
+        """What the job has returned, if it says ``keep_result=True``; ``NoResult`` as long as it has not finished.
+
+        ``JobGone`` if it was forgotten, in another transaction still, or of another tenant than the one that is set
+        here. ``UnsupportedCapability`` from a queue that keeps no results.
+        """
+        return results.read(self._adapter, self.job_id)
 
     def __repr__(self) -> str:
         state = {True: "enqueued", False: "not enqueued", None: "waits for the commit"}[self.enqueued]

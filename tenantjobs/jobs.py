@@ -46,9 +46,9 @@ class Job:
 
     Each attempt gets an instance of its own. ``queue``, ``priority`` (lower runs sooner), ``tenancy``, ``session``,
     ``transactional`` (its completion commits with its work), ``enqueue_after_commit``, ``timeout`` (seconds or a
-    timedelta, for one attempt) and ``max_resumptions`` (of a job with steps) are inherited; ``name`` and ``aliases``
-    belong to the class that declares them. Methods ``choose_queue`` and ``choose_priority`` take the arguments; None
-    leaves it to the attribute.
+    timedelta, for one attempt), ``max_resumptions`` (of a job with steps) and ``keep_result`` (what it returns can be
+    read) are inherited; ``name`` and ``aliases`` belong to the class that declares them. Methods ``choose_queue`` and
+    ``choose_priority`` take the arguments; None leaves it to the attribute.
     """
 
     queue: ClassVar[str] = "default"
@@ -59,6 +59,7 @@ class Job:
     enqueue_after_commit: ClassVar[bool] = True
     timeout: ClassVar[float | timedelta | None] = None
     max_resumptions: ClassVar[int | None] = None
+    keep_result: ClassVar[bool] = False
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
     policies: ClassVar[Sequence[Policy]] = ()
@@ -331,4 +332,5 @@ def _definition_of_class(cls: type[Job]) -> Definition:
         choose_priority=getattr(cls, "choose_priority", None),
         timeout=cls.timeout,
         max_resumptions=cls.max_resumptions,
+        keep_result=cls.keep_result,
     )

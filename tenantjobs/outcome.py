@@ -13,12 +13,14 @@ from tenantjobs.errors import EnvelopeError
 class Finished(msgspec.Struct, frozen=True):
     """The job is done. ``note`` says so if it was skipped by a guard or a key.
 
-    ``settled``: its queue has been told by the commit of the job itself.
+    ``settled``: its queue has been told by the commit of the job itself. ``result`` is what it returned, as it is to be
+    kept; None where nobody is to ask for it.
     """
 
     value: object = None
     note: str | None = None
     settled: bool = False
+    result: str | None = None
 
 
 class Retried(msgspec.Struct, frozen=True):

@@ -13,21 +13,19 @@ from typing import Any
 
 import msgspec
 
-from tenantjobs import adapter, concluding, instrumentation, links, logs, runtime
-from tenantjobs.current import Current
+from tenantjobs import adapter, concluding, instrumentation, links, logs, results, runtime
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import (
     ConfigurationError,
-    CrossTenantSwitch,
     EnvelopeError,
     JobGone,
-    TenantMissing,
     UnsupportedCapability,
 )
 from tenantjobs.identity import canonical_id
 from tenantjobs.instrumentation import Intervened, VerbName
 from tenantjobs.membership import FAILED
-from tenantjobs.upkeep import BATCH, MEANT, Change, Changes, JobStats, JobStore, KeepsJobs, Verb
+from tenantjobs.tenancy import visible_tenant
+from tenantjobs.upkeep import BATCH, MEANT, MISSING, Change, Changes, JobStats, JobStore, KeepsJobs, Verb
 from tenantjobs.view import JobFilter, JobView
 
 logger = logging.getLogger("tenantjobs.stored")
@@ -35,10 +33,6 @@ logger = logging.getLogger("tenantjobs.stored")
 PAGE = 100
 WINDOW = 300.0  # seconds
 
-MISSING = (
-    "there is no job {} in the queue: it was not enqueued here, its transaction is open still, or it is over and "
-    "forgotten (keep_finished in [db] says after how long)"
-)
 _SAID: Mapping[Verb, VerbName] = {
     "retry": "retried",
     "discard": "discarded",
@@ -86,6 +80,13 @@ class StoredJobs:
     def count(self) -> int:
         """How many there are. It counts rows, which takes a while where there are millions."""
         return self._store.count(self.which)
+
+    def result(self, job_id: str) -> Any:
+        """What one of them has returned, if it says ``keep_result=True``; ``NoResult`` until it has finished."""
+        kept = self._store.result(job_id) if self._store.page(self._only(job_id), limit=1) else None
+        if kept is None:
+            raise JobGone(MISSING.format(job_id))
+        return results.value(kept)
 
     def stats(self, *, window: float = WINDOW) -> JobStats:
         """How many in which state, how old, and what happened in the last ``window`` seconds. It counts rows, too."""
@@ -266,24 +267,11 @@ def store() -> JobStore:
 
 
 def _tenant(given: object, without: bool) -> str | None:
-    """The tenant whose jobs may be seen; None for all, "" for those of none."""
+    """The tenant whose jobs are meant; None for all, "" for those of none."""
     if without and given is not msgspec.UNSET:
         raise ConfigurationError("stored_jobs(tenant=..., without_tenant=True): leave one of them out")
     wanted = "" if without else None if given is msgspec.UNSET else canonical_id(given)
-    if Current.scope == "tenant":
-        current = Current.tenant_id
-        if wanted not in (None, current):
-            raise CrossTenantSwitch(
-                f"the jobs of tenant {wanted or None} were asked for in the scope of tenant {current}: do it under "
-                f"Current.switch(...), or under Current.system('why') outside of that scope"
-            )
-        return current
-    if Current.scope == "unset" and runtime.settings().tenancy == "required":
-        raise TenantMissing(
-            "stored jobs were asked for without a tenant: set one around it (with Current.set(tenant=...)), or look "
-            "among those of all tenants (with Current.system('why'))"
-        )
-    return wanted
+    return visible_tenant("stored jobs were", wanted)
 
 
 def _meant(verb: Verb, which: JobFilter) -> JobFilter:

@@ -1,13 +1,13 @@
-"""What a job's ``tenancy`` asks of the scope that it is enqueued or performed in, and of its records."""
+"""What a job's ``tenancy`` asks of the scope that it is enqueued or performed in, of its records, and of who looks."""
 
 from __future__ import annotations
 
 import logging
 
-from tenantjobs import identity
-from tenantjobs.current import Snapshot
+from tenantjobs import identity, runtime
+from tenantjobs.current import Current, Snapshot
 from tenantjobs.definition import Definition
-from tenantjobs.errors import TenantMissing, WrongTenant
+from tenantjobs.errors import CrossTenantSwitch, TenantMissing, WrongTenant
 
 logger = logging.getLogger("tenantjobs.tenancy")
 
@@ -39,3 +39,24 @@ def refuse_foreign(definition: Definition, record: object, tenant_id: str | None
             f"job {definition.name} for tenant {tenant_id} was given {type(record).__name__} of tenant {owner}: "
             f"pass a record of the current tenant, or work for the other one under Current.switch(...)"
         )
+
+
+def visible_tenant(what: str, wanted: str | None = None) -> str | None:
+    """The tenant whose jobs may be seen here, where those of ``wanted`` are asked for: None for all, "" for none.
+
+    ``what`` was asked for, as in "stored jobs were".
+    """
+    if Current.scope == "tenant":
+        current = Current.tenant_id
+        if wanted not in (None, current):
+            raise CrossTenantSwitch(
+                f"the jobs of tenant {wanted or None} were asked for in the scope of tenant {current}: do it under "
+                f"Current.switch(...), or under Current.system('why') outside of that scope"
+            )
+        return current
+    if Current.scope == "unset" and runtime.settings().tenancy == "required":
+        raise TenantMissing(
+            f"{what} asked for without a tenant: set one around it (with Current.set(tenant=...)), or look among those "
+            f"of all tenants (with Current.system('why'))"
+        )
+    return wanted

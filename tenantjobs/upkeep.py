@@ -11,7 +11,7 @@ import msgspec
 from tenantjobs.controls import Line
 from tenantjobs.errors import TenantjobsError
 from tenantjobs.running import JobContext
-from tenantjobs.view import OVER, WAITING, JobFilter, JobView
+from tenantjobs.view import OVER, WAITING, JobFilter, JobView, KeptResult
 
 Verb = Literal["retry", "discard", "cancel", "run_now", "clear"]
 BATCH = 500  # jobs of one transaction
@@ -30,6 +30,12 @@ MEANT: Mapping[Verb, tuple[str, ...]] = {
     "retry": ("failed",),  # what is in quarantine has been put there for a reason
     "clear": ("finished", "discarded"),  # what has failed stays until someone decides
 }
+
+
+MISSING = (
+    "there is no job {} in the queue: it was not enqueued here, its transaction is open still, or it is over and "
+    "forgotten (keep_finished in [db] says after how long)"
+)
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -75,6 +81,10 @@ class JobStore(Protocol):
 
     def find(self, job_id: str) -> JobView | None:
         """The job of this id, with all that is known of it; None if there is none, or none any more."""
+        ...
+
+    def result(self, job_id: str) -> KeptResult | None:
+        """What the job has returned, as it is kept; None if there is no job of this id, or none any more."""
         ...
 
     def page(

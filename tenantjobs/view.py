@@ -87,6 +87,26 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
         return self.state in OVER
 
 
+class KeptResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A job as far as its result goes; ``text`` is what it returned, as it is kept, None if there is none."""
+
+    id: str
+    name: str
+    tenant_id: str | None
+    state: str
+    reason: str | None = None
+    text: str | None = None
+
+
+@runtime_checkable
+class KeepsResults(Protocol):
+    """A queue that keeps what jobs have returned, as long as it keeps the jobs: it declares ``results``."""
+
+    def result(self, job_id: str) -> KeptResult | None:
+        """What is known of a job; None if there is none of this id, or none any more."""
+        ...
+
+
 class Reason(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that a job waits for. ``text`` says it to people, and stands beside "it waits for".
 

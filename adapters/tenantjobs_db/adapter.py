@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from tenantjobs.config.file import displayed
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.progress import Progress
-from tenantjobs.view import Explanation, JobView
+from tenantjobs.view import Explanation, JobView, KeptResult
 from tenantjobs_db import draining, schema
 from tenantjobs_db.assembly import Assembly
 from tenantjobs_db.assignment import Assignment
@@ -55,8 +56,7 @@ from tenantjobs_db.worker import Worker
 
 PLAN = "config/queue.yml"
 
-CAPABILITIES = Capabilities(delay=True, priority=True, queues=True, bulk=True, cancel=True)
-CAPABILITIES_WITHIN = msgspec.structs.replace(CAPABILITIES, transactional=True)
+CAPABILITIES = Capabilities(delay=True, priority=True, queues=True, bulk=True, cancel=True, results=True)
 
 
 class DatabaseAdapter:
@@ -72,9 +72,12 @@ class DatabaseAdapter:
 
     @property
     def capabilities(self) -> Capabilities:
-        """Transactional only in the application's database; elsewhere there is the inbox."""
+        """Transactional only in the application's database; elsewhere there is the inbox.
+
+        Results are kept with finished jobs, and with them only.
+        """
         in_application = self.settings.engine is not None and not self._is_apart
-        return CAPABILITIES_WITHIN if in_application else CAPABILITIES
+        return _capabilities(in_application, self.settings.keeps_finished)
 
     @kept
     def database(self) -> Database:
@@ -233,6 +236,10 @@ class DatabaseAdapter:
     def show(self, job_id: str) -> JobView | None:
         """The job as people look at it; None if there is none of this id, or none any more."""
         return self.stored.find(job_id)
+
+    def result(self, job_id: str) -> KeptResult | None:
+        """What the job has returned, as it is kept; None if there is none of this id, or none any more."""
+        return self.stored.result(job_id)
 
     def explain(self, job_id: str) -> Explanation | None:
         """Why the job waits; None if there is none of this id, or none any more."""
@@ -413,6 +420,11 @@ class DatabaseAdapter:
     def _wake_workers(self) -> None:
         for worker in self._workers:
             worker.wake()
+
+
+@cache
+def _capabilities(in_application: bool, keeps_finished: bool) -> Capabilities:  # asked for at each call
+    return msgspec.structs.replace(CAPABILITIES, transactional=in_application, results=keeps_finished)
 
 
 def _refuse_what_a_gate_does_not_know(options: WorkOptions) -> None:

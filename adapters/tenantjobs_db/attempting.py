@@ -57,8 +57,8 @@ def _settlement(claim: Claimed, outcome: Outcome) -> Settlement:
     match outcome:
         case Finished(settled=True):
             return Settled(claim)
-        case Finished(note=note):
-            return Finish(claim, note)
+        case Finished(note=note, result=result):
+            return Finish(claim, note, result)
         case Retried(due_at=due_at, error=error, note=note):
             wait = (due_at - clock.now()).total_seconds()
             return Retry(claim, outcome.again(), wait, _failure(error), note)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from sqlalchemy import Connection
 
 from tenantjobs.errors import LeaseLost
-from tenantjobs_db.settlement import Claimed
+from tenantjobs_db.settlement import Finish
 from tenantjobs_db.settling import Settling
 
 
@@ -18,8 +18,8 @@ class Completing:
         self.joins = joins
         self._settling = settling
 
-    def complete(self, connection: object, claim: Claimed, note: str | None) -> None:
+    def complete(self, connection: object, finish: Finish) -> None:
         """Finish the job with the transaction of ``connection``; LeaseLost if it is another worker's by now."""
         assert isinstance(connection, Connection), "joins() has said yes to something else"
-        if not self._settling.finish_within(connection, claim, note):
-            raise LeaseLost(f"{claim} belongs to another worker by now")
+        if not self._settling.finish_within(connection, finish):
+            raise LeaseLost(f"{finish.claim} belongs to another worker by now")

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from tenantjobs.bookmark import Bookmark
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import EnvelopeError
+from tenantjobs.outcome import Finished
 from tenantjobs.permits import Grant
 from tenantjobs.progress import Progress
 from tenantjobs_db.completing import Completing
 from tenantjobs_db.lease import Lease
 from tenantjobs_db.marking import Marking
-from tenantjobs_db.settlement import Claimed
+from tenantjobs_db.settlement import Claimed, Finish
 from tenantjobs_db.telling import Telling
 
 
@@ -86,10 +87,10 @@ class Delivery:
         """True if the row of the job can be written in the transaction of ``connection``."""
         return self._completing is not None and self._completing.joins(connection)
 
-    def complete_within(self, connection: object, note: str | None) -> None:
+    def complete_within(self, connection: object, finished: Finished) -> None:
         """Finish the job with the transaction of ``connection``; LeaseLost if it is another worker's by now."""
         assert self._completing is not None, "joins() has said no"
-        self._completing.complete(connection, self.claim, note)
+        self._completing.complete(connection, Finish(self.claim, finished.note, finished.result))
 
     def mark_within(self, connection: object, envelope: Envelope) -> None:
         """Keep the bookmark with the transaction of ``connection``; LeaseLost if the job is another worker's by now."""

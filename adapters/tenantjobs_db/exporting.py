@@ -12,10 +12,11 @@ from tenantjobs.current import Current
 from tenantjobs.exporting import Export, Heading, Manifest, Tell
 from tenantjobs.identity import canonical_id
 from tenantjobs.membership import CALLBACKS
+from tenantjobs.view import KeptResult
 from tenantjobs_db.belongings import BELONGINGS, Belonging
 from tenantjobs_db.database import Database
 from tenantjobs_db.refusing import saying_what_is_missing
-from tenantjobs_db.tables import batches, bookmarks, jobs, outbox
+from tenantjobs_db.tables import FINISHED, batches, bookmarks, jobs, outbox, results
 
 AT_ONCE = 500  # rows that are fetched together
 TOLD = 1000  # rows from one word about them to the next
@@ -71,6 +72,13 @@ def _job(export: Export, row: Row) -> Row:
     return {name: value for name, value in row.items() if name != "data"} | {"job": export.job(row["data"])}
 
 
+def _result(export: Export, row: Row) -> Row:
+    kept = KeptResult(
+        id=row["job_id"], name=row["name"], tenant_id=row["tenant"] or None, state=FINISHED, text=row["result"]
+    )
+    return row | {"result": export.result(kept)}
+
+
 def _batch(export: Export, row: Row) -> Row:
     callbacks = {name: export.link(row[name]) for name in CALLBACKS}
     return row | callbacks | {"properties": export.tree(row["properties"])}
@@ -83,6 +91,7 @@ def _bookmark(export: Export, row: Row) -> Row:
 WRITTEN: Mapping[str, Callable[[Export, Row], Row]] = {
     str(jobs.name): _job,
     str(outbox.name): _job,
+    str(results.name): _result,
     str(batches.name): _batch,
     str(bookmarks.name): _bookmark,
 }

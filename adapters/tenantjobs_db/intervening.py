@@ -27,7 +27,7 @@ from tenantjobs_db.database import Database
 from tenantjobs_db.failure import storable
 from tenantjobs_db.locks import DatabaseLocks
 from tenantjobs_db.permits import DatabasePermits
-from tenantjobs_db.tables import CANCELLED, CLAIMED, DISCARDED, READY, SCHEDULED, failures, jobs, progress
+from tenantjobs_db.tables import CANCELLED, CLAIMED, DISCARDED, READY, SCHEDULED, failures, jobs, progress, results
 
 DISCARDED_BY_HAND = "discarded by hand"
 
@@ -70,6 +70,7 @@ class Intervening:
         self._forget = [
             delete(failures).where(failures.c.job_id.in_(bindparam("listed", expanding=True))),
             delete(progress).where(progress.c.job_id.in_(bindparam("listed", expanding=True))),
+            delete(results).where(results.c.job_id.in_(bindparam("listed", expanding=True))),
             delete(jobs).where(these),
         ]
         self._verbs: Mapping[Verb, Callable[[Connection, Rows, str | None], Errors]] = {

@@ -28,6 +28,7 @@ from tenantjobs_db.tables import (
     failures,
     in_state,
     jobs,
+    results,
 )
 
 BATCH = 500
@@ -79,6 +80,7 @@ class Queue:
         )
         self._still_failed = dialect.skip_locked(select(jobs.c.id).where(_listed(jobs.c.id), has_failed), jobs)
         self._forget_failures = delete(failures).where(_listed(failures.c.job_id))
+        self._forget_results = delete(results).where(_listed(results.c.job_id))
         self._forget = delete(jobs).where(_listed(jobs.c.id))
         self._queues = queues_with_work(dialect)
         self._counts = select(jobs.c.state, func.count().label("jobs")).group_by(jobs.c.state)
@@ -127,6 +129,7 @@ class Queue:
             ids = connection.execute(self._old, {"age": -age, "batch": batch}).scalars().all()
             if ids:
                 connection.execute(self._forget_failures, {"listed": ids})
+                connection.execute(self._forget_results, {"listed": ids})
                 connection.execute(self._forget, {"listed": ids})
             return len(ids)
 

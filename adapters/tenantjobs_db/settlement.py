@@ -46,9 +46,10 @@ class Settlement(msgspec.Struct, frozen=True):
 
 
 class Finish(Settlement, frozen=True):
-    """Done. ``note`` says so if it was skipped."""
+    """Done. ``note`` says so if it was skipped; ``result`` is what is to be kept of what it returned."""
 
     note: str | None = None
+    result: str | None = None
 
     def values(self) -> dict[str, Any]:
         return {"attempt": self.attempt, "reason": self.note}

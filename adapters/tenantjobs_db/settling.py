@@ -7,7 +7,7 @@ index of claimed jobs instead of the primary key.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -31,7 +31,7 @@ from sqlalchemy import (
 from tenantjobs_db.arrays import Array
 from tenantjobs_db.calling import Calling
 from tenantjobs_db.dialect import Dialect, seconds
-from tenantjobs_db.settlement import Claimed, Discard, Fail, Finish, GiveBack, Quarantine, Retry, Settled, Settlement
+from tenantjobs_db.settlement import Discard, Fail, Finish, GiveBack, Quarantine, Retry, Settled, Settlement
 from tenantjobs_db.tables import (
     DISCARDED,
     FAILED,
@@ -40,6 +40,7 @@ from tenantjobs_db.tables import (
     READY,
     failures,
     jobs,
+    results,
     waiting_state,
 )
 
@@ -54,6 +55,7 @@ class Settling:
         self._finish_all = _finish_all(dialect, keep_finished) if dialect.set_based else None
         self._finish_counted = _finish_counted(dialect, keep_finished) if dialect.json_rows else None
         self._record = insert(failures).values(failed_at=dialect.now())
+        self._keep_result = insert(results)
         self._forget = delete(failures).where(failures.c.job_id == bindparam("settled_id"))
 
     def finishes(self, settlements: Sequence[Settlement], process: str) -> list[Finish] | None:
@@ -64,7 +66,11 @@ class Settling:
         for settlement in settlements:
             claim = settlement.claim
             if type(settlement) is Finish and claim.process == process and claim.grant is None:
-                if settlement.note is not None or (claim.attempt and not self._keep_finished):
+                if (
+                    settlement.note is not None
+                    or settlement.result is not None
+                    or (claim.attempt and not self._keep_finished)
+                ):
                     return None
                 found.append(settlement)
             elif type(settlement) is not Settled:
@@ -89,17 +95,21 @@ class Settling:
         self._calling.call(connection, (one.claim.id for one in others if isinstance(one, Retry | GiveBack)))
         return refused
 
-    def finish_within(self, connection: Connection, claim: Claimed, note: str | None) -> bool:
+    def finish_within(self, connection: Connection, finish: Finish) -> bool:
         """Finish one job in a transaction that is not ours; False if the job is not."""
-        if not self._written(connection, Finish(claim, note)):
+        if not self._written(connection, finish):
             return False
-        if not self._keep_finished and claim.attempt:
-            connection.execute(self._forget, {"settled_id": claim.id})
+        if self._keep_finished:
+            self._keep_results(connection, [finish])
+        elif finish.claim.attempt:
+            connection.execute(self._forget, {"settled_id": finish.claim.id})
         return True
 
     def _settle_finished(self, connection: Connection, finishes: Sequence[Finish]) -> list[Settlement]:
         refused = self._finish(connection, finishes)
-        if not self._keep_finished:
+        if self._keep_finished:
+            self._keep_results(connection, [finish for finish in finishes if finish not in refused])
+        else:
             # The row of the job is gone, and with it whoever would prune what earlier attempts have left.
             theirs = {settlement.claim.id for settlement in refused}
             tried_before = [
@@ -110,6 +120,20 @@ class Settling:
             if tried_before:
                 connection.execute(self._forget, tried_before)
         return refused
+
+    def _keep_results(self, connection: Connection, finishes: Iterable[Finish]) -> None:
+        rows = [
+            {
+                "job_id": finish.claim.id,
+                "tenant": finish.claim.tenant,
+                "name": finish.claim.name,
+                "result": finish.result,
+            }
+            for finish in finishes
+            if finish.result is not None
+        ]
+        if rows:
+            connection.execute(self._keep_result, rows)
 
     def _finish(self, connection: Connection, finishes: Sequence[Finish]) -> list[Settlement]:
         if self._finish_all is None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tenantjobs.errors import ConfigurationError, UnsupportedCapability
 from tenantjobs.upkeep import BATCH, Changes, JobStats, Verb
-from tenantjobs.view import JobFilter, JobView
+from tenantjobs.view import JobFilter, JobView, KeptResult
 from tenantjobs_db import schema
 from tenantjobs_db.counting import Counting
 from tenantjobs_db.database import Database
@@ -36,6 +36,11 @@ class DatabaseJobs:
         self._require()
         with self._database.autocommit() as connection:
             return self._viewing.view(connection, job_id)
+
+    def result(self, job_id: str) -> KeptResult | None:
+        self._require()
+        with self._database.autocommit() as connection:
+            return self._viewing.result(connection, job_id)
 
     def page(
         self, which: JobFilter, *, after: str | None = None, limit: int = 100, newest_first: bool = False

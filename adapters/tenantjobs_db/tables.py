@@ -264,6 +264,15 @@ cancellations = Table(
     Column("asked_at", Moment, nullable=False),
 )
 
+results = Table(
+    "tj_results",
+    metadata,
+    Column("job_id", Id, primary_key=True),
+    Column("tenant", Name, nullable=False),
+    Column("name", Name, nullable=False),
+    Column("result", LongText, nullable=False),  # JSON, or what is encrypted
+)
+
 batches = Table(
     "tj_batches",
     metadata,

@@ -9,13 +9,13 @@ import msgspec
 from sqlalchemy import BindParameter, Connection, bindparam, func, select
 
 from tenantjobs.progress import Progress
-from tenantjobs.view import FailedAttempt, JobFilter, JobView
+from tenantjobs.view import FailedAttempt, JobFilter, JobView, KeptResult
 from tenantjobs_db.admitting import BROKER
 from tenantjobs_db.choosing import chosen
 from tenantjobs_db.database import Database
 from tenantjobs_db.explaining import Explaining
 from tenantjobs_db.job_row import read_job
-from tenantjobs_db.tables import CLAIMED, failures, jobs, processes, progress
+from tenantjobs_db.tables import CLAIMED, failures, jobs, processes, progress, results
 
 
 class Viewing:
@@ -24,6 +24,11 @@ class Viewing:
     def __init__(self, database: Database) -> None:
         self._progress = select(progress).where(progress.c.job_id.in_(_listed()))
         self._workers = select(processes).where(processes.c.id.in_(_listed()))
+        self._result = (
+            select(jobs.c.id, jobs.c.name, jobs.c.tenant, jobs.c.state, jobs.c.reason, results.c.result)
+            .outerjoin(results, results.c.job_id == jobs.c.id)
+            .where(jobs.c.id == bindparam("of_job"))
+        )
         latest = select(func.max(failures.c.id)).where(failures.c.job_id.in_(_listed())).group_by(failures.c.job_id)
         self._errors = select(failures).where(failures.c.id.in_(latest))
         self._explaining = Explaining(database)
@@ -36,6 +41,20 @@ class Viewing:
         (view,) = self._views(connection, [row])
         reasons = "; ".join(reason.text for reason in self._explaining.reasons(connection, row))
         return msgspec.structs.replace(view, waits_for=reasons or None, history=tuple(map(_failed, row.failures)))
+
+    def result(self, connection: Connection, job_id: str) -> KeptResult | None:
+        """What the job has returned, as it is kept."""
+        row = connection.execute(self._result, {"of_job": job_id}).first()
+        if row is None:
+            return None
+        return KeptResult(
+            id=row.id,
+            name=row.name,
+            tenant_id=row.tenant or None,
+            state=row.state,
+            reason=row.reason,
+            text=row.result,
+        )
 
     def page(
         self, connection: Connection, which: JobFilter, *, after: str | None, limit: int, newest_first: bool

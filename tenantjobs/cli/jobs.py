@@ -8,12 +8,12 @@ from datetime import datetime
 
 import click
 
-from tenantjobs import adapter, runtime
+from tenantjobs import adapter, results, runtime
 from tenantjobs.cli import controlling, intervening, listing
 from tenantjobs.cli.bar import bar, following
 from tenantjobs.cli.output import Failure, as_json, json_option, table
-from tenantjobs.stored import MISSING
-from tenantjobs.view import ExplainsJobs, FailedAttempt, JobView, ShowsJobs
+from tenantjobs.upkeep import MISSING
+from tenantjobs.view import ExplainsJobs, FailedAttempt, JobView, KeepsResults, ShowsJobs
 
 LOOK = 0.5  # seconds between two looks at a job that is followed
 EARLIER = 10  # attempts that are shown beside the last one
@@ -46,6 +46,20 @@ def show(ctx: click.Context, job_id: str, follow: bool, wants_json: bool) -> Non
     else:
         _print(found)
     ctx.exit(1 if follow and found.state in ("failed", "quarantined") else 0)
+
+
+@command.command("result")
+@click.argument("job_id", metavar="ID")
+def result(job_id: str) -> None:
+    """Print what a job has returned, as JSON, if it says keep_result=True."""
+    settings = runtime.load_app()
+    queue = adapter.configured()
+    if not isinstance(queue, KeepsResults):
+        raise Failure(f"the adapter {settings.adapter!r} keeps no results of its jobs")
+    found = queue.result(job_id)
+    if found is None:
+        raise Failure(MISSING.format(job_id))
+    as_json(results.tree(found))
 
 
 @command.command("explain")

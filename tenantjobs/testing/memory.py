@@ -19,7 +19,7 @@ from tenantjobs.execution import execute
 from tenantjobs.idempotency import Ledger
 from tenantjobs.locks import Locks
 from tenantjobs.membership import Batches
-from tenantjobs.outcome import Failed, Quarantined, Retried
+from tenantjobs.outcome import Failed, Finished, Quarantined, Retried
 from tenantjobs.permits import Permits
 from tenantjobs.progress import Progress
 from tenantjobs.rates import Rates
@@ -29,6 +29,7 @@ from tenantjobs.testing.ledger import MemoryLedger
 from tenantjobs.testing.locks import MemoryLocks
 from tenantjobs.testing.permits import MemoryPermits
 from tenantjobs.testing.rates import MemoryRates
+from tenantjobs.view import KeptResult
 
 
 class EnqueuedJob(msgspec.Struct, frozen=True):
@@ -64,7 +65,9 @@ class MemoryAdapter:
     class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The section ``[test]`` has no settings."""
 
-    capabilities = Capabilities(delay=True, priority=True, queues=True, bulk=True, cancel=True, transactional=True)
+    capabilities = Capabilities(
+        delay=True, priority=True, queues=True, bulk=True, cancel=True, transactional=True, results=True
+    )
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or self.Settings()
@@ -79,6 +82,7 @@ class MemoryAdapter:
         self.rates: Rates = MemoryRates()
         self.stops: Callable[[], bool] = lambda: False
         self._progress: dict[str, Progress] = {}
+        self._results: dict[str, KeptResult] = {}
 
     def enqueue(self, envelope: Envelope) -> None:
         self.enqueue_all([envelope])
@@ -119,6 +123,10 @@ class MemoryAdapter:
     def progress(self, job_id: str) -> Progress | None:
         return self._progress.get(job_id)
 
+    def result(self, job_id: str) -> KeptResult | None:
+        waiting = next((job for job in self.waiting() if job.id == job_id), None)
+        return self._results.get(job_id) if waiting is None else _kept(waiting, "ready")
+
     def close(self) -> None:
         with self._lock:
             self._waiting.clear()
@@ -132,7 +140,9 @@ class MemoryAdapter:
                 self._waiting.insert(0, data)
             raise
         job = _view(Envelope.decode(data))
-        self.performed.append(PerformedJob(job, type(outcome).__name__.lower()))
+        state = type(outcome).__name__.lower()
+        self.performed.append(PerformedJob(job, state))
+        self._results[job.id] = _kept(job, state, outcome.result if isinstance(outcome, Finished) else None)
         if isinstance(outcome, Retried):
             self.enqueue(outcome.again())
         elif isinstance(outcome, Failed | Quarantined):
@@ -235,6 +245,10 @@ def _memory() -> MemoryAdapter:
             f"wrap the test in testing.override(adapter='test')"
         )
     return configured
+
+
+def _kept(job: EnqueuedJob, state: str, text: str | None = None) -> KeptResult:
+    return KeptResult(id=job.id, name=job.name, tenant_id=job.tenant_id, state=state, text=text)
 
 
 def _view(envelope: Envelope) -> EnqueuedJob:

@@ -34,6 +34,7 @@ ABILITIES = {
     "bulk": "many jobs leave together",
     "cancel": "`handle.cancel()`",
     "transactional": "`transactional=True` without an inbox",
+    "results": "`keep_result=True`: what a job returned can be read",
     "survives_kill": "the job of a killed worker comes back within 30 seconds",
     "gives_back": "a job that is interrupted in a worker that goes on is performed again",
     "interrupts": "a worker that stops interrupts jobs with steps at their next checkpoint",
@@ -56,10 +57,12 @@ NOTES = {
     ("rq", "cancel"): "too late within ten seconds of its time, and between two attempts",
     ("rq", "survives_kill"): "comes back when RQ misses the heartbeat, after a minute or two",
     ("db", "transactional"): "with `[db] engine`: in the application's own database",
+    ("db", "results"): "as long as finished jobs are kept: `keep_finished`, a day by default",
     ("db", "survives_kill"): "when its lease is out: `lease`, 60 seconds by default, 3 in the kit",
     ("inline", "queues"): "every job is performed by its caller",
     ("inline", "delay"): "a retry follows at once, whatever it was to wait",
     ("inline", "priority"): "nothing ever waits, so any order is kept",
+    ("inline", "results"): "those of the last thousand jobs, in this process",
     ("inline", "survives_kill"): "there is no worker: the caller and its job die together",
 }
 

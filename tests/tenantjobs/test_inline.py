@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tenantjobs import Current, discard_on, job, perform_all_later, retry_on
-from tenantjobs.errors import PartlyEnqueued
+from tenantjobs.errors import JobGone, PartlyEnqueued
 
 pytestmark = pytest.mark.usefixtures("inline", "acme")
 
@@ -86,3 +86,17 @@ def test_a_job_that_exits_does_not_take_its_caller_along() -> None:
         leave.perform_later()
 
     assert isinstance(failed.value.__cause__, SystemExit)
+
+
+def test_what_the_last_jobs_returned_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tenantjobs.inline.RESULTS", 2)
+
+    @job(keep_result=True)
+    def double(number: int) -> int:
+        return 2 * number
+
+    handles = [double.perform_later(number) for number in range(3)]
+
+    assert [handle.result() for handle in handles[1:]] == [2, 4]
+    with pytest.raises(JobGone):
+        handles[0].result()

@@ -15,6 +15,7 @@ from tenantjobs_db.steps import (
     permits,
     progress,
     rates,
+    results,
     ticks,
 )
 from tenantjobs_db.steps.step import Step
@@ -33,4 +34,5 @@ STEPS: tuple[Step, ...] = (
     ticks.STEP,
     closed.STEP,
     cancellations.STEP,
+    results.STEP,
 )

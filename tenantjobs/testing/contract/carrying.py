@@ -12,7 +12,8 @@ from uuid import UUID
 import pytest
 
 from tenantjobs.current import Current
-from tenantjobs.errors import SerializationError, TenantMissing
+from tenantjobs.errors import NoResult, SerializationError, TenantMissing, UnsupportedCapability
+from tenantjobs.handle import Handle
 from tenantjobs.jobs import perform_all_later
 from tenantjobs.testing.contract import jobs
 from tenantjobs.testing.contract.harness import Harness
@@ -129,3 +130,24 @@ class Carrying(Harness):
         effect = self.performed(2)[1]
 
         assert (effect.what, effect.scope, effect.tenant_id) == ("optional", "unset", None)
+
+    def test_what_a_job_returned_can_be_read_or_that_is_refused_at_the_call(self) -> None:
+        with Current.set(tenant_id="acme"):
+            if self.configured.capabilities.results:
+                handle = jobs.answering.set(queue=self.queue).perform_later([1, "two", (3,)])
+                self.start()
+                self.until(lambda: _has_result(handle), "the result")
+
+                assert handle.result() == [1, "two", (3,)]
+            else:
+                with pytest.raises(UnsupportedCapability, match="keep_result"):
+                    jobs.answering.set(queue=self.queue).perform_later("never")
+                assert self.effects() == []
+
+
+def _has_result(handle: Handle) -> bool:
+    try:
+        handle.result()
+    except NoResult:
+        return False
+    return True

@@ -54,6 +54,12 @@ def note(value: Any = None) -> None:
     record("note", value)
 
 
+@job(name="contract.answering", keep_result=True)
+def answering(value: Any) -> Any:
+    record("answering", value)
+    return value
+
+
 @job(name="contract.optional", tenancy="optional")
 def optional(value: Any = None) -> None:
     record("optional", value)

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tenantjobs import testing
+from tenantjobs import job, testing
 from tenantjobs.adapter import Capabilities
 from tenantjobs.cli import bar, jobs
 from tenantjobs.current import Current
@@ -144,6 +144,27 @@ def test_one_that_fails_while_it_is_followed_has_exit_code_1(
 
 def test_a_bar_and_json_do_not_go_together(tenantjobs: Run) -> None:
     assert "leave one of them out" in tenantjobs("jobs", "show", "7", "--follow", "--json", exit_code=2).stderr
+
+
+def test_what_a_job_returned_is_printed(folder: Path, render: Any, tenantjobs: Run) -> None:
+    @job(name="add_up", keep_result=True)
+    def add_up(first: int, second: int) -> dict[str, int]:
+        return {"sum": first + second}
+
+    with Current.set(tenant_id="acme"):
+        job_id = add_up.perform_later(1, 2).job_id
+
+    assert "is ready, and has no result" in tenantjobs("jobs", "result", job_id, exit_code=1).stderr
+    testing.drain()
+    assert json.loads(tenantjobs("jobs", "result", job_id).stdout) == {"sum": 3}
+    assert "there is no job 4711" in tenantjobs("jobs", "result", "4711", exit_code=1).stderr
+
+
+def test_a_queue_that_keeps_no_results_says_so(folder: Path, tenantjobs: Run, install: Callable[..., None]) -> None:
+    install(Hidden)
+    write(folder, 'adapter = "fake"\n')
+
+    assert "'fake' keeps no results" in tenantjobs("jobs", "result", "7", exit_code=1).stderr
 
 
 @pytest.mark.parametrize(

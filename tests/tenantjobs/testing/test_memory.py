@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tenantjobs import Current, job, retry_on, testing
-from tenantjobs.errors import Interruption
+from tenantjobs.errors import Interruption, JobGone, NoResult
 from tenantjobs.testing import Clock, enqueued_jobs, perform_enqueued_jobs
 
 pytestmark = pytest.mark.usefixtures("tenantjobs_test")
@@ -147,3 +147,18 @@ def test_the_clock_is_put_right() -> None:
     assert abs(clock.now - datetime.now(UTC)) < timedelta(minutes=1)
     with pytest.raises(testing.ConfigurationError, match="no time zone"):
         clock.move_to(datetime(2026, 1, 1))  # noqa: DTZ001  # the mistake under test
+
+
+def test_what_a_job_returned_can_be_read_by_its_tenant_once_it_was_performed() -> None:
+    @job(keep_result=True)
+    def double(number: int) -> int:
+        return 2 * number
+
+    handle = double.perform_later(4)
+    with pytest.raises(NoResult, match="is ready"):
+        handle.result()
+    testing.drain()
+
+    assert handle.result() == 8
+    with Current.switch("another tenant", tenant_id="globex"), pytest.raises(JobGone):
+        handle.result()
