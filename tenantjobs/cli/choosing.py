@@ -20,7 +20,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 AGE = re.compile(r"(?P<count>\d+)(?P<unit>[smhdw])")
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-SAID = tuple("running" if state == "claimed" else state for state in STATES)
+
+
+def said(state: str) -> str:
+    """The state as people say it."""
+    return "running" if state == "claimed" else state
+
+
+SAID = tuple(map(said, STATES))
 
 
 def moment(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:

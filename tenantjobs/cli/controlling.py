@@ -23,15 +23,25 @@ def controls() -> Controls:
     return queue.controls
 
 
-def pause(kind: Kind, name: str, reason: str | None) -> None:
+def pause(kind: Kind, name: str, reason: str | None, *, wants_json: bool) -> None:
     """Say it, and what came of it."""
     paused = controls().pause(kind, name, reason=reason)
-    click.echo(f"{kind} {name} is paused: what runs goes on" if paused else f"{kind} {name} was paused already")
+    told = f"{kind} {name} is paused: what runs goes on" if paused else f"{kind} {name} was paused already"
+    tell(kind, name, told, wants_json=wants_json)
 
 
-def resume(kind: Kind, name: str) -> None:
+def resume(kind: Kind, name: str, *, wants_json: bool) -> None:
     """Say it, and what came of it."""
-    click.echo(f"{kind} {name} is resumed" if controls().resume(kind, name) else f"{kind} {name} was not paused")
+    resumed = controls().resume(kind, name)
+    tell(kind, name, f"{kind} {name} is resumed" if resumed else f"{kind} {name} was not paused", wants_json=wants_json)
+
+
+def tell(kind: Kind, name: str, told: str, *, wants_json: bool) -> None:
+    """What came of it in a sentence, or all that is said of ``name`` by now, for programs."""
+    if wants_json:
+        as_json({kind: name, "control": controls().find(kind, name)})
+    else:
+        click.echo(told)
 
 
 def found(kind: Literal["queue", "tenant"]) -> dict[str, tuple[Line, Control | None]]:

@@ -51,19 +51,23 @@ def drain(tenant: str, reason: str | None, wait: bool, timeout: float | None, wa
 @click.command("open")
 @tenant_argument
 @click.option("--yes", "-y", is_flag=True, help="The id of a purged tenant belongs to a new one: do not ask.")
-def open_(tenant: str, yes: bool) -> None:
+@json_option
+def open_(tenant: str, yes: bool, wants_json: bool) -> None:
     """Take jobs for a tenant again that was drained, or purged."""
     controls = controlling.controls()
     said = controls.find("tenant", tenant)
     is_tombstone = said is not None and said.closed == "purged"
     if is_tombstone and not yes:
+        if wants_json:
+            raise click.UsageError(f"tenant {tenant} was purged: with --json nobody is asked, so say --yes")
         click.confirm(
             f"tenant {tenant} was purged. Does this id belong to a new tenant, and has nobody messages of the old one?",
             abort=True,
             err=True,
         )
     opened = controls.open(tenant, purged=is_tombstone)
-    click.echo(f"tenant {tenant} takes jobs again" if opened else f"tenant {tenant} was not closed")
+    told = f"tenant {tenant} takes jobs again" if opened else f"tenant {tenant} was not closed"
+    controlling.tell("tenant", tenant, told, wants_json=wants_json)
 
 
 def _waited(controls: Controls, tenant: str, left: Line, timeout: float | None) -> Line:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
@@ -12,7 +12,7 @@ from tenantjobs.cli.bar import telling
 from tenantjobs.cli.choosing import F
 from tenantjobs.cli.output import as_json, json_option
 from tenantjobs.stored import Handled, StoredJobs
-from tenantjobs.upkeep import BATCH, Verb
+from tenantjobs.upkeep import BATCH, POSSIBLE, Verb
 from tenantjobs.view import JobFilter
 
 HOW = (
@@ -115,6 +115,7 @@ def act(
         raise click.UsageError("an ID is one job, and --all and the other options say many: leave one of them out")
     if job_id is None and not (says_which or wants_all):
         raise click.UsageError("which jobs? Give an ID, options such as --queue or --error, or --all")
+    _refuse_impossible(verb, done, which)
     jobs = choosing.jobs(which)
     if job_id is not None:
         changed = jobs.change(verb, job_id, reason=reason)
@@ -129,6 +130,18 @@ def act(
         as_json(handled)
     else:
         click.echo(told)
+
+
+def _refuse_impossible(verb: Verb, done: str, which: JobFilter) -> None:
+    """States of which no job would be left: whoever names them means something else."""
+    if beside := [state for state in which.states if state not in POSSIBLE[verb]]:
+        raise click.UsageError(
+            f"no job that is {_either(beside)} can be {done}: only one that is {_either(POSSIBLE[verb])}"
+        )
+
+
+def _either(states: Iterable[str]) -> str:
+    return " or ".join(choosing.said(state) for state in states)
 
 
 def _agreed(verb: Verb, done: str, jobs: StoredJobs, *, yes: bool, asks: bool) -> int:

@@ -11,6 +11,7 @@ import click
 from tenantjobs import adapter, results, runtime
 from tenantjobs.cli import controlling, intervening, listing
 from tenantjobs.cli.bar import bar, following
+from tenantjobs.cli.choosing import said
 from tenantjobs.cli.output import Failure, as_json, json_option, table
 from tenantjobs.upkeep import MISSING
 from tenantjobs.view import ExplainsJobs, FailedAttempt, JobView, KeepsResults, ShowsJobs
@@ -77,7 +78,7 @@ def explain(job_id: str, wants_json: bool) -> None:
     if wants_json:
         as_json(found)
     elif not found.waits:
-        click.echo(f"job {found.id} does not wait: it is {'running' if found.state == 'claimed' else found.state}")
+        click.echo(f"job {found.id} does not wait: it is {said(found.state)}")
     else:
         click.echo(f"job {found.id} waits for")
         for reason in found.reasons:
@@ -87,16 +88,18 @@ def explain(job_id: str, wants_json: bool) -> None:
 @command.command("pause")
 @click.argument("name", metavar="JOB")
 @controlling.reason_option
-def pause(name: str, reason: str | None) -> None:
+@json_option
+def pause(name: str, reason: str | None, wants_json: bool) -> None:
     """Let no more jobs of this name start. They can still be enqueued, and wait."""
-    controlling.pause("job", name, reason)
+    controlling.pause("job", name, reason, wants_json=wants_json)
 
 
 @command.command("resume")
 @click.argument("name", metavar="JOB")
-def resume(name: str) -> None:
+@json_option
+def resume(name: str, wants_json: bool) -> None:
     """Let the jobs of this name start again."""
-    controlling.resume("job", name)
+    controlling.resume("job", name, wants_json=wants_json)
 
 
 def _looks(found: JobView) -> Iterator[JobView]:

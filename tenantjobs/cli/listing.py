@@ -65,7 +65,7 @@ def _cells(found: JobView) -> Sequence[str]:
     return (
         found.id,
         found.name,
-        _state(found.state),
+        choosing.said(found.state),
         found.tenant_id or "none",
         found.queue,
         _ago(found),
@@ -86,9 +86,9 @@ def _ago(found: JobView) -> str:
 
 def _print(found: JobStats, top: int) -> None:
     states = [state for state in STATES if state in found.states]
-    rows = [(_state(state), str(found.states[state]), _oldest(found, state)) for state in states]
+    rows = [(choosing.said(state), str(found.states[state]), _oldest(found, state)) for state in states]
     table([("state", "jobs", "oldest"), *rows], indent=0)
-    ended = ", ".join(f"{found.ended[state]} {_state(state)}" for state in STATES if state in found.ended)
+    ended = ", ".join(f"{found.ended[state]} {choosing.said(state)}" for state in STATES if state in found.ended)
     click.echo(f"\nin the last {age(found.window)}: {found.enqueued} enqueued, {ended or 'none ended'}")
     for kind, lines in (("queue", found.queues), ("tenant", found.tenants), ("job", found.jobs)):
         if lines:
@@ -107,10 +107,6 @@ def _longest(lines: Sequence[Line], top: int) -> Iterator[Sequence[str]]:
 
 def _oldest(found: JobStats, state: str) -> str:
     return age(found.oldest[state]) if state in found.oldest else ""
-
-
-def _state(state: str) -> str:
-    return "running" if state == "claimed" else state
 
 
 def age(seconds: float) -> str:

@@ -36,16 +36,18 @@ def list_(wants_json: bool) -> None:
 @command.command("pause")
 @click.argument("name", metavar="QUEUE")
 @controlling.reason_option
-def pause(name: str, reason: str | None) -> None:
+@json_option
+def pause(name: str, reason: str | None, wants_json: bool) -> None:
     """Let no more jobs of a queue start. They can still be enqueued, and wait."""
-    controlling.pause("queue", name, reason)
+    controlling.pause("queue", name, reason, wants_json=wants_json)
 
 
 @command.command("resume")
 @click.argument("name", metavar="QUEUE")
-def resume(name: str) -> None:
+@json_option
+def resume(name: str, wants_json: bool) -> None:
     """Let the jobs of a queue start again."""
-    controlling.resume("queue", name)
+    controlling.resume("queue", name, wants_json=wants_json)
 
 
 @command.command("clear")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, tzinfo
 from importlib import import_module
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -45,7 +46,7 @@ def listed(wants_json: bool) -> None:
     if wants_json:
         as_json(found)
     elif not found:
-        click.echo("no recurring entries")
+        click.echo(f"no recurring entries: {_file()} would have them")
     else:
         table(_row(shown) for shown in found)
 
@@ -111,10 +112,15 @@ def _schedules(name: str | None) -> Iterator[tuple[str | None, Schedule]]:
         return
     found = recurring("entries").of_file()
     if name is not None and name not in found:
-        raise Failure(f"the file has no entry {name!r}{meant(name, found)}")
+        raise Failure(f"{_file()} has no entry {name!r}{meant(name, found)}")
     for key, entry in found.items():
         if name in (None, key):
             yield key, entry.schedule
+
+
+def _file() -> Path:
+    path: Path = recurring("entries").read().path
+    return path
 
 
 def _preview(key: str | None, schedule: Schedule, count: int) -> Preview:

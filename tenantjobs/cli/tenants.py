@@ -80,46 +80,52 @@ def list_(window: float, wants_json: bool) -> None:
 @command.command("pause")
 @tenant_argument
 @controlling.reason_option
-def pause(tenant: str, reason: str | None) -> None:
+@json_option
+def pause(tenant: str, reason: str | None, wants_json: bool) -> None:
     """Let no more jobs of a tenant start. They can still be enqueued, and wait."""
-    controlling.pause("tenant", tenant, reason)
+    controlling.pause("tenant", tenant, reason, wants_json=wants_json)
 
 
 @command.command("resume")
 @tenant_argument
-def resume(tenant: str) -> None:
+@json_option
+def resume(tenant: str, wants_json: bool) -> None:
     """Let the jobs of a tenant start again."""
-    controlling.resume("tenant", tenant)
+    controlling.resume("tenant", tenant, wants_json=wants_json)
 
 
 @command.command("weight")
 @tenant_argument
 @click.argument("weight", callback=_number(float), metavar="NUMBER|off")
-def weight(tenant: str, weight: float | None) -> None:
+@json_option
+def weight(tenant: str, weight: float | None, wants_json: bool) -> None:
     """Let a tenant start so many jobs where another one starts one."""
     controlling.controls().set_weight(tenant, weight)
-    click.echo(f"tenant {tenant} has the weight {1 if weight is None else weight:g}")
+    told = f"tenant {tenant} has the weight {1 if weight is None else weight:g}"
+    controlling.tell("tenant", tenant, told, wants_json=wants_json)
 
 
 @command.command("cap")
 @tenant_argument
 @click.argument("cap", callback=_number(int), metavar="NUMBER|off")
-def cap(tenant: str, cap: int | None) -> None:
+@json_option
+def cap(tenant: str, cap: int | None, wants_json: bool) -> None:
     """Let at most so many jobs of a tenant run at once."""
     controlling.controls().set_cap(tenant, cap)
-    click.echo(f"tenant {tenant} has {'no cap' if cap is None else f'at most {cap} jobs running at once'}")
+    told = f"tenant {tenant} has {'no cap' if cap is None else f'at most {cap} jobs running at once'}"
+    controlling.tell("tenant", tenant, told, wants_json=wants_json)
 
 
 @command.command("rate")
 @tenant_argument
 @click.argument("rate", callback=_number(int), metavar="NUMBER|off")
 @click.option("--per", type=float, default=60.0, show_default=True, metavar="SECONDS", help="In any so many seconds.")
-def rate(tenant: str, rate: int | None, per: float) -> None:
+@json_option
+def rate(tenant: str, rate: int | None, per: float, wants_json: bool) -> None:
     """Let at most so many jobs of a tenant start in a stretch of time."""
     controlling.controls().set_rate(tenant, rate, per)
-    click.echo(
-        f"tenant {tenant} starts {'any number of jobs' if rate is None else f'at most {rate} jobs in {per:g} s'}"
-    )
+    told = f"tenant {tenant} starts {'any number of jobs' if rate is None else f'at most {rate} jobs in {per:g} s'}"
+    controlling.tell("tenant", tenant, told, wants_json=wants_json)
 
 
 def _parts(share: Share | None) -> tuple[str, str]:

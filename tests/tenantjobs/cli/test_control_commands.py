@@ -67,6 +67,38 @@ def test_a_tenant_is_shown_with_what_it_has_and_may_have(render: Any, tenantjobs
     assert [tenant["control"] for tenant in json.loads(tenantjobs("tenants", "list", "--json").stdout)] == [None]
 
 
+@pytest.mark.parametrize(
+    ("command", "kind", "found"),
+    [
+        (("queues", "pause", "default", "--reason", "deploy"), "queue", {"reason": "deploy", "weight": None}),
+        (("queues", "resume", "default"), "queue", None),
+        (("jobs", "pause", "render"), "job", {"name": "render", "reason": None}),
+        (("jobs", "resume", "render"), "job", None),
+        (("tenants", "pause", "acme", "--reason", "unpaid"), "tenant", {"reason": "unpaid"}),
+        (("tenants", "resume", "acme"), "tenant", None),
+        (("tenants", "weight", "acme", "2.5"), "tenant", {"weight": 2.5}),
+        (("tenants", "cap", "acme", "3"), "tenant", {"cap": 3}),
+        (("tenants", "rate", "acme", "10", "--per", "5"), "tenant", {"rate": {"to": 10, "seconds": 5.0}}),
+        (("tenants", "cap", "acme", "off"), "tenant", None),
+        (("tenants", "open", "acme"), "tenant", None),
+    ],
+)
+def test_programs_are_told_what_is_said_by_now(
+    render: Any, tenantjobs: Run, command: tuple[str, ...], kind: str, found: dict[str, Any] | None
+) -> None:
+    told = json.loads(tenantjobs(*command, "--json").stdout)
+
+    assert told[kind] == command[2]
+    assert told["control"] == found or found.items() <= told["control"].items()
+
+
+def test_a_purged_tenant_is_not_opened_where_nobody_is_asked(render: Any, tenantjobs: Run) -> None:
+    tenantjobs("tenants", "purge", "acme", "--yes")
+
+    assert "say --yes" in tenantjobs("tenants", "open", "acme", "--json", exit_code=2).stderr
+    assert json.loads(tenantjobs("tenants", "open", "acme", "--json", "--yes").stdout)["control"] is None
+
+
 def test_a_paused_tenant_waits_and_is_told_why(render: Any, tenantjobs: Run) -> None:
     job_id = enqueued(render)
     tenantjobs("tenants", "pause", "acme", "--reason", "unpaid")

@@ -126,9 +126,6 @@ def test_many_are_changed_when_somebody_agrees(failing: list[str], tenantjobs: R
     discarded = tenantjobs("jobs", "discard", "--all", "--yes", "--reason", "no use", "--json")
     assert json.loads(discarded.stdout) == {"done": 2, "skipped": 0, "told": 0}
     assert tenantjobs("jobs", "discard", "--all").stdout == "0 jobs discarded\n", "nobody is asked about nothing"
-    assert tenantjobs("jobs", "discard", "--state", "discarded", "-y").stdout == (
-        "0 jobs discarded, 2 skipped: they are in another state by now, or another one has their unique key\n"
-    )
 
 
 def test_what_is_scheduled_is_run_now_and_what_waits_is_cancelled(render: Any, tenantjobs: Run) -> None:
@@ -182,6 +179,12 @@ def test_what_is_over_is_cleared(failing: list[str], tenantjobs: Run) -> None:
         (("jobs", "retry"), "which jobs? Give an ID"),
         (("jobs", "retry", "7", "--queue", "low"), "leave one of them out"),
         (("jobs", "retry", "7", "--all"), "leave one of them out"),
+        (
+            ("jobs", "retry", "--state", "finished"),
+            "no job that is finished can be retried: only one that is failed",
+        ),
+        (("jobs", "clear", "--state", "running", "--state", "failed"), "no job that is running can be cleared"),
+        (("jobs", "run-now", "--state", "ready"), "only one that is scheduled"),
         (("jobs", "list", "--tenant", "7", "--no-tenant"), "leave one of them out"),
         (("jobs", "list", "--state", "faild"), "'faild' is not one of"),
         (("jobs", "list", "--enqueued-after", "yesterday"), "neither an age"),
