@@ -36,9 +36,13 @@ def _is_slept_at(place: str) -> str:
     return f"CASE WHEN {free} THEN false WHEN {free} THEN false ELSE true END"
 
 
-PLACES = ("called.queue", f"left(called.queue, {INITIALS}) || '*'", "'*'")
-CALL = f"pg_notify({CHANNEL}, left(called.queue, {NAMED}))"
-ASLEEP = f"({' OR '.join(map(_is_slept_at, PLACES))})"
+def _are_asleep(queue: str) -> str:
+    places = (queue, f"left({queue}, {INITIALS}) || '*'", "'*'")
+    return f"({' OR '.join(map(_is_slept_at, places))})"
+
+
+def _call(queue: str) -> str:
+    return f"pg_notify({CHANNEL}, left({queue}, {NAMED}))"
 
 
 def place_of(pattern: str) -> str:
@@ -55,10 +59,10 @@ class Calling:
     def __init__(self, dialect: Dialect) -> None:
         self._call = (
             text(f"""
-                SELECT {CALL} FROM (
+                SELECT {_call("called.queue")} FROM (
                     SELECT DISTINCT queue FROM tj_jobs WHERE id = ANY (CAST(:ids AS text[])) AND state = 'ready'
                 ) AS called
-                WHERE {ASLEEP}
+                WHERE {_are_asleep("called.queue")}
             """)
             if dialect.notifies
             else None
@@ -76,5 +80,15 @@ def calling(insert: Insert) -> Executable:
     ready = new.c.state == literal_column(f"'{READY}'")
     called = select(new.c.queue).where(ready).distinct().subquery("called")
     stored = select(func.count()).select_from(new).scalar_subquery()
-    calls = func.count(literal_column(f"CASE WHEN {ASLEEP} THEN {CALL} IS NULL END"))
+    calls = func.count(literal_column(_call_if("called.queue", _are_asleep("called.queue"))))
     return select(stored, calls).select_from(called)
+
+
+def calling_for_one(insert: Insert) -> Insert:
+    """The same where it is one job at most: there is nothing to gather, which would take longer than the insert."""
+    is_called = f"tj_jobs.state = '{READY}' AND {_are_asleep('tj_jobs.queue')}"
+    return insert.returning(literal_column(_call_if("tj_jobs.queue", is_called)))
+
+
+def _call_if(queue: str, condition: str) -> str:
+    return f"CASE WHEN {condition} THEN {_call(queue)} IS NULL END"

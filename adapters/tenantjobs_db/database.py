@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, make_url
+from sqlalchemy import URL, ClauseElement, Connection, Engine, StaticPool, create_engine, make_url
 from sqlalchemy.exc import DBAPIError
 
 from tenantjobs_db.dialect import Dialect
 from tenantjobs_db.dialects import DIALECTS, dialect_of
+from tenantjobs_db.prepared import Prepared
 
 T = TypeVar("T")
 
@@ -97,6 +98,10 @@ class Database:
             yield connection
             if not self._owned:
                 connection.commit()
+
+    def prepared(self, statement: ClauseElement) -> Prepared | None:
+        """``statement`` as one that commits by itself, without SQLAlchemy; None where the connections are not so."""
+        return Prepared(self._autocommit, statement) if self._owned and not self.in_memory else None
 
     def joined(self, connection: object | None, joins: Callable[[object], bool]) -> AbstractContextManager[Connection]:
         """The transaction of ``connection`` if that ``joins``, whose owner commits; else one of our own."""

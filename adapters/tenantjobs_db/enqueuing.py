@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, CursorResult, Executable, Insert, Integer, Text, select
+from sqlalchemy import ColumnElement, Connection, CursorResult, Executable, Integer, Text, select
 
 from tenantjobs.envelope import Envelope
-from tenantjobs_db.calling import calling
+from tenantjobs_db.calling import calling, calling_for_one
 from tenantjobs_db.closing import insert_unless_closed, is_closed, refuse_closed
 from tenantjobs_db.columns import Moment
 from tenantjobs_db.dialect import Dialect
@@ -39,7 +39,9 @@ class Enqueuing:
     def __init__(self, dialect: Dialect) -> None:
         given = [jobs.c[name] for name in COLUMNS if name != "due_at"]
         state: dict[str, ColumnElement[Any]] = {"state": due_state(due(), dialect.now()), "due_at": due()}
-        self._insert = _calling(dialect, insert_unless_closed(dialect, jobs, given, state))
+        insert = insert_unless_closed(dialect, jobs, given, state)
+        #: Of one job, with its ``row``; it counts 1 if that is new, and its tenant not closed.
+        self.insert_one = calling_for_one(insert) if dialect.notifies else insert
         # A condition on each of many rows would cost a quarter more.
         self._insert_each = dialect.insert_new(jobs).values(**state)
         self._insert_all = _insert_all(dialect) if dialect.set_based else None
@@ -48,17 +50,27 @@ class Enqueuing:
         self._dialect = dialect
 
     def insert(self, connection: Connection, envelopes: Sequence[Envelope]) -> None:
-        for envelope in envelopes:
-            self._dialect.check_length("the name of a job", envelope.name)
-            self._dialect.check_length("the name of a queue", envelope.queue)
+        self._check_lengths(envelopes)
         if self._inserted(connection, envelopes) < len(envelopes):
             # Those that are missing were there already, or are of a tenant that is closed.
             refuse_closed(connection, [envelope.tenant_id or "" for envelope in envelopes])
 
+    def row(self, envelope: Envelope) -> dict[str, Any]:
+        """The parameters of ``insert_one``; ``EnqueueError`` for names that are too long for the database."""
+        self._check_lengths([envelope])
+        return _row(envelope)
+
+    def _check_lengths(self, envelopes: Sequence[Envelope]) -> None:
+        for name in {envelope.name for envelope in envelopes}:
+            self._dialect.check_length("the name of a job", name)
+        for queue in {envelope.queue for envelope in envelopes}:
+            self._dialect.check_length("the name of a queue", queue)
+
     def _inserted(self, connection: Connection, envelopes: Sequence[Envelope]) -> int:
         """How many of them are known to be there for the first time."""
         if len(envelopes) == 1:
-            return _count(connection.execute(self._insert, _row(envelopes[0])))
+            one: CursorResult[Any] = connection.execute(self.insert_one, _row(envelopes[0]))
+            return one.rowcount
         elif self._plain_insert is not None:
             is_any_due = any(envelope.due_at is not None for envelope in envelopes)
             now = connection.execute(self._now).scalar_one() if is_any_due else None
@@ -99,10 +111,6 @@ def _plain_row(envelope: Envelope, now: datetime | None) -> dict[str, Any]:
     return row | {"due_at": due_at, "state": SCHEDULED if is_early else READY}
 
 
-def _calling(dialect: Dialect, insert: Insert) -> Executable:
-    return calling(insert) if dialect.notifies else insert
-
-
 def _insert_all(dialect: Dialect) -> Executable:
     rows = incoming(COLUMNS)
     insert = (
@@ -113,7 +121,7 @@ def _insert_all(dialect: Dialect) -> Executable:
         )
         .execution_options(preserve_rowcount=True)
     )
-    return _calling(dialect, insert)
+    return calling(insert) if dialect.notifies else insert
 
 
 def _arrays(envelopes: Sequence[Envelope]) -> dict[str, list[Any]]:

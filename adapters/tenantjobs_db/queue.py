@@ -14,6 +14,7 @@ from tenantjobs_db.database import Database
 from tenantjobs_db.dialect import seconds
 from tenantjobs_db.enqueuing import Enqueuing
 from tenantjobs_db.job_row import JobRow, read_job
+from tenantjobs_db.prepared import Prepared
 from tenantjobs_db.queues import queues_with_work
 from tenantjobs_db.refusing import saying_what_is_missing, saying_who_is_in_the_way
 from tenantjobs_db.tables import (
@@ -44,6 +45,7 @@ class Queue:
         now = dialect.now()
         self._database = database
         self._enqueuing = Enqueuing(dialect)
+        self._insert_one = database.prepared(self._enqueuing.insert_one)
         self._calling = Calling(dialect)
         self._cancel = (
             update(jobs)
@@ -89,7 +91,7 @@ class Queue:
         """Store the jobs, all or none; durable on return. An id that is already there has no second effect."""
         with saying_what_is_missing(), saying_who_is_in_the_way():
             if len(envelopes) == 1:
-                self._again_if_disconnected(lambda: self._enqueue_one(envelopes))
+                self._enqueue_one(envelopes[0])
             elif envelopes:
                 self._again_if_disconnected(lambda: self._enqueue_many(envelopes))
 
@@ -168,7 +170,21 @@ class Queue:
 
         return self._database.run(prune)
 
-    def _enqueue_one(self, envelopes: Sequence[Envelope]) -> None:
+    def _enqueue_one(self, envelope: Envelope) -> None:
+        # The ordinary way says what is wrong, and what to do where nothing is.
+        if self._insert_one is None or not self._is_stored(envelope, self._insert_one):
+            self._again_if_disconnected(lambda: self._enqueue_as_others([envelope]))
+
+    def _is_stored(self, envelope: Envelope, insert: Prepared) -> bool:
+        """False if its id was there already, its tenant is closed, or the connection is dead."""
+        try:
+            return insert.execute(self._enqueuing.row(envelope)) == 1
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            return False
+
+    def _enqueue_as_others(self, envelopes: Sequence[Envelope]) -> None:
         with self._database.autocommit() as connection:
             self._enqueuing.insert(connection, envelopes)
 

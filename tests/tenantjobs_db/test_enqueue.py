@@ -154,3 +154,23 @@ def test_an_enqueue_on_a_connection_that_died_is_tried_again(queue: Queue, datab
         queue.enqueue([envelope()])
 
     assert queue.counts() == {"ready": 2}
+
+
+def test_an_enqueue_finds_its_way_when_all_connections_have_died(queue: Queue, database: Database) -> None:
+    if database.dialect.name == "sqlite":
+        pytest.skip("a file does not hang up")
+    with database.autocommit(), database.autocommit():  # two that go back to the pool
+        queue.enqueue([envelope()])
+    with database.begin() as connection:
+        hang_up_on_others(connection)
+        queue.enqueue([envelope()])
+
+    assert queue.counts() == {"ready": 2}
+
+
+def test_what_the_database_says_of_a_job_does_not_tell_its_arguments(queue: Queue) -> None:
+    with pytest.raises(IntegrityError) as refused:
+        queue.enqueue([envelope(number=424242, priority=None)])
+
+    assert queue.counts() == {}
+    assert "[[424242],{}]" not in str(refused.value)

@@ -1,0 +1,90 @@
+"""Statements that are handed to the driver as they are: compiled once, and executed on a connection of the pool.
+
+What SQLAlchemy does each time that it executes one, for any statement and any answer, takes longer than the driver and
+the database need for a job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from sqlalchemy import BindParameter, ClauseElement, Dialect, Engine
+from sqlalchemy.exc import DBAPIError
+
+
+class Prepared:
+    """A statement that writes rows, on an engine of which each statement commits by itself."""
+
+    def __init__(self, engine: Engine, statement: ClauseElement) -> None:
+        compiled: Any = statement.compile(engine)
+        driver: Any = engine.dialect.dbapi
+        self._engine = engine
+        self._errors: Any = driver.Error
+        self._text = str(compiled)
+        self._given = [_Given.of(name, bind, engine.dialect) for name, bind in compiled.binds.items()]
+        self._order: list[str] | None = compiled.positiontup
+
+    def execute(self, values: Mapping[str, Any]) -> int:
+        """How many rows it has written, with these parameters. ``DBAPIError`` as SQLAlchemy raises it.
+
+        If that has ``connection_invalidated``, others of the pool may be as dead: SQLAlchemy looks after them when it
+        meets one.
+        """
+        parameters = self._parameters(values)
+        connection = self._engine.raw_connection()
+        try:
+            cursor = connection.cursor()
+            try:
+                cursor.execute(self._text, parameters)
+                count: int = cursor.rowcount
+            finally:
+                cursor.close()
+        except BaseException as error:
+            is_lost = self._is_lost(error, connection.driver_connection)
+            if is_lost:
+                connection.invalidate(error)
+            if isinstance(error, self._errors):
+                raise self._as_raised(error, is_lost) from error
+            raise
+        finally:
+            connection.close()
+        return count
+
+    def _parameters(self, values: Mapping[str, Any]) -> Any:
+        found = {given.name: given.among(values) for given in self._given}
+        return found if self._order is None else [found[name] for name in self._order]
+
+    def _is_lost(self, error: Any, connection: Any) -> bool:
+        if isinstance(error, self._errors):
+            return self._engine.dialect.is_disconnect(error, connection, None)
+        return not isinstance(error, Exception)  # it was interrupted, and is in whatever state
+
+    def _as_raised(self, error: Any, is_lost: bool) -> BaseException:
+        raised: BaseException = DBAPIError.instance(
+            self._text,
+            None,
+            error,
+            self._errors,
+            hide_parameters=True,
+            connection_invalidated=is_lost,
+            dialect=self._engine.dialect,
+        )
+        return raised
+
+
+class _Given(NamedTuple):
+    """Where the value of a parameter comes from, and what the driver gets of it."""
+
+    name: str
+    default: Any
+    source: Callable[[], Any] | None
+    processor: Callable[[Any], Any] | None
+
+    @classmethod
+    def of(cls, name: str, bind: BindParameter[Any], dialect: Dialect) -> _Given:
+        return cls(name, bind.value, bind.callable, bind.type.dialect_impl(dialect).bind_processor(dialect))
+
+    def among(self, values: Mapping[str, Any]) -> Any:
+        found = values.get(self.name, self.default) if self.source is None else self.source()
+        return found if self.processor is None else self.processor(found)
