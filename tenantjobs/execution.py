@@ -74,8 +74,17 @@ def execute(data: bytes | str, delivery: Delivery | None = None) -> Outcome:
     return copy_context().run(drive, _attempt(envelope, job, Blocking(), delivery))
 
 
+async def aexecute_in_task(data: bytes | str, delivery: Delivery | None = None) -> Outcome:
+    """The same for an async job, in a task of its own: whatever the job sets in any variable ends with that task."""
+    try:
+        envelope, job = _known(data, delivery)
+    except EnvelopeError as error:
+        return _quarantined(error, delivery)
+    return await _attempt(envelope, job, Awaiting(), delivery)
+
+
 async def aexecute(data: bytes | str, delivery: Delivery | None = None) -> Outcome:
-    """The same on a running event loop; a synchronous job goes to a thread."""
+    """The same on a running event loop, in any task; a synchronous job goes to a thread."""
     try:
         envelope, job = _known(data, delivery)
     except EnvelopeError as error:

@@ -39,12 +39,12 @@ def attempt(delivery: Delivery) -> Settlement:
 
 
 async def aattempt(delivery: Delivery) -> Settlement:
-    """The same on a running event loop."""
+    """The same of an async job, in a task that is there for nothing else."""
     claim = delivery.claim
     try:
         if delivery.stopping():
             return GiveBack(claim)
-        return _settlement(claim, await execution.aexecute(claim.data, delivery))
+        return _settlement(claim, await execution.aexecute_in_task(claim.data, delivery))
     except (Interruption, LeaseLost):
         return GiveBack(claim)
     except asyncio.CancelledError as error:

@@ -12,23 +12,23 @@ from tenantjobs_db.settlement import GiveBack, Settlement
 
 SHORT = 0.005  # seconds; whatever takes less costs as much as what brings it here and takes it away
 ALIKE = 2.0  # times; what differs by less is noise, and a turn is a job
-LATEST = 0.1  # of an estimate is the latest job, as soon as there were ten
+LATEST = 0.1  # of an estimate is the latest job
 MOST = 10_000.0  # times as dear as the cheapest
 REMEMBERED_FOR = 60.0  # seconds after a tenant's last job has ended
 LOOKED_AT = 0.1  # seconds between two looks at whether costs differ
 
 
 class _Seen(msgspec.Struct):
-    mean: float
     at: float
-    jobs: int = 1
+    mean: float = SHORT
 
 
 class Costs:
     """Learns from jobs that have ended, and says how many jobs of the cheapest tenant one of another is worth.
 
     An estimate is an exponential mean, so that all seconds of a job are charged sooner or later: a share of them with
-    each of the tenant's next jobs.
+    each of the tenant's next jobs. It begins with a short job, and not with the first one that is seen: whatever holds
+    up a process for a moment, as its first imports do, would make whoever ran then the dearest tenant of all.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -72,11 +72,9 @@ class Costs:
     def _take_in(self, tenants: dict[str, _Seen], tenant: str, taken: float, now: float) -> None:
         seen = tenants.get(tenant)
         if seen is None:
-            tenants[tenant] = _Seen(taken, now)
-        else:
-            seen.jobs += 1
-            seen.mean += (taken - seen.mean) * max(LATEST, 1 / seen.jobs)
-            seen.at = now
+            seen = tenants[tenant] = _Seen(now)
+        seen.mean += (taken - seen.mean) * LATEST
+        seen.at = now
 
     def _look(self, now: float) -> None:
         self._cheapest.clear()

@@ -29,8 +29,10 @@ class Pace:
 
     @property
     def is_short(self) -> bool:
-        """Whether jobs are over sooner than several of them could be started."""
-        return self._mean is not None and self._mean < SHORT
+        """Whether jobs are over sooner than several of them could be started; so they may be, until one has ended."""
+        if self._mean is None:
+            return time.monotonic() >= self._reluctant_until
+        return self._mean < SHORT
 
     def learn(self, seconds: Sequence[float]) -> None:
         """So long have some jobs taken."""

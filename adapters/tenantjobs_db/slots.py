@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from contextvars import Context, copy_context
 from queue import Empty, SimpleQueue
 
 from tenantjobs import loops
@@ -78,7 +79,7 @@ class Slots:
         with self._turn:
             self._waiting.extend(deliveries)
         self._switching.be_quick(self._pace.is_short)
-        self._fill(1 if self._pace.is_short else self._count)
+        self._fill(at_first=1 if self._pace.is_short else self._count)
         if len(self._waiting) > self._few:
             self._hush()  # there were few while these were claimed
 
@@ -124,16 +125,27 @@ class Slots:
             task.get_loop().call_soon_threadsafe(task.cancel)
         return unstarted + [GiveBack(claim) for claim in self.running]
 
-    def _fill(self, slots: int) -> None:
-        """Start jobs that wait, until so many slots are taken."""
+    def _fill(self, *, at_first: int) -> None:
+        """Start jobs that wait: on threads until so many slots are taken, on the event loop until all are."""
+        tasks: list[Delivery] = []
+        while (delivery := self._taking(at_first)) is not None:
+            if is_async(delivery.claim):
+                tasks.append(delivery)
+            else:
+                self._launch(delivery)
+        self._launch_tasks(tasks)
+
+    def _taking(self, at_first: int) -> Delivery | None:
+        """The next job, for a slot that is free."""
         with self._turn:
-            free = max(0, min(slots - self._taken, len(self._waiting)))
-            starting = [self._waiting.popleft() for _ in range(free)]
-            self._taken += free
-            if starting:
-                self._moved = time.monotonic()
-        for delivery in starting:
-            self._launch(delivery)
+            if not self._waiting or self._taken >= self._count:
+                return None
+            # Threads that have nothing to wait for keep each other; tasks take turns, and cost the loop a look for all.
+            if self._taken >= at_first and not is_async(self._waiting[0].claim):
+                return None
+            self._taken += 1
+            self._moved = time.monotonic()
+            return self._waiting.popleft()
 
     def _wait(self, timeout: float) -> None:
         until = time.monotonic() + timeout
@@ -141,7 +153,7 @@ class Slots:
             if time.monotonic() >= until:
                 break
             if time.monotonic() - self._moved > LINGER:
-                self._fill(self._count)
+                self._fill(at_first=self._count)
         self._hush()
 
     @property
@@ -162,8 +174,7 @@ class Slots:
 
     def _launch(self, delivery: Delivery) -> None:
         if is_async(delivery.claim):
-            loop = loops.shared()
-            loop.call_soon_threadsafe(self._start_task, loop, delivery)
+            self._launch_tasks([delivery])
             return
         try:
             self._threads.start(lambda: self._run(delivery))
@@ -183,20 +194,27 @@ class Slots:
                 self._launch(delivery)
                 return
 
-    def _start_task(self, loop: asyncio.AbstractEventLoop, delivery: Delivery) -> None:
-        task = loop.create_task(self._arun(delivery))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _launch_tasks(self, deliveries: Sequence[Delivery]) -> None:
+        if deliveries:
+            loop = loops.shared()
+            loop.call_soon_threadsafe(self._start_tasks, loop, deliveries, copy_context())
 
-    async def _arun(self, delivery: Delivery | None) -> None:
-        """The same as one task of the event loop."""
-        while delivery is not None:
-            began = time.monotonic()
-            self._end(await aattempt(delivery), time.monotonic() - began)
-            delivery = self._next()
-            if delivery is not None and not is_async(delivery.claim):
-                self._launch(delivery)
-                return
+    def _start_tasks(self, loop: asyncio.AbstractEventLoop, deliveries: Sequence[Delivery], context: Context) -> None:
+        for delivery in deliveries:
+            self._tasks.add(loop.create_task(self._arun(loop, delivery, context), context=context.copy()))
+
+    async def _arun(self, loop: asyncio.AbstractEventLoop, delivery: Delivery, context: Context) -> None:
+        """One job as a task of the event loop, which ends by starting that of the next one."""
+        began = time.monotonic()
+        self._end(await aattempt(delivery), time.monotonic() - began)
+        self._tasks.discard(asyncio.current_task())
+        following = self._next()
+        if following is None:
+            return
+        if is_async(following.claim):
+            self._start_tasks(loop, [following], context)
+        else:
+            self._launch(following)
 
     def _next(self) -> Delivery | None:
         """The job for the slot of one that has ended."""

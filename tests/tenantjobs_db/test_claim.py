@@ -4,10 +4,10 @@ import threading
 from collections import Counter
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 
 from tenantjobs_db.claiming import SetBasedClaim
-from tenantjobs_db.database import Database, own
+from tenantjobs_db.database import Database, beside, own
 from tenantjobs_db.queue import Queue
 from tests.tenantjobs_db.making import Claimer, envelope, envelopes
 
@@ -185,3 +185,17 @@ def test_on_postgresql_a_claim_reads_the_heads_and_not_the_backlog(postgres_url:
 def _buffers(plan: str) -> int:
     line = next(line for line in plan.splitlines() if "Buffers:" in line)
     return sum(int(part.partition("=")[2]) for part in line.split() if part.startswith(("hit=", "read=")))
+
+
+@pytest.mark.postgres
+def test_no_plan_is_compiled_however_dear_a_backlog_makes_it_look(postgres_url: str) -> None:
+    theirs = create_engine(postgres_url)
+    for database in (own(postgres_url), beside(theirs)):
+        with database.begin() as connection, database.autocommit() as alone:
+            assert connection.execute(text("SHOW jit")).scalar_one() == "off"
+            assert alone.execute(text("SHOW jit")).scalar_one() == "off"
+        database.close()
+    with theirs.connect() as connection:
+        setting = connection.execute(text("SELECT setting = boot_val FROM pg_settings WHERE name = 'jit'"))
+        assert setting.scalar_one(), "the application's connections are left as they were"
+    theirs.dispose()

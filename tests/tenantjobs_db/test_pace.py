@@ -12,6 +12,20 @@ def test_nothing_is_claimed_ahead_as_long_as_nobody_knows_how_long_jobs_take() -
     assert Pace(5).ahead == 0
 
 
+def test_jobs_are_taken_for_short_until_one_has_ended() -> None:
+    five = Pace(5)
+    assert five.is_short
+
+    five.learn([0.1])
+    assert not five.is_short
+
+
+def test_after_it_went_wrong_jobs_of_which_none_has_ended_may_be_long() -> None:
+    five = Pace(5)
+    five.forget()
+    assert not five.is_short
+
+
 @pytest.mark.parametrize(
     ("seconds", "ahead"),
     [(0.0001, MOST), (0.009, 27), (0.04, 6), (0.2, 1), (1.0, 0), (0.0, MOST)],

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,22 @@ def test_async_jobs_share_one_loop_and_the_slots(adapter: DatabaseAdapter) -> No
     assert drained(adapter, threads=5) == 0
     assert (most, len(loops)) == (5, 1)
     assert adapter.queue.counts() == {"finished": 20}
+
+
+def test_what_an_async_job_leaves_in_a_variable_ends_with_it(adapter: DatabaseAdapter) -> None:
+    variable: ContextVar[int] = ContextVar("variable")
+    seen = []
+
+    @job
+    async def leave(number: int) -> None:
+        seen.append(variable.get(None))
+        variable.set(number)
+
+    for number in range(20):
+        leave.perform_later(number)
+
+    assert drained(adapter, threads=1) == 0
+    assert seen == [None] * 20
 
 
 class Short:

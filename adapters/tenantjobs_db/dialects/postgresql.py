@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Insert, Table, func, literal_column, text
+from sqlalchemy import ColumnElement, Connection, Engine, Insert, Table, event, func, literal_column, text
 from sqlalchemy.dialects import postgresql
 
 from tenantjobs_db.columns import MOMENT
@@ -45,6 +45,20 @@ class PostgreSQL(Dialect):
     def upgrading(self, connection: Connection) -> AbstractContextManager[object]:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
         return nullcontext()
+
+    def prepare(self, engine: Engine, *, synchronous: str, busy_timeout: float, wal: bool) -> None:  # noqa: ARG002
+        """Do not compile plans: with many jobs waiting a claim looks dear, and to compile it takes ten times as long.
+
+        Measured with 200,000 of them: 64 ms for a statement of 8 ms, at each of its first executions.
+        """
+
+        @event.listens_for(engine, "connect")
+        def on_connect(connection: Any, _record: object) -> None:
+            autocommit, connection.autocommit = connection.autocommit, True
+            cursor = connection.cursor()
+            cursor.execute("SET jit = off")
+            cursor.close()
+            connection.autocommit = autocommit
 
 
 _WRITERS = text("""
