@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from tenantjobs_db.backoff import Backoff
 
@@ -32,6 +32,10 @@ class Alarm:
 
     def stir(self) -> None:
         """The worker has found jobs, or has no room for any."""
+
+    def called(self) -> Collection[str]:
+        """The queues for which it has rung lately, where it knows them: each is told once."""
+        return ()
 
 
 class WatchfulAlarm(Alarm):

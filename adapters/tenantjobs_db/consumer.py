@@ -73,8 +73,11 @@ class Consumer:
         settlements: Sequence[Settlement] = (),
         wanted: int = 0,
         running: Collection[Claimed] = (),
+        called: Collection[str] = (),
     ) -> Exchange:
         """Settle, and claim up to ``wanted`` jobs for ``process`` beside what is ``running``.
+
+        We were ``called`` for the jobs of some queues: they are claimed without asking first where there are any.
 
         What is settled commits together, and with it what the first claim has found; a claim that makes up for tenants
         who had fewer jobs than their share may have a transaction of its own. Limited jobs that may not start yet are
@@ -84,20 +87,15 @@ class Consumer:
             faults.point("before_acknowledge")
         if wanted:
             faults.point("before_claim")
-        queues = self._with_work() if wanted else []
+        queues = self._with_work(called) if wanted else []
         if not settlements and not queues:
             return Exchange()
         rooms = self._reserve.rooms(running, wanted)
-        let_out = 0
-        finishes = self._settling.finishes(settlements, process) if self._claiming.at_once(queues) else None
-        if self._exchange is not None and finishes is not None:
-            found, refused = self._at_once(self._exchange, process, finishes, queues[0], wanted, rooms)
-        else:
-            found, refused, let_out = self._step_by_step(process, settlements, queues, wanted, rooms)
+        found, refused, let_out = self._exchanged(process, settlements, queues, wanted, rooms)
         if refused:
             self._locks.forsake_ended([settlement.claim.id for settlement in refused])
         claimed = self._admitted(found, rooms)
-        if len(claimed) < wanted and (let_out or len(claimed) < len(found)):
+        if len(claimed) < wanted and (let_out or len(claimed) < len(found) or (called and not found)):
             self._queues_until = 0.0  # they have changed since we looked
             claimed += self._instead(process, self._with_work(), wanted - len(claimed), rooms)
         if wanted and len(claimed) < wanted:
@@ -122,6 +120,19 @@ class Consumer:
                 connection.execute(self._give_back, unknown)
         return len(unknown)
 
+    def _exchanged(
+        self, process: str, settlements: Sequence[Settlement], queues: Sequence[str], wanted: int, rooms: Rooms
+    ) -> tuple[list[Claimed], Sequence[Settlement], int]:
+        """Found, refused, and the number of jobs that were let out: by one statement if that will do."""
+        exchange = self._exchange if not queues or self._claiming.at_once(queues) else None
+        finishes = None if exchange is None else self._settling.finishes(settlements, process)
+        if exchange is None or finishes is None:
+            return self._step_by_step(process, settlements, queues, wanted, rooms)
+        if queues:
+            return *self._at_once(exchange, process, finishes, queues[0], wanted, rooms), 0
+        with self._database.autocommit() as connection:
+            return [], self._settling.settle(connection, finishes), 0
+
     def _at_once(
         self,
         exchange: SetBasedExchange,
@@ -145,7 +156,7 @@ class Consumer:
     def _step_by_step(
         self, process: str, settlements: Sequence[Settlement], queues: Sequence[str], wanted: int, rooms: Rooms
     ) -> tuple[list[Claimed], Sequence[Settlement], int]:
-        """Any exchange, as a transaction; with the number of jobs that it has let out."""
+        """Any exchange, as a transaction."""
         refused: list[Settlement] = []
         let_out = 0
         with self._database.begin() as connection:
@@ -182,10 +193,12 @@ class Consumer:
                 break
         return claimed
 
-    def _with_work(self) -> list[str]:
+    def _with_work(self, called: Collection[str] = ()) -> list[str]:
         """The queues to claim from now, in turn. As long as they fill every claim, the list is kept for a moment."""
         now = time.monotonic()
         if not self._queues or now >= self._queues_until:
+            if called:
+                return self._selection.in_turn(list(called))
             self._queues = self._queue.ready_queues()
             self._queues_until = now + KNOWN_FOR
         return self._selection.in_turn(self._queues)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -38,14 +38,14 @@ class Exchanging:
         """Take verdicts in, to be written with the next exchange."""
         self._unsettled += settlements
 
-    def exchange(self, wanted: int, running: Sequence[Claimed]) -> list[Claimed]:
-        """Write what is to be settled, and claim up to ``wanted`` jobs."""
+    def exchange(self, wanted: int, running: Sequence[Claimed], called: Collection[str] = ()) -> list[Claimed]:
+        """Write what is to be settled, and claim up to ``wanted`` jobs, where we were ``called`` for some of them."""
         try:
             self._lease.renew_if_stale()
             if self._unsure:
                 self._give_back_unknown(running)
             wanted = 0 if self._lease.is_lost else wanted
-            exchange = self._consumer.exchange(self._lease.process, self._unsettled, wanted, running)
+            exchange = self._consumer.exchange(self._lease.process, self._unsettled, wanted, running, called)
         except Exception as error:
             self._unsure = True
             if self._unsettled and not isinstance(error, PASSING):

@@ -11,7 +11,8 @@ import random
 import selectors
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing, suppress
 from typing import Any
 
@@ -44,6 +45,7 @@ class Listening(WatchfulAlarm):
         self._asleep = False
         self._look_at: float | None = None
         self._is_called = False
+        self._called: deque[str] = deque()
         self._vain = 0  # calls in a row that others have answered
 
     def start(self) -> None:
@@ -64,6 +66,10 @@ class Listening(WatchfulAlarm):
         self._is_called = False
         self._vain = 0
         super().stir()
+
+    def called(self) -> Collection[str]:
+        called = {self._called.popleft() for _ in range(len(self._called))}
+        return () if self._vain else called  # whoever came in vain before had better ask first
 
     def nudge(self) -> None:
         if self.stopped or not self._asleep:
@@ -106,7 +112,8 @@ class Listening(WatchfulAlarm):
             line.forget()
             self._asleep, self._look_at = False, None
         self._wait(self._patience(resting, so_long))
-        if self._asleep and any(map(self._is_ours, line.heard())):
+        if self._asleep and (called := list(filter(self._is_ours, line.heard()))):
+            self._called.extend(called)
             self._look(time.monotonic() + self._spread())
         if self._look_at is not None and time.monotonic() >= self._look_at:
             self._look_at = None

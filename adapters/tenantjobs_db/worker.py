@@ -191,7 +191,7 @@ class Worker:
             self._alarm.stir()
             if self._exchanging.settled:
                 return idle
-        claimed = self._exchanging.exchange(free, self._slots.running)
+        claimed = self._exchanging.exchange(free, self._slots.running, self._alarm.called())
         if claimed:
             self._alarm.stir()
         elif free:

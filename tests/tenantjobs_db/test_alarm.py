@@ -175,11 +175,11 @@ def test_a_call_is_heard_when_the_transaction_commits_and_not_for_jobs_that_wait
 @pytest.mark.parametrize("url", POSTGRESQL, indirect=True)
 def test_jobs_that_become_ready_again_call_too(database: Database, queue: Queue, sleeper: Line) -> None:
     queue.enqueue(
-        [envelope(queue="due", due_at=soon(0.05)), envelope(queue="retried"), envelope(queue="given", tenant="globex")]
+        [envelope(queue="due", due_at=soon(0.5)), envelope(queue="retried"), envelope(queue="given", tenant="globex")]
     )
     claimer = Claimer(database, "retried", "given")
     retried, given = claimer.claim(1) + claimer.claim(1)
-    sleeper._asked("SELECT pg_sleep(0.1)")
+    sleeper._asked("SELECT pg_sleep(0.5)")
     sleeper.heard()
 
     queue.promote()
@@ -270,3 +270,33 @@ def test_who_was_called_in_vain_leaves_the_next_job_to_others_for_a_moment(datab
 
     assert (first, alarm._spread()) == (0.0, 0.0)
     assert 0.005 < in_vain <= listening.SPREAD
+
+
+@pytest.mark.parametrize("url", POSTGRESQL, indirect=True)
+def test_it_is_told_once_for_which_queues_a_worker_is_called(database: Database, elsewhere: Queue) -> None:
+    rung = threading.Event()
+    alarm = Listening(database, ["mail", "low"], rung.set)
+    alarm.start()
+    try:
+        alarm.rest()
+        until(lambda: sleepers(database))
+        elsewhere.enqueue(envelopes(2, queue="mail"))
+        called: list[str] = []
+        until(lambda: called.extend(alarm.called()) or called)
+    finally:
+        alarm.stop()
+        alarm.join(SOON)
+
+    assert called == ["mail"]
+    assert list(alarm.called()) == []
+
+
+@pytest.mark.parametrize("url", POSTGRESQL, indirect=True)
+def test_who_was_called_in_vain_asks_before_it_claims_the_next_time(database: Database) -> None:
+    alarm = Listening(database, ["*"], lambda: None)
+    alarm._asleep = True
+    alarm._called.append("mail")
+    alarm._look(0.0)
+    alarm.rest()
+
+    assert list(alarm.called()) == []

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import pytest
 from sqlalchemy import event
 
 from tenantjobs_db.database import Database
 from tenantjobs_db.queue import Queue
 from tenantjobs_db.settlement import Finish, GiveBack
 from tests.tenantjobs_db.making import Claimer, envelopes
+
+
+@pytest.fixture
+def executed(database: Database) -> list[str]:
+    """The statements from now on."""
+    statements: list[str] = []
+    for engine in (database.engine, database._autocommit):
+        event.listen(engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+    return statements
 
 
 def test_what_is_finished_is_settled_as_others_are_claimed(queue: Queue, claimer: Claimer) -> None:
@@ -49,13 +59,50 @@ def test_the_rest_of_a_tenants_share_goes_to_the_others_in_the_same_exchange(que
     assert len(claimer.consumer.exchange(claimer.process, [], 8).claimed) == 8
 
 
-def test_it_is_one_statement_where_the_database_can(queue: Queue, claimer: Claimer, database: Database) -> None:
+def test_it_is_one_statement_where_the_database_can(
+    queue: Queue, claimer: Claimer, database: Database, executed: list[str]
+) -> None:
     queue.enqueue(envelopes(9))
     done = [Finish(claim) for claim in claimer.claim(3)]
-    statements: list[str] = []
-    for engine in (database.engine, database._autocommit):
-        event.listen(engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+    executed.clear()
 
     claimer.consumer.exchange(claimer.process, done, 3)
 
-    assert not database.dialect.set_based or len(statements) == 1
+    assert not database.dialect.set_based or len(executed) == 1
+
+
+def test_jobs_for_which_we_were_called_are_claimed_without_asking_where_there_are_any(
+    queue: Queue, claimer: Claimer, database: Database, executed: list[str]
+) -> None:
+    queue.enqueue([*envelopes(1, queue="low"), *envelopes(1, queue="mail")])
+    executed.clear()
+
+    exchange = claimer.consumer.exchange(claimer.process, [], 5, called=["mail"])
+
+    assert [claim.queue for claim in exchange.claimed] == ["mail"]
+    assert not database.dialect.set_based or len(executed) == 1
+    assert [claim.queue for claim in claimer.claim(5)] == ["low"]
+
+
+def test_whoever_is_called_in_vain_finds_what_there_is_all_the_same(queue: Queue, claimer: Claimer) -> None:
+    queue.enqueue(envelopes(2, queue="low"))
+
+    assert len(claimer.consumer.exchange(claimer.process, [], 5, called=["mail"]).claimed) == 2
+
+
+def test_a_call_for_a_queue_that_is_not_served_is_for_others(queue: Queue, database: Database) -> None:
+    claimer = Claimer(database, "mail*")
+    queue.enqueue(envelopes(1, queue="low"))
+
+    assert claimer.consumer.exchange(claimer.process, [], 5, called=["low"]).claimed == []
+
+
+def test_finished_jobs_are_one_statement_too_when_nothing_is_left_to_claim(
+    queue: Queue, claimer: Claimer, database: Database, executed: list[str]
+) -> None:
+    queue.enqueue(envelopes(2))
+    done = [Finish(claim) for claim in claimer.claim(2)]
+    executed.clear()
+
+    assert claimer.settle(*done) == []
+    assert not database.dialect.set_based or len(executed) == 1

@@ -165,9 +165,9 @@ def test_short_jobs_are_claimed_a_moment_ahead_and_no_more_run_than_there_are_sl
     wanted: list[int] = []
     exchange = Consumer.exchange
 
-    def spied(consumer: Consumer, process: str, settlements: Any = (), count: int = 0, running: Any = ()) -> Any:
+    def spied(consumer: Consumer, process: str, settlements: Any = (), count: int = 0, *others: Any) -> Any:
         wanted.append(count)
-        return exchange(consumer, process, settlements, count, running)
+        return exchange(consumer, process, settlements, count, *others)
 
     monkeypatch.setattr(Consumer, "exchange", spied)
     short = Short()
