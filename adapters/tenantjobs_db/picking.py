@@ -104,23 +104,23 @@ class Picking:
                 reach *= 4  # all of these are at their cap, or save up for a job
                 continue
             rows = connection.execute(*self._take_heads(queue, shares)).all()
-            allowed = [row for row in rows if row.name not in said.jobs]
+            heads = [_claimed(row, process, queue) for row in rows]
+            allowed = [head for head in heads if head.name not in said.jobs] if said.jobs else heads
             starting = self._in_time(connection, allowed, found, rooms)
-            if len(allowed) < len(rows):
-                self._put_aside(connection, queue, {row.tenant for row in rows if row.name in said.jobs}, said)
+            if len(allowed) < len(heads):
+                self._put_aside(connection, queue, {head.tenant for head in heads if head.name in said.jobs}, said)
             if starting:
-                listed = self._dialect.listing([row.id for row in starting])
+                listed = self._dialect.listing([head.id for head in starting])
                 connection.execute(self._claim, {"listed": listed, "process": process})
-            batch = [claimed_row(row, process, queue) for row in starting]
-            rooms.take(batch)
-            claimed += batch
-            heads = Counter(row.tenant for row in rows)
+            rooms.take(starting)
+            claimed += starting
+            given = Counter(head.tenant for head in heads)
             for tenant, share in shares.items():
-                if heads[tenant] < share:
-                    turns.fell_short(queue, tenant, share - heads[tenant])
+                if given[tenant] < share:
+                    turns.fell_short(queue, tenant, share - given[tenant])
             if len(starting) < len(allowed):
                 continue  # what a rate has kept back is left to the others
-            if not rows or (len(shares) == 1 and len(rows) < missing == sum(shares.values())):
+            if not heads or (len(shares) == 1 and len(heads) < missing == sum(shares.values())):
                 break  # it was offered everything
         return claimed
 
@@ -157,10 +157,12 @@ class Picking:
         return [Candidate(row.tenant, row.weight or 1.0, rooms.of(row.tenant)) for row in found]
 
     def _in_time(
-        self, connection: Connection, heads: Sequence[Any], found: Sequence[Any], rooms: Rooms
-    ) -> Sequence[Any]:
+        self, connection: Connection, heads: Sequence[Claimed], found: Sequence[Any], rooms: Rooms
+    ) -> Sequence[Claimed]:
         """Those of ``heads`` that the rates of their tenants let start; they are counted as started."""
         rated = {row.tenant: row for row in found if row.rate is not None}
+        if not rated:
+            return heads
         wanted = [
             Start(tenant_key(head.tenant), head.tenant, head.id, rule.rate, rule.rate_seconds, rule.rate)
             for head in heads
@@ -279,5 +281,6 @@ def _compound(tenants: int) -> TextClause:
     return text(" UNION ALL ".join(head.format(turn) for turn in range(tenants)))
 
 
-def claimed_row(row: Any, process: str, queue: str) -> Claimed:
-    return Claimed(row.id, row.fence, process, queue, row.name, row.tenant, row.attempt, row.data, row.deaths)
+def _claimed(row: Any, process: str, queue: str) -> Claimed:
+    id, fence, name, tenant, attempt, data, deaths = row
+    return Claimed(id, fence, process, queue, name, tenant, attempt, data, deaths)

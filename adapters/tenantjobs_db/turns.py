@@ -77,6 +77,8 @@ class Turns:
                     break
             if not all_round:
                 break
+            if dealt == len(lap) == len(waiting) and not self._credits and all(each.weight == 1 for each in waiting):
+                waiting, missing = self._laps_alike(queue, waiting, missing, shares)
             if not dealt:
                 self._laps[queue] += self._laps_in_vain(queue, waiting)
         return shares
@@ -116,6 +118,19 @@ class Turns:
             if len(self._credits) > MOST_CREDITS:
                 self._credits.clear()
         self._last_served[queue] = tenant
+
+    def _laps_alike(
+        self, queue: str, waiting: Sequence[Candidate], missing: int, shares: dict[str, int]
+    ) -> tuple[list[Candidate], int]:
+        """Each has had one job, as it will in each lap until one is full; less than a lap is left to be dealt out.
+
+        One by one, it took a tenth of the time of a drain on SQLite.
+        """
+        laps = min(missing // len(waiting), min(each.room - shares[each.tenant] for each in waiting))
+        for candidate in waiting:
+            shares[candidate.tenant] += laps
+        self._laps[queue] += laps
+        return [each for each in waiting if shares[each.tenant] < each.room], missing - laps * len(waiting)
 
     def _laps_in_vain(self, queue: str, waiting: Sequence[Candidate]) -> int:
         """How many more laps nobody could afford anything in."""

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tenantjobs_db.costs import Costs
 from tenantjobs_db.settlement import Claimed, Finish
@@ -13,10 +16,10 @@ ROOM = 1000
 
 
 def _costs(seconds: Mapping[str, float]) -> Costs:
-    costs = Costs()
-    costs.learn(
-        [Finish(Claimed("1", 1, "me", "default", "work", tenant, 0, "")) for tenant in seconds], list(seconds.values())
-    )
+    costs = Costs(itertools.count().__next__)
+    ended = [Finish(Claimed("1", 1, "me", "default", "work", tenant, 0, "")) for tenant in seconds]
+    for _ in range(200):
+        costs.learn(ended, list(seconds.values()))
     return costs
 
 
@@ -39,6 +42,29 @@ def test_a_turn_is_a_job_where_costs_are_alike(at_once: int) -> None:
     had = _deal(Turns(), "abc", 1050, at_once)
 
     assert {"a": 350, "b": 350, "c": 350} == had
+
+
+@given(
+    st.lists(st.integers(1, 30), min_size=1, max_size=6),
+    st.lists(st.sampled_from([1.0, 1.0, 1.0, 0.5, 2.0]), min_size=6, max_size=6),
+    st.integers(1, 100),
+)
+def test_many_jobs_are_dealt_out_as_if_one_after_the_other(rooms: list[int], weights: list[float], wanted: int) -> None:
+    at_once, one_by_one = Turns(), Turns()
+    for turns, steps in ((at_once, [wanted]), (one_by_one, [1] * wanted)):
+        had: Counter[str] = Counter()
+        for step in steps:
+            cursor = turns.cursor("default")
+            found = [
+                Candidate(tenant, weight, room - had[tenant])
+                for tenant, weight, room in zip("abcdef", weights, rooms, strict=False)
+            ]
+            found.sort(key=lambda each: (each.tenant <= cursor, each.tenant))
+            had.update(turns.shares("default", found, step, all_round=True))
+        if turns is at_once:
+            expected = had
+    assert had == expected
+    assert at_once.cursor("default") == one_by_one.cursor("default")
 
 
 @pytest.mark.parametrize("at_once", [1, 7, 50])
