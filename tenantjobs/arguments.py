@@ -146,6 +146,8 @@ def bound(
     signature: Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any], job: str
 ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
     """The call as ``bind`` normalises it: by position what can be, the rest by keyword. ``TypeError`` if it misfits."""
+    if not kwargs and _are_all(signature, args):
+        return args, kwargs
     simple = _simply_bound(signature, args, kwargs)
     if simple is not None:
         return simple
@@ -154,6 +156,12 @@ def bound(
     except TypeError as error:
         raise TypeError(f"job {job}: {error}") from None
     return bound.args, bound.kwargs
+
+
+def _are_all(signature: Signature, args: tuple[Any, ...]) -> bool:
+    """Whether the parameters are these, one by one: most calls are so."""
+    parameters = signature.parameters
+    return len(args) == len(parameters) and all(each.kind in _BY_POSITION for each in parameters.values())
 
 
 def _simply_bound(

@@ -11,7 +11,6 @@ from tenantjobs.adapter import Adapter
 from tenantjobs.current import Current, Snapshot
 from tenantjobs.definition import Definition
 from tenantjobs.errors import CrossTenantSwitch
-from tenantjobs.handlers import retry_on
 from tenantjobs.options import NO_OPTIONS, Options
 from tenantjobs.tenancy import require_scope, system_scope
 
@@ -51,5 +50,5 @@ def refuse_undeclared(target: Adapter, call: Call, priority: int) -> None:
         adapter.require(target, "priority", f"priority for job {name}")
     if call.definition.keep_result:
         adapter.require(target, "results", f"keep_result of job {name}")
-    if any(policy.priority for policy in call.definition.policies(retry_on)):
+    if call.definition.has_priority_of_retries:
         adapter.require(target, "priority", f"the priority that retry_on declares for job {name}")

@@ -13,7 +13,7 @@ from tenantjobs import runtime, spelling
 from tenantjobs.arguments import types_of
 from tenantjobs.codec.classes import module_name
 from tenantjobs.errors import ConfigurationError
-from tenantjobs.handlers import ErrorPolicy, nearest
+from tenantjobs.handlers import ErrorPolicy, nearest, retry_on
 from tenantjobs.hooks import Hook
 from tenantjobs.idempotency import idempotent
 from tenantjobs.limits import limits_concurrency
@@ -171,6 +171,22 @@ class Definition:
     def rate(self) -> limits_rate | None:
         """How many of it start in a stretch of time: as the subclass says, before the base."""
         return self._one(limits_rate)
+
+    @cached_property
+    def has_keys(self) -> bool:
+        """Whether it is sealed with keys of its guards and limits."""
+        return any(each is not None for each in (self.idempotent, self.unique, self.limit, self.rate))
+
+    @cached_property
+    def has_priority_of_retries(self) -> bool:
+        """Whether a retry of it has another priority than the job."""
+        return any(policy.priority for policy in self.policies(retry_on))
+
+    @cached_property
+    def asks_the_caller(self) -> bool:
+        """Whether code of the user decides about the job where it is enqueued, beside the hooks around that."""
+        choosers = (self.choose_queue, self.choose_priority)
+        return self.has_object or self.has_keys or any(each is not None for each in choosers)
 
     @property
     def keeps_transaction(self) -> bool:

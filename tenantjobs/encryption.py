@@ -31,6 +31,11 @@ _text = msgspec.json.Decoder(str)
 Keyring = Callable[[str | None], Any]
 
 
+def is_on() -> bool:
+    """Whether arguments are encrypted."""
+    return runtime.settings().encryption is not None
+
+
 def keyring() -> Keyring | None:
     """The callable of ``[encryption] keys``, None where nothing is encrypted; ``ConfigurationError`` if it is none."""
     settings = runtime.settings().encryption

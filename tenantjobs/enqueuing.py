@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from tenantjobs import adapter, gathering, together, transaction
-from tenantjobs.adapter import Adapter, HasTransactions
+from tenantjobs.adapter import Adapter, HasTransactions, enqueue_each
 from tenantjobs.admission import Admitted, admit, enqueue_admitted
 from tenantjobs.call import Call
 from tenantjobs.errors import DuplicateJob, EnqueueError, LimitReached, PartlyEnqueued
@@ -132,6 +132,8 @@ def _enqueued_all(messages: Sequence[Message], target: Adapter) -> tuple[list[Me
     with _refused(messages):
         for message in messages:
             message.seal()
+        if not any(map(writes_more, messages)):
+            return list(messages), enqueue_each(target, [message.seal() for message in messages])
         with in_one_transaction(messages, target) as connection:
             admitted = admit(messages, target, connection)
             errors = enqueue_admitted(admitted, target, connection)

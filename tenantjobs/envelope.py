@@ -120,9 +120,10 @@ class _Ids:
             else:
                 self._tail += 1
             millisecond, tail = self._millisecond, self._tail
-        number = millisecond << 80 | 7 << 76 | tail >> 62 << 64 | 2 << 62 | tail & (1 << 62) - 1
-        text = number.to_bytes(16, "big").hex()
-        return text[:8] + "-" + text[8:12] + "-" + text[12:16] + "-" + text[16:20] + "-" + text[20:]
+        # As five numbers: 48 bits of time, the version and 12 bits, the variant and 14 bits, and 48 bits.
+        time_high, time_low = millisecond >> 16, millisecond & 0xFFFF
+        versioned, variant = 0x7000 | tail >> 62, 0x8000 | tail >> 48 & 0x3FFF
+        return f"{time_high:08x}-{time_low:04x}-{versioned:04x}-{variant:04x}-{tail & 0xFFFF_FFFF_FFFF:012x}"
 
 
 def _renew_ids() -> None:

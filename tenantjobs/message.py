@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import msgspec
 
-from tenantjobs import clock, inbox, instrumentation, limits, links, locks, logs, rates, reporting, sealing, uniqueness
+from tenantjobs import (
+    clock,
+    encryption,
+    inbox,
+    instrumentation,
+    limits,
+    links,
+    locks,
+    logs,
+    rates,
+    reporting,
+    sealing,
+    uniqueness,
+)
 from tenantjobs.adapter import Adapter
-from tenantjobs.arguments import Frozen, freeze
+from tenantjobs.arguments import freeze
 from tenantjobs.call import Call, context, refuse_undeclared
 from tenantjobs.current import Current, Snapshot
 from tenantjobs.definition import Definition, require_registered
@@ -64,15 +77,10 @@ class Message:
         self.called_back_by = called_back_by
         if batch is not None:
             batch.refuse_foreign(definition.name, self._snapshot.tenant_id)
-        _refuse_foreign(definition, self._frozen, self._snapshot)
-        if definition.idempotent is not None:
-            ledger_for(f"job {definition.name} is @idempotent")
-        if definition.unique is not None:
-            uniqueness.require(definition.unique, definition.name, target)
-        if definition.limit is not None:
-            limits.permits_for(f"job {definition.name} is limited")
-        if definition.rate is not None:
-            rates.rates_for(f"job {definition.name} has a rate")
+        if references := self._frozen.references:
+            _refuse_foreign(definition, references, self._snapshot)
+        if definition.has_keys:
+            _require_keepers(definition, target)
         if definition.transactional and not target.capabilities.transactional:
             inbox.require(definition.name)
         self._enqueued_at = clock.now()
@@ -82,7 +90,7 @@ class Message:
         self._hooked = False
         self._locked_apart = False
         self._job: JobContext | None = None
-        with nullcontext() if call.snapshot is None else Current.restored(call.snapshot):
+        with self._scope():
             self._given = (*definition.leading(), *call.args)
             self._queue = self._chosen_queue()
             self._priority = self._chosen_priority()
@@ -95,7 +103,9 @@ class Message:
     @property
     def has_pending_records(self) -> bool:
         """Whether records get their keys with the last flush, before which it cannot be sealed."""
-        return bool(self._frozen.pending) or any(each.has_pending_records for each in self._followers)
+        if self._followers and any(each.has_pending_records for each in self._followers):
+            return True
+        return self._frozen.pending
 
     @property
     def members(self) -> list[str]:
@@ -234,6 +244,12 @@ class Message:
             )
         return self._job
 
+    def _scope(self) -> AbstractContextManager[None]:
+        """That in which the call was made, where something might ask for it that is not ours."""
+        made_in = self._call.snapshot
+        is_asked_for = self._call.definition.asks_the_caller or instrumentation.listeners or encryption.is_on()
+        return nullcontext() if made_in is None or not is_asked_for else Current.restored(made_in)
+
     def _announce(self) -> None:
         enqueuing = Enqueuing(job=self.job, headers={})
         instrumentation.emit(enqueuing)
@@ -294,8 +310,20 @@ class Message:
         return definition.priority if chosen is None else chosen
 
 
-def _refuse_foreign(definition: Definition, frozen: Frozen, snapshot: Snapshot) -> None:
-    for record in frozen.references:
+def _require_keepers(definition: Definition, target: Adapter) -> None:
+    """``ConfigurationError`` where nothing keeps what the keys of the job are for."""
+    if definition.idempotent is not None:
+        ledger_for(f"job {definition.name} is @idempotent")
+    if definition.unique is not None:
+        uniqueness.require(definition.unique, definition.name, target)
+    if definition.limit is not None:
+        limits.permits_for(f"job {definition.name} is limited")
+    if definition.rate is not None:
+        rates.rates_for(f"job {definition.name} has a rate")
+
+
+def _refuse_foreign(definition: Definition, records: Sequence[object], snapshot: Snapshot) -> None:
+    for record in records:
         refuse_foreign(definition, record, snapshot.tenant_id)
 
 

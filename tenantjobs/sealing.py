@@ -61,8 +61,7 @@ def link(envelope: Envelope, waits: timedelta | None) -> msgspec.Raw:
 
 def _keys(call: Call, frozen: Frozen, snapshot: Snapshot, given: tuple[Any, ...], arguments: bytes) -> dict[str, str]:
     definition = call.definition
-    guards = (definition.idempotent, definition.unique, definition.limit, definition.rate)
-    if all(guard is None for guard in guards):
+    if not definition.has_keys:
         return {}
     tenant = snapshot.tenant_id
     if not frozen.pending:
@@ -78,9 +77,12 @@ def _keys(call: Call, frozen: Frozen, snapshot: Snapshot, given: tuple[Any, ...]
 def _refuse_oversize(envelope: Envelope) -> None:
     limit = runtime.settings().size_limit
     # The rest of an envelope is small: encoding it a second time is only worth it near the limit.
-    named = len(envelope.queue) + sum(map(len, envelope.keys.values()))
-    chained = sum(map(len, envelope.chain))
-    if len(envelope.arguments) + len(envelope.context) + chained + 6 * named + 4096 > limit:
+    most = len(envelope.arguments) + len(envelope.context) + 6 * len(envelope.queue) + 4096
+    if envelope.keys:
+        most += 6 * sum(map(len, envelope.keys.values()))
+    if envelope.chain:
+        most += sum(map(len, envelope.chain))
+    if most > limit:
         size = len(envelope.encode())
         if size > limit:
             raise SerializationError(

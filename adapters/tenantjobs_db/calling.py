@@ -67,6 +67,17 @@ class Calling:
             if dialect.notifies
             else None
         )
+        queues = "unnest(CAST(:queues AS text[])) AS called (queue)"
+        self._call_for = (
+            text(f"SELECT {_call('called.queue')} FROM {queues} WHERE {_are_asleep('called.queue')}")
+            if dialect.notifies
+            else None
+        )
+
+    def call_for(self, connection: Connection, queues: Iterable[str]) -> None:
+        """For queues into which ready jobs were written; heard when the transaction commits."""
+        if self._call_for is not None:
+            connection.execute(self._call_for, {"queues": sorted(queues)})
 
     def call(self, connection: Connection, ids: Iterable[str]) -> None:
         """For those of these jobs that are ready; heard when the transaction commits."""

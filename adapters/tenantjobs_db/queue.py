@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from tenantjobs.envelope import Envelope
 from tenantjobs_db.calling import Calling
+from tenantjobs_db.copying import Copying, copies
 from tenantjobs_db.database import Database
 from tenantjobs_db.dialect import seconds
 from tenantjobs_db.enqueuing import Enqueuing
@@ -44,9 +45,11 @@ class Queue:
         dialect = database.dialect
         now = dialect.now()
         self._database = database
+        self._driver: Any = database.engine.dialect.dbapi
         self._enqueuing = Enqueuing(dialect)
         self._insert_one = database.prepared(self._enqueuing.insert_one)
         self._calling = Calling(dialect)
+        self._copying = Copying(self._calling) if copies(database.engine) else None
         self._cancel = (
             update(jobs)
             .where(jobs.c.id == bindparam("job_id"), in_state(READY, SCHEDULED, BLOCKED))
@@ -93,7 +96,7 @@ class Queue:
             if len(envelopes) == 1:
                 self._enqueue_one(envelopes[0])
             elif envelopes:
-                self._again_if_disconnected(lambda: self._enqueue_many(envelopes))
+                self._enqueue_many(envelopes)
 
     def enqueue_within(self, connection: Connection, envelopes: Sequence[Envelope]) -> None:
         """Store the jobs in the transaction of ``connection``, whose owner commits."""
@@ -189,7 +192,21 @@ class Queue:
             self._enqueuing.insert(connection, envelopes)
 
     def _enqueue_many(self, envelopes: Sequence[Envelope]) -> None:
-        self._database.run(lambda connection: self._enqueuing.insert(connection, envelopes))
+        if not self._are_copied(envelopes):
+            self._again_if_disconnected(
+                lambda: self._database.run(lambda connection: self._enqueuing.insert(connection, envelopes))
+            )
+
+    def _are_copied(self, envelopes: Sequence[Envelope]) -> bool:
+        """False, and nothing is there, if they are not for COPY, or an id was there already, or anything else."""
+        if self._copying is None or not self._copying.takes(envelopes):
+            return False
+        try:
+            with self._database.begin() as connection:
+                self._copying.insert(connection, envelopes)
+        except (DBAPIError, self._driver.Error):
+            return False
+        return True
 
     def _again_if_disconnected(self, work: Callable[[], T]) -> T:
         # A pooled connection may be dead since the server restarted. The ids make a second try harmless, even if

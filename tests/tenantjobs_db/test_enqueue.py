@@ -4,6 +4,8 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError
 
+from tenantjobs.errors import TenantClosed
+from tenantjobs_db.closing import Closing
 from tenantjobs_db.database import Database
 from tenantjobs_db.queue import Queue
 from tests.tenantjobs_db.making import Claimer, envelope, envelopes, hang_up_on_others, soon
@@ -174,3 +176,66 @@ def test_what_the_database_says_of_a_job_does_not_tell_its_arguments(queue: Queu
 
     assert queue.counts() == {}
     assert "[[424242],{}]" not in str(refused.value)
+
+
+MANY = 250  # more than one goes about with one by one
+
+ODD = "a\\b\tc\nd\re 日本 \\N \\."
+
+
+def test_many_jobs_are_stored_as_one_is(queue: Queue) -> None:
+    jobs = [envelope("stra\\ße", name=ODD, queue=ODD, number=number, attempt=number % 3) for number in range(MANY)]
+
+    queue.enqueue(jobs)
+
+    for job in (jobs[0], jobs[-1]):
+        row = queue.find(job.id)
+        assert row is not None
+        assert (row.name, row.queue, row.tenant, row.priority, row.state) == (ODD, ODD, "stra\\ße", 0, "ready")
+        assert (row.attempt, row.enqueued_at, row.due_at) == (job.attempt, job.enqueued_at, None)
+        assert job.encode() == row.data.encode()
+    assert queue.counts() == {"ready": MANY}
+
+
+def test_of_many_jobs_those_that_are_there_already_have_no_second_effect(queue: Queue) -> None:
+    jobs = envelopes(MANY)
+    queue.enqueue(jobs[:2])
+
+    queue.enqueue(jobs)
+
+    assert queue.counts() == {"ready": MANY}
+
+
+def test_of_many_jobs_those_for_later_are_scheduled(queue: Queue) -> None:
+    queue.enqueue([*envelopes(MANY), envelope(due_at=soon())])
+
+    assert queue.counts() == {"ready": MANY, "scheduled": 1}
+
+
+def test_of_many_jobs_none_is_stored_if_one_cannot_be(queue: Queue) -> None:
+    with pytest.raises(IntegrityError) as refused:
+        queue.enqueue([*envelopes(MANY, number=424242), envelope(priority=None)])
+
+    assert queue.counts() == {}
+    assert "[[424242],{}]" not in str(refused.value)
+
+
+def test_of_many_jobs_none_is_stored_if_the_tenant_of_one_is_closed(queue: Queue, database: Database) -> None:
+    Closing(database).drain("globex", None)
+
+    with pytest.raises(TenantClosed):
+        queue.enqueue([*envelopes(MANY), envelope("globex")])
+
+    assert queue.counts() == {}
+
+
+def test_many_jobs_are_enqueued_when_all_connections_have_died(queue: Queue, database: Database) -> None:
+    if database.dialect.name == "sqlite":
+        pytest.skip("a file does not hang up")
+    queue.enqueue(envelopes(MANY))
+    with database.autocommit() as connection:
+        hang_up_on_others(connection)
+
+    queue.enqueue(envelopes(MANY))
+
+    assert queue.counts() == {"ready": 2 * MANY}
