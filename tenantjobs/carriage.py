@@ -12,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from tenantjobs import seal, sentinel
-from tenantjobs.current import Current, locate_tenant, received
+from tenantjobs.current import Current, find_tenant, received
 from tenantjobs.errors import BadSignature, TenantjobsError, TenantMissing
 from tenantjobs.scopes import NOTHING, Reach, Scope, in_force
 from tenantjobs.signer import configured
@@ -96,23 +96,26 @@ class Delivery(Scope):
     """The scope of a header, for the block in which its job runs, in place of all that is around it.
 
     ``job`` names it in messages. What is entered inside and never left is left at its end, with a warning.
-    ``covered``: what its seal is to cover; one that is ``forged`` has no scope. ``called``: the job is performed where
+    ``covered``: what its seal is to cover, and ``keyed`` whether there were keys to hold it against; one that is
+    ``forged`` has no scope. ``called``: the job is performed where
     it is called, so that it needs no seal, and without a header is part of its caller, and works for the same tenant.
     """
 
-    # Each message of a queue pays for it, and most of that is calls: hence one object that is the scope as well, and
-    # steps that are written out.
-    __slots__ = ("_before", "_job", "_watch", "forged", "header", "problem")
+    # Each message of a queue pays for it, and most of that is calls: between two messages a worker does so much else
+    # that each function is met cold, at several times of what it costs in a loop. Hence one object that is the scope as
+    # well, and steps that are written out.
+    __slots__ = ("_before", "_job", "_watch", "forged", "header", "keyed", "problem")
 
     def __init__(self, header: object, job: str, covered: seal.Covered = tuple, *, called: bool = False) -> None:
         self.header = header
         self.problem: str | None = None
         self.forged: BadSignature | None = None
         self._job = job
+        self.keyed = not called and configured() is not None
         if called and header is None:
             Scope.__init__(self)
             return
-        if not called and configured() is not None:
+        if self.keyed:
             header, self.forged = seal.opened(header, covered, job)
             if self.forged is not None:
                 header = None
@@ -175,7 +178,7 @@ class Delivery(Scope):
             if self.problem is not None:
                 raise TenantMissing(f"{self._job} came with a scope that cannot be read: {self.problem}.")
             elif reach.tenant_id is not None:
-                locate_tenant()
+                find_tenant(reach, reach.tenant_id)
             elif reach.reason is None and tenancy != "optional":
                 raise TenantMissing(f"{self._job} came without a tenant: {how}.")
         except TenantjobsError as error:

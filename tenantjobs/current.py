@@ -168,9 +168,15 @@ def locate_tenant() -> object:
     reach = in_force().reach
     if reach.tenant_id is None:
         _require_scope(reach)
-    elif not reach.given and tenants.are_known():
-        reach.tenant = tenants.locate(reach.tenant_id, fresh=True)
+    else:
+        find_tenant(reach, reach.tenant_id)
     return None if reach.tenant is UNKNOWN else reach.tenant
+
+
+def find_tenant(reach: Reach, tenant_id: str) -> None:
+    """Look the tenant of ``reach`` up now, unless its object was given, or nothing says what a tenant is."""
+    if not reach.given and tenants.are_known():
+        reach.tenant = tenants.locate(tenant_id, fresh=True)
 
 
 async def alocate_tenant() -> object:

@@ -90,7 +90,7 @@ class Scope:
         """Enter it where ``base`` is in force."""
         if self.state != "new":
             raise RuntimeError("a scope can be entered once: make another one, as in `with Current.set(...):`")
-        if self.reach is not None and not self.whole:
+        if not self.whole and self.reach is not None:
             self._fit_into(base.reach)
         self._frame = _on(base, self)
         self.state = "open"

@@ -36,19 +36,27 @@ class TenantMiddleware(Middleware):
     def __init__(self, tenancy: Tenancy, after_commit: bool) -> None:
         self.declared = (tenancy, after_commit)
         self._tenancy: Tenancy = tenancy
-        self._thread = threading.local()  # a worker thread has one message at a time, each greenlet of gevent too
+        self._thread = _Thread()
 
     def before_delay_message(self, broker: Broker, message: Any) -> None:  # noqa: ARG002  # the hook's own signature
         if configured() is not None and message.actor_name != NAME:
             message.options.setdefault(KEY, "")  # what came without a header is sent on as what was not sent by us
 
     def before_process_message(self, broker: Broker, message: Any) -> None:
-        self._leave()  # if a time limit struck in the middle of leaving the message before
+        thread = self._thread
+        if thread.delivery is not None:
+            self._leave(thread)  # a time limit struck in the middle of leaving the message before
         carried = getattr(message, "_message", message)  # through its proxy each attribute costs ten times as much
         if carried.actor_name == NAME:
             return  # it has a door of its own
         try:
-            self._enter(carried)
+            job = f"actor {carried.actor_name}[{carried.message_id}]"
+            delivery = Delivery(carried.options.get(KEY), job, lambda: covered(carried))
+            delivery.__enter__()
+            thread.delivery = delivery
+            if delivery.keyed:
+                _own(carried.options, delivery)
+            delivery.admit(self._tenancy, HOW)
         except Exception as error:
             if self._tenancy == "observe" and not isinstance(error, BadSignature):
                 logger.exception("actor %s runs without its scope, because tenancy is 'observe'", message.actor_name)
@@ -58,30 +66,32 @@ class TenantMiddleware(Middleware):
             raise TenantRefused(str(error)) from error
 
     def after_process_message(self, *_: Any, **__: Any) -> None:
-        self._leave()
+        self._leave(self._thread)
 
     def after_skip_message(self, *_: Any, **__: Any) -> None:
-        self._leave()
+        self._leave(self._thread)
 
-    def _enter(self, message: Any) -> None:
-        job = f"actor {message.actor_name}[{message.message_id}]"
-        delivery = Delivery(message.options.get(KEY), job, lambda: covered(message))
-        delivery.__enter__()
-        self._thread.delivery = delivery
-        if delivery.forged is not None:
-            disown(message.options)
-        elif configured() is not None:
-            adopt(message.options)
-        delivery.admit(self._tenancy, HOW)
-
-    def _leave(self) -> None:
-        delivery: Delivery | None = getattr(self._thread, "delivery", None)
+    def _leave(self, thread: _Thread) -> None:
+        delivery = thread.delivery
         if delivery is not None:
             delivery.__exit__(None, None, None)  # a second time changes nothing
-            self._thread.delivery = None
+            thread.delivery = None
 
     def _fail(self, broker: Broker, message: Any) -> None:
         """To the dead letters at once: another attempt would fail of the same."""
         message.options["max_retries"] = -1  # Dramatiq 1.17 takes 0 for an option that is not set
         if not any(isinstance(each, Retries) for each in broker.middleware):
             message.fail()
+
+
+class _Thread(threading.local):
+    """A worker thread has one message at a time, each greenlet of gevent too."""
+
+    delivery: Delivery | None = None
+
+
+def _own(options: dict[str, Any], delivery: Delivery) -> None:
+    if delivery.forged is not None:
+        disown(options)
+    else:
+        adopt(options)
