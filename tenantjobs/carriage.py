@@ -14,7 +14,7 @@ import msgspec
 from tenantjobs import seal, sentinel
 from tenantjobs.current import Current, find_tenant, received
 from tenantjobs.errors import BadSignature, TenantjobsError, TenantMissing
-from tenantjobs.scopes import NOTHING, Reach, Scope, in_force
+from tenantjobs.scopes import NOTHING, Reach, Scope, in_force, latest
 from tenantjobs.signer import configured
 from tenantjobs.snapshot import EMPTY, Snapshot
 
@@ -35,11 +35,9 @@ def write(snapshot: Snapshot) -> str | None:
 
     It is text: in AMQP's headers, and in JSON, a table inside the table costs as much as all that is around it.
     """
-    if not snapshot:
-        return None
     kept = vars(snapshot)  # of one request, which sends more than one message
     header: str | None = kept.get("header")
-    if header is None:
+    if header is None and snapshot:
         header = kept["header"] = f'{{"v":{VERSION},{snapshot.encode()[1:].decode()}'
     return header
 
@@ -128,8 +126,8 @@ class Delivery(Scope):
         Scope.__init__(self, Reach(snapshot.tenant_id, snapshot.system), values, True, False, snapshot)
 
     def __enter__(self) -> None:
-        self._watch = self._watched() if sentinel.is_on() else None
-        base = in_force()
+        self._watch = self._watched() if sentinel.watchers else None
+        base = latest()
         self._before = base.scopes
         self.enter_in(base)
 
@@ -137,7 +135,7 @@ class Delivery(Scope):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            scopes = in_force().scopes
+            scopes = latest().scopes
             if scopes and scopes[-1] is self:
                 Scope.__exit__(self, kind, error, traceback)
             elif self._left_open(scopes):

@@ -90,7 +90,7 @@ class Scope:
         """Enter it where ``base`` is in force."""
         if self.state != "new":
             raise RuntimeError("a scope can be entered once: make another one, as in `with Current.set(...):`")
-        if not self.whole and self.reach is not None:
+        if self.reach is not None and not self.whole:
             self._fit_into(base.reach)
         self._frame = _on(base, self)
         self.state = "open"
@@ -201,3 +201,6 @@ _UNSET = Reach()
 _ROOT = Frame((), _UNSET, NOTHING, EMPTY, _last_void)
 _variable: ContextVar[Frame] = ContextVar("tenantjobs_current", default=_ROOT)
 _get = _variable.get
+
+#: The frame as it was entered, maybe in scopes that are void by now: enough for who only looks at its ``scopes``.
+latest = _variable.get

@@ -118,22 +118,17 @@ def watch(on_leak: OnLeak = "warn") -> Sentinel:
     return Sentinel(on_leak)
 
 
-def is_on() -> bool:
-    """Whether any sentinel watches."""
-    return bool(_watching)
-
-
 def register(detector: Detector) -> None:
     """Let the sentinel look at one more system."""
     if detector not in _detectors:
         _detectors.append(detector)
-        if _watching:
+        if watchers:
             detector.listen()
 
 
 def watching() -> Watched | None:
     """The job that is being watched here; None where no sentinel watches, or no job runs."""
-    return _attempt.get() if _watching else None
+    return _attempt.get() if watchers else None
 
 
 def found(kind: Kind, what: str, *, statement: str | None = None, place: str | None = None) -> None:
@@ -149,13 +144,13 @@ def found(kind: Kind, what: str, *, statement: str | None = None, place: str | N
         statement=statement,
         place=place_in_application() if place is None else place,
     )
-    for sentinel in list(_watching):
+    for sentinel in list(watchers):
         sentinel.take(leak)
 
 
 def performing(job: Watched) -> AbstractContextManager[None]:
     """Around one attempt of ``job``, outside of its scope and its session."""
-    return _watched(job) if _watching else nullcontext()
+    return _watched(job) if watchers else nullcontext()
 
 
 def place_in_application() -> str | None:
@@ -185,15 +180,15 @@ def _watched(job: Watched) -> Iterator[None]:
 
 def _start(sentinel: Sentinel) -> None:
     with _lock:
-        if not _watching:
+        if not watchers:
             for detector in _detectors:
                 detector.listen()
-        _watching.append(sentinel)
+        watchers.append(sentinel)
 
 
 def _stop(sentinel: Sentinel) -> None:
     with _lock:
-        _watching[:] = [other for other in _watching if other is not sentinel]
+        watchers[:] = [other for other in watchers if other is not sentinel]
 
 
 def _is_a_librarys(frame: FrameType) -> bool:
@@ -230,5 +225,5 @@ def _said(snapshot: Snapshot) -> str:
 
 _lock = threading.Lock()
 _detectors: list[Detector] = []
-_watching: list[Sentinel] = []
+watchers: list[Sentinel] = []  #: Those that watch now: nobody, in most processes.
 _attempt: ContextVar[Watched | None] = ContextVar("tenantjobs_attempt", default=None)

@@ -45,7 +45,7 @@ class TenantMiddleware(Middleware):
     def before_process_message(self, broker: Broker, message: Any) -> None:
         thread = self._thread
         if thread.delivery is not None:
-            self._leave(thread)  # a time limit struck in the middle of leaving the message before
+            self.after_process_message()  # a time limit struck in the middle of leaving the message before
         carried = getattr(message, "_message", message)  # through its proxy each attribute costs ten times as much
         if carried.actor_name == NAME:
             return  # it has a door of its own
@@ -66,16 +66,14 @@ class TenantMiddleware(Middleware):
             raise TenantRefused(str(error)) from error
 
     def after_process_message(self, *_: Any, **__: Any) -> None:
-        self._leave(self._thread)
-
-    def after_skip_message(self, *_: Any, **__: Any) -> None:
-        self._leave(self._thread)
-
-    def _leave(self, thread: _Thread) -> None:
+        thread = self._thread
         delivery = thread.delivery
         if delivery is not None:
             delivery.__exit__(None, None, None)  # a second time changes nothing
             thread.delivery = None
+
+    def after_skip_message(self, *_: Any, **__: Any) -> None:
+        self.after_process_message()
 
     def _fail(self, broker: Broker, message: Any) -> None:
         """To the dead letters at once: another attempt would fail of the same."""

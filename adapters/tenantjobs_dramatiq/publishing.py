@@ -81,7 +81,7 @@ def _with_scope(message: Message[Any], tenancy: Tenancy) -> Message[Any]:
 def _copy(message: Message[Any], options: dict[str, Any]) -> Message[Any]:
     """As ``Message.copy``, at a tenth of its time: each message that is sent pays for it."""
     copy = object.__new__(type(message))
-    vars(copy).update(vars(message), options=options)
+    object.__setattr__(copy, "__dict__", {**vars(message), "options": options})  # of a frozen class
     return copy
 
 

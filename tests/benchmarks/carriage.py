@@ -113,7 +113,7 @@ def _compared(library: str, broker: str) -> Iterator[Row]:
 
 
 def _rounds(library: str, broker: str) -> list[list[float]]:
-    """The figures of one set of processes, round for round: what a machine does meanwhile meets the whole of a round."""
+    """The figures of one set of processes, round for round: whatever else a machine does meets all sides of a round."""
     with ExitStack() as stack:
         sides = [stack.enter_context(Side(library, broker, side)) for side in SIDES]
         for side in sides:
