@@ -13,6 +13,7 @@ KIT, MATRIX = HERE / "kit.json", HERE / "matrix.json"
 COLUMNS = {
     "db on SQLite": "tests/tenantjobs_db/test_contract.py::TestSqlite",
     "db on PostgreSQL": "tests/tenantjobs_db/test_contract.py::TestPostgres",
+    "db on MariaDB": "tests/tenantjobs_db/test_contract.py::TestMariadb",
     "celery on RabbitMQ": "tests/tenantjobs_celery/test_contract.py::TestRabbitMQ",
     "celery on Redis": "tests/tenantjobs_celery/test_contract.py::TestRedis",
     "dramatiq on RabbitMQ": "tests/tenantjobs_dramatiq/test_contract.py::TestRabbitMQ",

@@ -227,6 +227,16 @@ def stepwise() -> None:
             raise ConnectionError("as asked for")
 
 
+@job(name="contract.killed_in_steps")
+def killed_in_steps() -> None:
+    for _ in step("first"):
+        record("first")
+    for _ in step("second"):
+        record("second")
+        wait_for_file("release")
+    record("finished")
+
+
 @job(name="contract.counted")
 def counted() -> None:
     for cursor in step("count", start=0):

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tenantjobs import idempotency, limits, uniqueness
+from tenantjobs.adapter import keeper
+from tenantjobs.bookmarks import HasBookmarks
 from tenantjobs.current import Current
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.handle import Handle
@@ -144,6 +146,28 @@ class Surviving(Harness):
         (finished,) = self.performed(1, of="finished")
 
         assert (finished.job_id, finished.tenant_id) == (handle.job_id, "acme")
+
+    def test_a_worker_killed_in_the_middle_of_a_jobs_steps_goes_on_after_the_last_finished_step(self) -> None:
+        if self.in_process or not self.survives_kill:
+            pytest.skip("this queue does not declare that it survives a kill")
+        self._want_bookmarks()
+        with Current.set(tenant_id="acme"):
+            handle = jobs.killed_in_steps.set(queue=self.queue).perform_later()
+        worker = self.start()
+        assert worker is not None
+        self.performed(1, of="second")
+
+        self.kill(worker)
+        Path(self.folder / "release").touch()
+        self.start()
+        (finished,) = self.performed(1, of="finished")
+
+        assert [effect.what for effect in self.effects()] == ["first", "second", "second", "finished"]
+        assert (finished.job_id, finished.tenant_id) == (handle.job_id, "acme")
+
+    def _want_bookmarks(self) -> None:
+        if not isinstance(keeper(HasBookmarks), HasBookmarks):
+            pytest.skip("this queue has no ledger for bookmarks: a section [db] among the settings gives it one")
 
     def _want_locks(self) -> None:
         try:
