@@ -102,7 +102,8 @@ class Claiming:
 
 
 # Who is in turn, and the heads of their lines: the parts of a statement that is WITH RECURSIVE.
-# The array of ids keeps the index scan under generic plans, where a join does not.
+# They are locked, and so stay where they are: by their places they are found sooner than by their ids. The array has
+# them looked up one by one also under generic plans, where a join does not.
 HEADS = """
     paused (n) AS (
         SELECT count(*) FROM tj_controls WHERE kind = 'tenant' AND paused_at IS NOT NULL
@@ -144,8 +145,8 @@ HEADS = """
             ON busy.tenant = found.tenant
     ),
     heads AS (
-        SELECT head.id FROM turns CROSS JOIN LATERAL (
-            SELECT id FROM tj_jobs
+        SELECT head.ctid FROM turns CROSS JOIN LATERAL (
+            SELECT ctid FROM tj_jobs
             WHERE state = 'ready' AND queue = :queue AND tenant = turns.tenant
             ORDER BY priority, id
             LIMIT least(room, :wanted / tenants + CASE WHEN turn <= :wanted % tenants THEN 1 ELSE 0 END)
@@ -156,7 +157,7 @@ HEADS = """
 TAKE = """
     UPDATE tj_jobs
     SET state = 'claimed', claimed_by = :process, claimed_at = statement_timestamp(), fence = fence + 1
-    WHERE id = ANY (ARRAY (SELECT id FROM heads))
+    WHERE ctid = ANY (ARRAY (SELECT ctid FROM heads))
       AND EXISTS (SELECT FROM tj_processes WHERE tj_processes.id = :process)
       AND NOT EXISTS (
           SELECT FROM tj_controls

@@ -143,14 +143,16 @@ class Consumer:
         rooms: Rooms,
     ) -> tuple[list[Claimed], Sequence[Settlement]]:
         """What most exchanges are: one statement, which commits by itself."""
+        refused: Sequence[Settlement]
         with self._database.autocommit() as connection:
             cursor = self._claiming.cursor(queue)
             found, refused = exchange(connection, process, finishes, queue, cursor, wanted, rooms)
             has_more = self._claiming.took(connection, queue, found, rooms) and len(found) < wanted
         self._selection.served(queue, len(found))
-        if has_more:
+        if has_more or refused:
             with self._database.begin() as transaction:
-                found += self._claimed(transaction, process, [queue], wanted - len(found), rooms)
+                refused = self._settling.settle(transaction, refused)
+                found += self._claimed(transaction, process, [queue], wanted - len(found), rooms) if has_more else []
         return found, refused
 
     def _step_by_step(

@@ -15,15 +15,16 @@ from tenantjobs_db.claiming import HEADS, TAKE, claims_of, wished
 from tenantjobs_db.rooms import Rooms
 from tenantjobs_db.settlement import Claimed, Finish
 
-# Row by row, as OFFSET has it, and then by an array that the planner cannot see into: left to itself it would read a
-# table that is not large, and under a generic plan compare each job with each.
+# Row by row, as OFFSET has it, and then by an array of places that the planner cannot see into: left to itself it would
+# read a table that is not large, and under a generic plan compare each job with each. A row that somebody writes
+# meanwhile is at another place then: it is refused, and asked for once more by its id.
 OURS = """
-    SELECT found.id FROM unnest(CAST(:ids AS text[]), CAST(:fences AS bigint[])) AS ended (id, fence)
+    SELECT found.ctid FROM unnest(CAST(:ids AS text[]), CAST(:fences AS bigint[])) AS ended (id, fence)
     CROSS JOIN LATERAL (
-        SELECT id FROM tj_jobs WHERE id = ended.id AND fence = ended.fence AND claimed_by = :process OFFSET 0
+        SELECT ctid FROM tj_jobs WHERE id = ended.id AND fence = ended.fence AND claimed_by = :process OFFSET 0
     ) AS found
 """
-WHICH = "id = ANY (ARRAY (SELECT id FROM ours)) AND claimed_by = :process"
+WHICH = "ctid = ANY (ARRAY (SELECT ctid FROM ours)) AND claimed_by = :process"
 KEEP = f"""
     UPDATE tj_jobs
     SET state = 'finished', claimed_by = NULL, attempt = attempt + 1, reason = NULL,
@@ -58,7 +59,7 @@ class SetBasedExchange:
         wanted: int,
         rooms: Rooms,
     ) -> tuple[list[Claimed], list[Finish]]:
-        """The jobs that were claimed, and the settlements that were refused."""
+        """The jobs that were claimed, and the settlements that were refused, or could not be seen to."""
         wish = wished(process, queue, cursor, wanted, rooms) | _ended(finishes)
         rows = connection.execute(self._statement, wish).all()
         found = [row[1:] for row in rows if row[1] is not None]

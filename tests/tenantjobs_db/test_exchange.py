@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-from sqlalchemy import event
+import time
+from concurrent.futures import ThreadPoolExecutor
 
-from tenantjobs_db.database import Database
+import pytest
+from sqlalchemy import event, text
+
+from tenantjobs_db.database import Database, own
 from tenantjobs_db.queue import Queue
 from tenantjobs_db.settlement import Finish, GiveBack
 from tests.tenantjobs_db.making import Claimer, envelopes
@@ -42,6 +45,42 @@ def test_the_finished_jobs_that_are_somebody_elses_by_now_are_named(queue: Queue
     assert exchange.refused == [late]
     assert [claim.id for claim in exchange.claimed] == [late.claim.id]
     assert queue.counts() == {"finished": 1, "claimed": 1, "ready": 2}
+
+
+@pytest.mark.postgres
+def test_a_job_whose_row_somebody_writes_meanwhile_is_settled_all_the_same(postgres_url: str) -> None:
+    database = own(postgres_url)
+    with database.begin() as connection:
+        connection.execute(text("DELETE FROM tj_jobs"))
+    queue, claimer = Queue(database), Claimer(database)
+    queue.enqueue(envelopes(3))
+    done = [Finish(claim) for claim in claimer.claim(2)]
+
+    with ThreadPoolExecutor(1) as thread:
+        with database.begin() as other:
+            written = {"id": done[0].claim.id}
+            other.execute(text("UPDATE tj_jobs SET priority = priority WHERE id = :id"), written)
+            exchanging = thread.submit(claimer.consumer.exchange, claimer.process, done, 1)
+            await_blocked(database)
+        exchange = exchanging.result(20)
+
+    assert exchange.refused == []
+    assert len(exchange.claimed) == 1
+    assert queue.counts() == {"finished": 2, "claimed": 1}
+    database.close()
+
+
+def await_blocked(database: Database) -> None:
+    """Until a statement waits for the row of another one."""
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    for _ in range(500):
+        with database.autocommit() as connection:
+            if connection.execute(waiting).scalar_one():
+                return
+        time.sleep(0.02)
+    raise TimeoutError("nobody waits")
 
 
 def test_where_finished_jobs_are_not_kept_they_go_as_others_are_claimed(queue: Queue, database: Database) -> None:
