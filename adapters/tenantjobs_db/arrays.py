@@ -34,7 +34,10 @@ class Array(TypeDecorator[Sequence[Any]]):
 
 def literal(values: Sequence[Any]) -> str:
     """The array of these values, of which any may be None."""
-    if values and set(map(type, values)) == {str}:
+    kinds = set(map(type, values))
+    if kinds == {int}:
+        return "{" + ",".join(map(str, values)) + "}"
+    if kinds == {str}:
         # All at once: between two of them is what no text of PostgreSQL has in it.
         together = "\0".join(values)
         if together.count("\0") == len(values) - 1:

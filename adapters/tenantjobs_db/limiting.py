@@ -60,6 +60,8 @@ class Limiting:
 
         One that is to be discarded comes without a permit, which the door decides about.
         """
+        if not any(map(_may_be_limited, {claim.name for claim in claims})):
+            return list(claims)  # hundreds of jobs have few names
         wanting = {claim.id: wants for claim in claims if (wants := _wanting(claim)) is not None}
         if not wanting:
             return list(claims)
@@ -144,6 +146,11 @@ class Limiting:
 def token(job_id: str, fence: int) -> str:
     """What the permit of a claim is known by."""
     return f"{job_id}:{fence}"
+
+
+def _may_be_limited(name: str) -> bool:
+    job = definition.lookup(name)
+    return job is not None and job.limit is not None
 
 
 def _wanting(claim: Claimed) -> Wanting | None:

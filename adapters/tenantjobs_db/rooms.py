@@ -87,6 +87,6 @@ class Rooms:
         self._count(claims, 1)
 
     def _count(self, claims: Iterable[Claimed], sign: int) -> None:
-        for claim in claims:
-            if self.of(claim.tenant) != ANY:
-                self.left[claim.tenant] = self.of(claim.tenant) + sign
+        for tenant, count in Counter([claim.tenant for claim in claims]).items():
+            if self.of(tenant) != ANY:
+                self.left[tenant] = self.of(tenant) + sign * count

@@ -8,6 +8,7 @@ index of claimed jobs instead of the primary key.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -44,6 +45,8 @@ from tenantjobs_db.tables import (
     waiting_state,
 )
 
+BY_ID = attrgetter("claim.id")
+
 
 class Settling:
     """Writes settlements on a connection; its owner commits."""
@@ -75,15 +78,12 @@ class Settling:
                 found.append(settlement)
             elif type(settlement) is not Settled:
                 return None
-        return sorted(found, key=_id_of)
+        return sorted(found, key=BY_ID)
 
     def settle(self, connection: Connection, settlements: Sequence[Settlement]) -> list[Settlement]:
         """Write them all; those that are refused, because the job is not ours any more, are returned."""
         # In one order everywhere, so that two processes never wait for each other's rows.
-        settlements = sorted(
-            (settlement for settlement in settlements if not isinstance(settlement, Settled)),
-            key=_id_of,
-        )
+        settlements = sorted((one for one in settlements if not isinstance(one, Settled)), key=BY_ID)
         finishes = [settlement for settlement in settlements if isinstance(settlement, Finish)]
         others = [settlement for settlement in settlements if not isinstance(settlement, Finish)]
         refused = self._settle_finished(connection, finishes) if finishes else []
@@ -193,10 +193,6 @@ def _statements(dialect: Dialect, keep_finished: bool) -> Mapping[type[Settlemen
         Quarantine: write.values(state=QUARANTINED, finished_at=now),
         GiveBack: write.values(state=READY),
     }
-
-
-def _id_of(settlement: Settlement) -> str:
-    return settlement.claim.id
 
 
 def _values(settlement: Settlement) -> dict[str, Any]:
