@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import msgspec
@@ -247,6 +248,17 @@ def enqueue_each(adapter: Adapter, envelopes: Sequence[Envelope]) -> Mapping[str
                 raise
             return errors | {other.id: error for other in envelopes[number:]}
     return errors
+
+
+def has_transactions(adapter: Adapter) -> bool:
+    """Whether it is a ``HasTransactions``."""
+    return _have_transactions(type(adapter))
+
+
+@cache
+def _have_transactions(kind: type) -> bool:
+    # Asked once for each class: what a protocol looks through takes longer than half of an enqueue.
+    return issubclass(kind, HasTransactions)
 
 
 def require(adapter: Adapter, capability: str, asked: str) -> None:

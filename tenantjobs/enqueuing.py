@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from tenantjobs import adapter, gathering, together, transaction
-from tenantjobs.adapter import Adapter, HasTransactions, enqueue_each
+from tenantjobs.adapter import Adapter, enqueue_each, has_transactions
 from tenantjobs.admission import Admitted, admit, enqueue_admitted
 from tenantjobs.call import Call
 from tenantjobs.errors import DuplicateJob, EnqueueError, LimitReached, PartlyEnqueued
@@ -178,7 +178,7 @@ async def _arrived(message: Message, target: Adapter, hooks: ExitStack | None) -
 
 
 async def _aenqueued(message: Message, target: Adapter) -> bool:
-    if writes_more(message) or not isinstance(target, HasTransactions):
+    if writes_more(message) or not has_transactions(target):
         found: bool = await _in_thread(_enqueued, message, target)
         return found
     with _refused([message]):

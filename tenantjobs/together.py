@@ -7,6 +7,7 @@ the more there are, the more share it.
 from __future__ import annotations
 
 from contextvars import Context
+from functools import cache
 from importlib import import_module
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,10 +21,13 @@ MOST = 1000  # jobs of one statement
 async def enqueue(envelope: Envelope, target: Adapter) -> None:
     """Enqueue one job in ``target``, which stores many of them all or none. It is there when this returns."""
     loop = _asyncio().get_running_loop()
-    departures = _departures.setdefault(loop, WeakKeyDictionary())
-    if target not in departures:
-        departures[target] = Departure()
-    await departures[target].take(envelope, target, loop)
+    departures = _departures.get(loop)
+    if departures is None:
+        departures = _departures[loop] = WeakKeyDictionary()
+    departure = departures.get(target)
+    if departure is None:
+        departure = departures[target] = Departure()
+    await departure.take(envelope, target, loop)
 
 
 class Departure:
@@ -72,8 +76,9 @@ async def _write(batch: list[tuple[Envelope, Any]], target: Adapter) -> None:
             _tell(future, None)
 
 
+@cache
 def _asyncio() -> Any:
-    # Whoever runs a loop has loaded it; importing it here would cost every importer of tenantjobs.
+    # Whoever runs a loop has loaded it; importing it above would cost every importer of tenantjobs.
     return import_module("asyncio")
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, Literal
 
-from sqlalchemy import Column, ColumnElement, Connection, Insert, Table, bindparam, delete, exists, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Insert, Table, bindparam, delete, exists, func, select, update
 
 from tenantjobs.errors import TenancyError, TenantClosed, TenantGone
 from tenantjobs.running import going_on, is_going_on
+from tenantjobs_db.arrays import Array
 from tenantjobs_db.database import Database
 from tenantjobs_db.dialect import Dialect
 from tenantjobs_db.refusing import saying_what_is_missing, saying_who_is_in_the_way
@@ -112,6 +113,12 @@ def insert_unless_buried(
 def is_closed(tenant: ColumnElement[str]) -> ColumnElement[bool]:
     """Whether it is, for who asks now: what goes on with work that a tenant has is let in while it is drained."""
     return exists().where(closed.c.tenant == tenant, closed.c.state != _spared())
+
+
+def is_any_closed(tenants: str) -> ColumnElement[bool]:
+    """The same of those in the parameter ``tenants``, an array: asked once for a statement, not for each row."""
+    listed = bindparam(tenants, type_=Array(closed.c.tenant.type))
+    return exists().where(closed.c.tenant == func.any(listed), closed.c.state != _spared())
 
 
 def _is_buried(tenant: ColumnElement[str]) -> ColumnElement[bool]:

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, CursorResult, Executable, Inte
 
 from tenantjobs.envelope import Envelope
 from tenantjobs_db.calling import calling, calling_for_one
-from tenantjobs_db.closing import insert_unless_closed, is_closed, refuse_closed
+from tenantjobs_db.closing import insert_unless_closed, is_any_closed, refuse_closed
 from tenantjobs_db.columns import Moment
 from tenantjobs_db.dialect import Dialect
 from tenantjobs_db.inserting import CHUNK, Columns, as_arrays, incoming
@@ -27,6 +27,9 @@ COLUMNS: Columns = {
     "due_at": Moment(),
     "data": Text(),
 }
+
+
+TENANTS = "tenants"  # the parameter of those that the rows are of
 
 
 class Enqueuing:
@@ -54,6 +57,10 @@ class Enqueuing:
         if self._inserted(connection, envelopes) < len(envelopes):
             # Those that are missing were there already, or are of a tenant that is closed.
             refuse_closed(connection, [envelope.tenant_id or "" for envelope in envelopes])
+
+    def is_one_statement(self, envelopes: Sequence[Envelope]) -> bool:
+        """Whether ``insert`` stores all or none of them by one statement, which may then commit by itself."""
+        return self._insert_all is not None and 1 < len(envelopes) <= CHUNK
 
     def row(self, envelope: Envelope) -> dict[str, Any]:
         """The parameters of ``insert_one``; ``EnqueueError`` for names that are too long for the database."""
@@ -117,7 +124,7 @@ def _insert_all(dialect: Dialect) -> Executable:
         dialect.insert_new(jobs)
         .from_select(
             [*COLUMNS, "state"],
-            select(*rows.c, due_state(rows.c.due_at, dialect.now())).where(~is_closed(rows.c.tenant)),
+            select(*rows.c, due_state(rows.c.due_at, dialect.now())).where(~is_any_closed(TENANTS)),
         )
         .execution_options(preserve_rowcount=True)
     )
@@ -126,4 +133,5 @@ def _insert_all(dialect: Dialect) -> Executable:
 
 def _arrays(envelopes: Sequence[Envelope]) -> dict[str, list[Any]]:
     rows = [_row(envelope) for envelope in envelopes]
-    return as_arrays([row | {"due_at": row["due"]} for row in rows], COLUMNS)
+    tenants = sorted({row["tenant"] for row in rows})
+    return as_arrays([row | {"due_at": row["due"]} for row in rows], COLUMNS) | {TENANTS: tenants}

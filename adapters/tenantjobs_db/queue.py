@@ -193,9 +193,13 @@ class Queue:
 
     def _enqueue_many(self, envelopes: Sequence[Envelope]) -> None:
         if not self._are_copied(envelopes):
-            self._again_if_disconnected(
-                lambda: self._database.run(lambda connection: self._enqueuing.insert(connection, envelopes))
-            )
+            self._again_if_disconnected(lambda: self._insert_many(envelopes))
+
+    def _insert_many(self, envelopes: Sequence[Envelope]) -> None:
+        if self._enqueuing.is_one_statement(envelopes):
+            self._enqueue_as_others(envelopes)
+        else:
+            self._database.run(lambda connection: self._enqueuing.insert(connection, envelopes))
 
     def _are_copied(self, envelopes: Sequence[Envelope]) -> bool:
         """False, and nothing is there, if they are not for COPY, or an id was there already, or anything else."""

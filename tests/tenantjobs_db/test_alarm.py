@@ -172,7 +172,7 @@ def test_a_call_is_heard_when_the_transaction_commits_and_not_for_jobs_that_wait
     assert sleeper.heard() == ["default"]
 
 
-@pytest.mark.parametrize("count", [1, 2, 200])
+@pytest.mark.parametrize("count", [1, 2, 400])
 @pytest.mark.parametrize("url", POSTGRESQL, indirect=True)
 def test_one_call_for_a_queue_is_enough_however_many_jobs_it_gets(elsewhere: Queue, sleeper: Line, count: int) -> None:
     elsewhere.enqueue(envelopes(count))
