@@ -25,6 +25,7 @@ class Claiming:
     """Claims for one process: by one statement a pass, or as ``Picking`` does where what is said or costs want it."""
 
     def __init__(self, database: Database, costs: Costs | None = None) -> None:
+        self._database = database
         self._at_once = SetBasedClaim() if database.dialect.set_based else None
         self._picking = Picking(database)
         self._costs = costs or Costs()
@@ -58,10 +59,11 @@ class Claiming:
         """Whose turn it is in the queue."""
         return self._turns.cursor(queue)
 
-    def took(self, connection: Connection, queue: str, batch: Sequence[Claimed], rooms: Rooms) -> bool:
+    def took(self, queue: str, batch: Sequence[Claimed], rooms: Rooms) -> bool:
         """Such a claim has found these. True if another one may find more, where they are fewer than it asked for."""
         if not batch:
-            self._picks = Instructions.read(connection).picked
+            with self._database.autocommit() as connection:
+                self._picks = Instructions.read(connection).picked
             return self._picks
         rooms.take(batch)
         self._turns.advance(queue, batch)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, text
+from sqlalchemy import TextClause, text
 
 from tenantjobs_db.arrays import literal
 from tenantjobs_db.claiming import HEADS, TAKE, claims_of, wished
+from tenantjobs_db.prepared import Prepared
 from tenantjobs_db.rooms import Rooms
 from tenantjobs_db.settlement import Claimed, Finish
 
@@ -35,23 +36,13 @@ FORGET = f"DELETE FROM tj_jobs WHERE {WHICH} RETURNING id"
 
 
 class SetBasedExchange:
-    """Settles and claims by a statement that commits by itself."""
+    """Settles and claims by a ``statement`` that commits by itself, see ``settling_and_claiming``."""
 
-    def __init__(self, *, keep_finished: bool) -> None:
-        # Both halves see the table as it was before: neither the claim nor its scan meets what the other half writes.
-        self._statement = text(f"""
-            WITH RECURSIVE
-            ours AS ({OURS}),
-            done AS ({KEEP if keep_finished else FORGET}),
-            {HEADS},
-            taken AS ({TAKE}),
-            told (ids) AS (SELECT CASE WHEN count(*) < :finishes THEN array_agg(id) END FROM done)
-            SELECT told.ids, taken.* FROM told LEFT JOIN taken ON true
-        """)
+    def __init__(self, statement: Prepared) -> None:
+        self._statement = statement
 
     def __call__(
         self,
-        connection: Connection,
         process: str,
         finishes: Sequence[Finish],
         queue: str,
@@ -61,9 +52,22 @@ class SetBasedExchange:
     ) -> tuple[list[Claimed], list[Finish]]:
         """The jobs that were claimed, and the settlements that were refused, or could not be seen to."""
         wish = wished(process, queue, cursor, wanted, rooms) | _ended(finishes)
-        rows = connection.execute(self._statement, wish).all()
+        rows = self._statement.rows(wish)
         found = [row[1:] for row in rows if row[1] is not None]
-        return claims_of(found, process, queue), _refused(finishes, rows[0].ids)
+        return claims_of(found, process, queue), _refused(finishes, rows[0][0])
+
+
+def settling_and_claiming(*, keep_finished: bool) -> TextClause:
+    """The statement. Both halves see the table as it was before: neither meets what the other one writes."""
+    return text(f"""
+        WITH RECURSIVE
+        ours AS ({OURS}),
+        done AS ({KEEP if keep_finished else FORGET}),
+        {HEADS},
+        taken AS ({TAKE}),
+        told (ids) AS (SELECT CASE WHEN count(*) < :finishes THEN array_agg(id) END FROM done)
+        SELECT told.ids, taken.* FROM told LEFT JOIN taken ON true
+    """)
 
 
 def _refused(finishes: Sequence[Finish], done: Sequence[str | None] | None) -> list[Finish]:

@@ -6,15 +6,17 @@ the database need for a job.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import BindParameter, ClauseElement, Dialect, Engine
 from sqlalchemy.exc import DBAPIError
 
+T = TypeVar("T")
+
 
 class Prepared:
-    """A statement that writes rows, on an engine of which each statement commits by itself."""
+    """A statement on an engine of which each statement commits by itself."""
 
     def __init__(self, engine: Engine, statement: ClauseElement) -> None:
         compiled: Any = statement.compile(engine)
@@ -28,16 +30,22 @@ class Prepared:
     def execute(self, values: Mapping[str, Any]) -> int:
         """How many rows it has written, with these parameters. ``DBAPIError`` as SQLAlchemy raises it.
 
-        If that has ``connection_invalidated``, others of the pool may be as dead: SQLAlchemy looks after them when it
-        meets one.
+        If that has ``connection_invalidated``, all others of the pool are made anew: they may be as dead.
         """
+        return self._answered(values, _count)
+
+    def rows(self, values: Mapping[str, Any]) -> Sequence[Any]:
+        """What it answers, as the driver has it. The errors are the same."""
+        return self._answered(values, _rows)
+
+    def _answered(self, values: Mapping[str, Any], answer: Callable[[Any], T]) -> T:
         parameters = self._parameters(values)
         connection = self._engine.raw_connection()
         try:
             cursor = connection.cursor()
             try:
                 cursor.execute(self._text, parameters)
-                count: int = cursor.rowcount
+                return answer(cursor)
             finally:
                 cursor.close()
         except BaseException as error:
@@ -45,11 +53,12 @@ class Prepared:
             if is_lost:
                 connection.invalidate(error)
             if isinstance(error, self._errors):
+                if is_lost:
+                    self._engine.dispose()
                 raise self._as_raised(error, is_lost) from error
             raise
         finally:
             connection.close()
-        return count
 
     def _parameters(self, values: Mapping[str, Any]) -> Any:
         found = {given.name: given.among(values) for given in self._given}
@@ -71,6 +80,16 @@ class Prepared:
             dialect=self._engine.dialect,
         )
         return raised
+
+
+def _count(cursor: Any) -> int:
+    found: int = cursor.rowcount
+    return found
+
+
+def _rows(cursor: Any) -> Sequence[Any]:
+    found: Sequence[Any] = cursor.fetchall()
+    return found
 
 
 class _Given(NamedTuple):

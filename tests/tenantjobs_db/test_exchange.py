@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from sqlalchemy import event, text
 
 from tenantjobs_db.database import Database, own
+from tenantjobs_db.prepared import Prepared
 from tenantjobs_db.queue import Queue
 from tenantjobs_db.settlement import Finish, GiveBack
 from tests.tenantjobs_db.making import Claimer, envelopes
 
 
 @pytest.fixture
-def executed(database: Database) -> list[str]:
-    """The statements from now on."""
+def executed(database: Database, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The statements from now on, whether SQLAlchemy executes them or the driver alone."""
     statements: list[str] = []
+    answered = Prepared.rows
+
+    def rows(statement: Prepared, values: Mapping[str, Any]) -> Sequence[Any]:
+        statements.append(statement._text)
+        return answered(statement, values)
+
+    monkeypatch.setattr(Prepared, "rows", rows)
     for engine in (database.engine, database._autocommit):
         event.listen(engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
     return statements

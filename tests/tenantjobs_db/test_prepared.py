@@ -48,6 +48,28 @@ def test_it_counts_the_rows(engine: Engine) -> None:
     assert [reopened.execute({"of": tenant}) for tenant in ("acme", "globex")] == [1, 0]
 
 
+def test_it_answers_with_rows(engine: Engine) -> None:
+    Prepared(engine, insert(closed)).execute(ROW)
+    asked = Prepared(engine, select(closed.c.state).where(closed.c.tenant == bindparam("of")))
+
+    assert [list(asked.rows({"of": tenant})) for tenant in ("acme", "globex")] == [[("draining",)], []]
+
+
+def test_when_one_connection_is_lost_the_others_of_the_pool_are_made_anew(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statement = Prepared(engine, insert(closed))
+    statement.execute(ROW)
+    before = engine.pool
+    monkeypatch.setattr(engine.dialect, "is_disconnect", lambda *_: True)
+
+    with pytest.raises(IntegrityError) as raised:
+        statement.execute(ROW)
+
+    assert raised.value.connection_invalidated
+    assert engine.pool is not before
+
+
 def test_an_error_is_that_of_sqlalchemy_and_hides_the_values(engine: Engine) -> None:
     statement = Prepared(engine, insert(closed))
     statement.execute(ROW)
