@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, FromClause, Select, select
 
 from tenantjobs_db.dialect import Dialect
 from tenantjobs_db.probing import ProbedQueues
@@ -20,11 +20,14 @@ def queues_with_work(dialect: Dialect) -> Callable[[Connection], list[str]]:
 
 
 def _queues_with_work() -> Select[str]:
-    first = select(func.min(jobs.c.queue).label("queue")).where(in_state(READY))
+    # By LIMIT and not by min(): a plan that was made while the table was empty would read all of the index for that.
+    first = select(_first(jobs).scalar_subquery().label("queue"))
     seen = first.cte("queues", recursive=True)
     further = jobs.alias()
-    following = (
-        select(func.min(further.c.queue)).where(in_state(READY, table=further), further.c.queue > seen.c.queue)
-    ).scalar_subquery()
+    following = _first(further).where(further.c.queue > seen.c.queue).scalar_subquery()
     queues = seen.union_all(select(following).where(seen.c.queue.is_not(None)))
     return select(queues.c.queue).where(queues.c.queue.is_not(None))
+
+
+def _first(table: FromClause) -> Select[str]:
+    return select(table.c.queue).where(in_state(READY, table=table)).order_by(table.c.queue).limit(1)

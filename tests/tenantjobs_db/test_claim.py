@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 from sqlalchemy import create_engine, text
 
+from tenantjobs_db import schema
 from tenantjobs_db.claiming import SetBasedClaim
 from tenantjobs_db.database import Database, beside, own
 from tenantjobs_db.queue import Queue
@@ -188,14 +189,49 @@ def _buffers(plan: str) -> int:
 
 
 @pytest.mark.postgres
-def test_no_plan_is_compiled_however_dear_a_backlog_makes_it_look(postgres_url: str) -> None:
+def test_plans_are_made_once_by_indexes_and_not_compiled_however_dear_they_look(postgres_url: str) -> None:
+    ours = {"jit": "off", "enable_seqscan": "off", "plan_cache_mode": "force_generic_plan"}
     theirs = create_engine(postgres_url)
     for database in (own(postgres_url), beside(theirs)):
         with database.begin() as connection, database.autocommit() as alone:
-            assert connection.execute(text("SHOW jit")).scalar_one() == "off"
-            assert alone.execute(text("SHOW jit")).scalar_one() == "off"
+            for name, value in ours.items():
+                assert connection.execute(text(f"SHOW {name}")).scalar_one() == value
+                assert alone.execute(text(f"SHOW {name}")).scalar_one() == value
         database.close()
     with theirs.connect() as connection:
-        setting = connection.execute(text("SELECT setting = boot_val FROM pg_settings WHERE name = 'jit'"))
-        assert setting.scalar_one(), "the application's connections are left as they were"
+        said = f"SELECT bool_and(setting = boot_val) FROM pg_settings WHERE name IN {tuple(ours)}"
+        assert connection.execute(text(said)).scalar_one(), "the application's connections are left as they were"
     theirs.dispose()
+
+
+@pytest.mark.postgres
+def test_a_worker_that_was_idle_reads_no_more_when_many_jobs_come_at_once(postgres_url: str) -> None:
+    """Its plans are those of a table with a few rows, until somebody analyzes that."""
+    database = own(postgres_url)
+    schema.upgrade(database.engine)
+    with database.begin() as connection:
+        connection.execute(text("ALTER TABLE tj_jobs SET (autovacuum_enabled = off)"))
+    queue, claimer = Queue(database), Claimer(database)
+    for _ in range(15):  # as many as it takes to have plans kept
+        queue.enqueue([envelope()])
+        claimer.finish([claimer.claim_one()])
+
+    def fetched() -> int:
+        with database.autocommit() as connection:
+            connection.execute(text("SELECT pg_stat_force_next_flush()"))
+            return connection.execute(text(READ)).scalar_one()
+
+    queue.enqueue(envelopes(2000))
+    before = fetched()
+    for _ in range(5):
+        assert queue.ready_queues() == ["default"]
+        claimer.finish([claimer.claim_one()])
+
+    assert fetched() - before < 500
+    database.close()
+
+
+READ = """
+    SELECT t.seq_tup_read + sum(i.idx_tup_read) FROM pg_stat_user_tables t
+    JOIN pg_stat_user_indexes i USING (relid) WHERE t.relname = 'tj_jobs' GROUP BY t.seq_tup_read
+"""
