@@ -24,15 +24,19 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import bindparam, cast, delete, select
 
-from tenantjobs import definition, job, limits_concurrency
+from tenantjobs import definition, job, limits_concurrency, limits_rate, rates
 from tenantjobs.envelope import Envelope
+from tenantjobs.errors import WrongState
 from tenantjobs.limits import KEY
+from tenantjobs.upkeep import Verb
+from tenantjobs.view import JobFilter
 from tenantjobs_db import tables
 from tenantjobs_db.consumer import Consumer
 from tenantjobs_db.controls import Controls, Kind
 from tenantjobs_db.database import Database, own
 from tenantjobs_db.dialect import Dialect
 from tenantjobs_db.dialects.sqlite import SQLite
+from tenantjobs_db.intervening import Intervening
 from tenantjobs_db.processes import Processes
 from tenantjobs_db.queue import Queue
 from tenantjobs_db.releasing import Releasing
@@ -46,14 +50,18 @@ LEASE = 60.0
 MAX_DEATHS = 1
 TENANTS = ["", "a", "b", "c"]
 QUEUES = ["default", "other"]
-NAMES = ["noop", "report", "limited"]  # any of them may be paused, the last one is limited
+NAMES = ["noop", "report", "limited", "paced"]  # any of them may be paused, the last two are limited and have a rate
 AT_ONCE = 2  # limited jobs of a tenant
+STARTS, WINDOW = 2, 60  # of jobs with a rate, of a tenant; in so many seconds
 TIMES = 20 if STRESS else 1
 
 
 @dataclass
 class Job:
-    """What the model knows of a job. One that is blocked is ready here: put aside, and in nobody's way."""
+    """What the model knows of a job. One that is blocked is ready here: put aside, and in nobody's way.
+
+    So is one with a rate that waits for its moment, whichever that is.
+    """
 
     envelope: Envelope
     state: str
@@ -71,6 +79,10 @@ class Job:
     @property
     def is_limited(self) -> bool:
         return self.envelope.name == "limited"
+
+    @property
+    def is_paced(self) -> bool:
+        return self.envelope.name == "paced"
 
     @property
     def place(self) -> tuple[int, str]:
@@ -99,6 +111,9 @@ class QueueMachine(RuleBasedStateMachine):
         @job(name="limited", policies=[limits_concurrency(to=AT_ONCE, duration=timedelta(days=1))])
         def limited(number: int = 0) -> None: ...
 
+        @job(name="paced", policies=[limits_rate(to=STARTS, per=WINDOW)])
+        def paced(number: int = 0) -> None: ...
+
         self.now = datetime(2030, 1, 1, tzinfo=UTC)
         self.database = own(self.url, synchronous="NORMAL")
         if isinstance(self.database.dialect, SQLite):
@@ -112,11 +127,13 @@ class QueueMachine(RuleBasedStateMachine):
         self.processes = Processes(self.database, lease=LEASE, max_deaths=MAX_DEATHS)
         self.controls = Controls(self.database)
         self.releasing = Releasing(self.database)
+        self.intervening = Intervening(self.database)
         self.jobs: dict[str, Job] = {}
         self.workers: list[Process] = []
         self.living: dict[str, datetime] = {}
         self.paused: set[tuple[Kind, str]] = set()
         self.caps: dict[str, int] = {}
+        self.starts: dict[str, list[datetime]] = {tenant: [] for tenant in TENANTS}
 
     def teardown(self) -> None:
         if hasattr(self, "database"):
@@ -136,7 +153,7 @@ class QueueMachine(RuleBasedStateMachine):
     def enqueue(self, tenant: str, name: str, queue: str, priority: int, wait: int | None, count: int) -> None:
         due_at = None if wait is None else self.now + timedelta(seconds=wait)
         fields = {"name": name, "queue": queue, "priority": priority, "due_at": due_at}
-        keys = {KEY: f"limited {tenant}"} if name == "limited" else {}
+        keys = {"limited": {KEY: f"limited {tenant}"}, "paced": {rates.KEY: f"paced {tenant}"}}.get(name, {})
         jobs = [envelope(tenant or None, keys=keys, **fields) for _ in range(count)]
         self.queue.enqueue(jobs)
         for each in jobs:
@@ -165,9 +182,48 @@ class QueueMachine(RuleBasedStateMachine):
     def promote(self) -> None:
         due = [job for job in self.jobs.values() if job.state == "scheduled" and job.due_at and job.due_at <= self.now]
 
-        assert self.queue.promote() == len(due)
+        more = sum(each.is_paced and each.state == "ready" for each in self.jobs.values())
+        assert len(due) <= self.queue.promote() <= len(due) + more
         for each in due:
             each.state = "ready"
+
+    # People decide about one.
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data())
+    def retry_by_hand(self, data: st.DataObject) -> None:
+        id = data.draw(st.sampled_from(list(self.jobs)))
+        each = self.jobs[id]
+
+        if self._changed("retry", id, each.state == "failed"):
+            each.due_at = max(self.now, each.due_at or self.now)
+            each.state = "scheduled" if each.due_at > self.now else "ready"
+            each.attempt = each.deaths = 0
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data())
+    def discard_by_hand(self, data: st.DataObject) -> None:
+        id = data.draw(st.sampled_from(list(self.jobs)))
+
+        if self._changed("discard", id, self.jobs[id].state in ("ready", "scheduled", "failed")):
+            self.jobs[id].state = "discarded"
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data())
+    def run_now(self, data: st.DataObject) -> None:
+        id = data.draw(st.sampled_from(list(self.jobs)))
+        each = self.jobs[id]
+        waits_for_its_moment = each.is_paced and each.state == "ready"
+
+        if self._changed("run_now", id, None if waits_for_its_moment else each.state == "scheduled"):
+            each.state, each.due_at = "ready", self.now
+
+    def _changed(self, verb: Verb, id: str, expected: bool | None) -> bool:
+        """Whether it was done, which is ``expected``; None where the model cannot know."""
+        changes = self.intervening.change(verb, JobFilter(ids=(id,)), after=None, limit=1, reason=None)
+        done = [change.job.id for change in changes.changed] == [id]
+        assert expected in (done, None)
+        assert done or isinstance(changes.refused[id], WrongState)
+        return done
 
     # Operators say something.
     @rule(data=st.data(), kind=st.sampled_from(["queue", "tenant", "job"]))
@@ -207,14 +263,19 @@ class QueueMachine(RuleBasedStateMachine):
             return
         startable = self._startable()
         before = self._running()
-        assert min(wanted, self._most(startable, before)) == len(claimed)
+        at_ease = [each for each in startable if not each.is_paced]
+        assert min(wanted, self._most(at_ease, before)) <= len(claimed) <= min(wanted, self._most(startable, before))
         assert {claim.id for claim in claimed} <= {each.envelope.id for each in startable}
         self._check_lines(startable, {claim.id for claim in claimed}, before)
         self._check_turns(startable, claimed)
         for claim in claimed:
             each = self.jobs[claim.id]
-            each.state, each.claimed_by, each.fence = "claimed", worker.id, each.fence + 1
-            assert (each.fence, each.attempt) == (claim.fence, claim.attempt)
+            assert claim.fence == each.fence + 1 or (_may_wait(each) and claim.fence > each.fence)
+            assert claim.attempt == each.attempt
+            each.state, each.claimed_by, each.fence = "claimed", worker.id, claim.fence
+            if each.is_paced:
+                self.starts[each.tenant].append(self.now)
+                assert self._recent_starts(each.tenant) <= STARTS
         worker.hand += claimed
 
     def _startable(self) -> list[Job]:
@@ -236,16 +297,22 @@ class QueueMachine(RuleBasedStateMachine):
 
     def _most(self, startable: Iterable[Job], running: Mapping[str, int]) -> int:
         """How many may start within all caps and limits."""
-        plain = Counter(each.tenant for each in startable if not each.is_limited)
+        plain = Counter(each.tenant for each in startable if not (each.is_limited or each.is_paced))
+        paced = Counter(each.tenant for each in startable if each.is_paced)
         limited = Counter(each.tenant for each in startable if each.is_limited)
         permits = self._running(limited=True)
         return sum(
             min(
-                plain[tenant] + min(limited[tenant], AT_ONCE - permits[tenant]),
+                plain[tenant]
+                + min(limited[tenant], AT_ONCE - permits[tenant])
+                + min(paced[tenant], STARTS - self._recent_starts(tenant)),
                 max(0, self.caps.get(tenant, len(self.jobs)) - running[tenant]),
             )
             for tenant in TENANTS
         )
+
+    def _recent_starts(self, tenant: str) -> int:
+        return sum(moment > self.now - timedelta(seconds=WINDOW) for moment in self.starts[tenant])
 
     def _check_lines(self, startable: Iterable[Job], taken: set[str], before: Mapping[str, int]) -> None:
         """Caps and limits hold, and in each line none has gone before another that might have started as well."""
@@ -258,6 +325,7 @@ class QueueMachine(RuleBasedStateMachine):
             assert permits[tenant] <= AT_ONCE
             for queue in QUEUES:
                 line = sorted((each for each in ours if each.envelope.queue == queue), key=lambda each: each.place)
+                line = [each for each in line if not each.is_paced or each.envelope.id in taken]
                 if permits[tenant] == AT_ONCE:  # those that were not taken could not start
                     _assert_heads([each for each in line if each.is_limited], taken)
                     line = [each for each in line if not each.is_limited or each.envelope.id in taken]
@@ -265,7 +333,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     def _check_turns(self, startable: Iterable[Job], claimed: Iterable[Claimed]) -> None:
         """No tenant is two ahead of one that still waits, where nothing but their turns decides."""
-        if self.caps or len({each.envelope.queue for each in startable}) != 1 or any(map(_is_limited, startable)):
+        if self.caps or len({each.envelope.queue for each in startable}) != 1 or any(map(_may_wait, startable)):
             return
         shares = Counter(claim.tenant for claim in claimed)
         ready = Counter(each.tenant for each in startable)
@@ -351,12 +419,12 @@ class QueueMachine(RuleBasedStateMachine):
             each = self.jobs[row.id]
             assert row.state == each.state or self._may_be_blocked(each, row.state)
             assert (row.state == "claimed") is (row.claimed_by is not None)
-            assert (row.attempt, row.deaths, row.fence, row.claimed_by, row.due_at, failed[row.id]) == (
+            assert row.due_at == each.due_at or each.is_paced
+            assert row.fence == each.fence or (_may_wait(each) and row.fence > each.fence), "it was claimed in vain"
+            assert (row.attempt, row.deaths, row.claimed_by, failed[row.id]) == (
                 each.attempt,
                 each.deaths,
-                each.fence,
                 each.claimed_by,
-                each.due_at,
                 each.failures,
             )
 
@@ -371,8 +439,9 @@ class QueueMachine(RuleBasedStateMachine):
         )
 
     def _may_be_blocked(self, job: Job, state: str) -> bool:
-        put_aside = job.is_limited or ("job", job.envelope.name) in self.paused
-        return state == "blocked" and job.state == "ready" and put_aside
+        put_aside = job.is_limited or job.is_paced or ("job", job.envelope.name) in self.paused
+        states = ("blocked", "scheduled") if job.is_paced else ("blocked",)
+        return state in states and job.state == "ready" and put_aside
 
 
 def let_tell(dialect: Dialect, clock: Callable[[], datetime]) -> None:
@@ -381,8 +450,8 @@ def let_tell(dialect: Dialect, clock: Callable[[], datetime]) -> None:
     dialect.now = lambda: cast(bindparam("tj_now", callable_=clock, type_=moment), moment)  # type: ignore[method-assign]
 
 
-def _is_limited(job: Job) -> bool:
-    return job.is_limited
+def _may_wait(job: Job) -> bool:
+    return job.is_limited or job.is_paced
 
 
 def _assert_heads(line: list[Job], taken: set[str]) -> None:
