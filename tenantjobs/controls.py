@@ -46,7 +46,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     """The jobs of one queue or tenant that are not over, ``name``, which is "" for jobs of no tenant.
 
     ``ready`` may start now, ``scheduled`` are due later, ``blocked`` wait for a limit or for their class to be
-    resumed, ``running`` are claimed. ``lag`` is for how many seconds the first of the ready ones could have started.
+    resumed, ``running`` are claimed; of a tenant, ``outbox`` are on their way here. ``lag`` is for how many seconds the
+    first of the ready ones could have started.
     """
 
     name: str
@@ -55,12 +56,13 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     blocked: int = 0
     running: int = 0
     failed: int = 0
+    outbox: int = 0
     lag: float | None = None
 
     @property
     def unfinished(self) -> int:
         """How many run, or will. What has failed waits for people."""
-        return self.ready + self.scheduled + self.blocked + self.running
+        return self.ready + self.scheduled + self.blocked + self.running + self.outbox
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ from tenantjobs.errors import ConfigurationError
 from tenantjobs.progress import Progress
 from tenantjobs.view import Explanation, JobView, KeptResult
 from tenantjobs_db import draining, schema
+from tenantjobs_db.alarms import unheard
 from tenantjobs_db.assembly import Assembly
 from tenantjobs_db.assignment import Assignment
 from tenantjobs_db.attendance import Attendance
@@ -319,6 +320,11 @@ class DatabaseAdapter:
             return [problem for database in self._databases() if (problem := self._problem(database)) is not None]
         except ConfigurationError as error:
             return [str(error)]
+
+    def notes(self) -> list[str]:
+        """What works, and not as one might think."""
+        why = unheard(self.database)
+        return [] if why is None else [f"no worker is woken by NOTIFY, so that idle ones poll: {why}"]
 
     def processes(self) -> list[view.ProcessView]:
         """All processes that have not signed off, supervisors before theirs."""

@@ -15,6 +15,7 @@ from datetime import datetime
 from sqlalchemy import Connection, bindparam, func, select, update
 
 from tenantjobs.config.settings import GateSettings
+from tenantjobs_db.calling import Calling
 from tenantjobs_db.consumer import Consumer
 from tenantjobs_db.costs import Costs
 from tenantjobs_db.database import Database
@@ -52,12 +53,14 @@ class Admitting(Consumer):
         self._exchange = None  # what the broker has is counted before a claim, under a lock
         now = database.dialect.now()
         self.broker = broker_id(settings.adapter)
+        self.is_idle = False  # nothing has waited to be let through
         self._settings = settings
         self._share = reserve
         self._reserves: dict[str, Reserve] = {}
         self._learned_until: datetime | None = None
         self._learn_at = 0.0
         self._claims_of = Limiting(database)
+        self._calling = Calling(database.dialect)
         row = processes.c.id == bindparam("process")
         self._enter = database.dialect.insert_new(processes).values(
             kind=BROKER, host=settings.adapter, pid=0, started_at=now, expires_at=now
@@ -109,7 +112,9 @@ class Admitting(Consumer):
         with self._database.autocommit() as connection:
             held = self._held_of_broker(connection)
         # A look that writes nothing, since most find the broker full, or nothing that waits.
-        free = [self._settings.depth_of(queue) - sum(held[queue].values()) for queue in self._queue.ready_queues()]
+        queues = self._queue.ready_queues()
+        self.is_idle = not queues
+        free = [self._settings.depth_of(queue) - sum(held[queue].values()) for queue in queues]
         room = sum(count for count in free if count > 0)
         return self.exchange(self.broker, (), room).claimed if room else []
 
@@ -132,6 +137,7 @@ class Admitting(Consumer):
             lost = connection.execute(self._lost, wish).all()
             if lost:
                 connection.execute(self._take_back, {"listed": [row.id for row in lost]})
+                self._calling.call(connection, [row.id for row in lost])
                 self._claims_of.buried(connection, [(row.id, row.fence) for row in lost])
         return [row.id for row in lost]
 

@@ -10,6 +10,8 @@ from tenantjobs import gate
 from tenantjobs.adapter import WorkOptions
 from tenantjobs.config.settings import GateSettings
 from tenantjobs_db.admitting import BROKER_LEASE, Admitting
+from tenantjobs_db.alarm import Alarm
+from tenantjobs_db.alarms import alarm_of, keeping_watch
 from tenantjobs_db.assignment import Assignment
 from tenantjobs_db.attendance import Attendance
 from tenantjobs_db.batches import DatabaseBatches
@@ -78,12 +80,13 @@ class Assembly:
         entitle("gate", settings.adapter)
         lease = self._lease("gate")
         keeping = self._keeping(lease)
+        publishing, alarm = self._publishing(settings, options.queues, options.polling_interval)
         routines = [
-            *self._publishing(settings, options.queues, options.polling_interval),
+            *publishing,
             promotion(keeping, interval=options.polling_interval),
             *chores(keeping, lease=self._settings.lease),
         ]
-        return Service("gate", lease, routines, beat=self._beat)
+        return Service("gate", lease, routines, beat=self._beat, beside=keeping_watch(alarm))
 
     def supervisor(self, plan: Plan, command: Sequence[str], options: WorkOptions) -> Supervisor:
         """The supervisor of the processes of ``plan``, each of which is started by ``command``."""
@@ -144,9 +147,12 @@ class Assembly:
     def _gate(self, post: GatePlan, lease: Lease) -> Service:
         found = gate.settings()
         assert found is not None, "a plan has gates only where there is one"
-        return Service(post.kind, lease, self._publishing(found, ("*",), post.polling_interval), beat=self._beat)
+        publishing, alarm = self._publishing(found, ("*",), post.polling_interval)
+        return Service(post.kind, lease, publishing, beat=self._beat, beside=keeping_watch(alarm))
 
-    def _publishing(self, settings: GateSettings, queues: Sequence[str], interval: float) -> list[Routine]:
+    def _publishing(
+        self, settings: GateSettings, queues: Sequence[str], interval: float
+    ) -> tuple[list[Routine], Alarm]:
         gate.workers()  # a mistake is told before anything is let through
         admitting = Admitting(
             self._database,
@@ -157,11 +163,14 @@ class Assembly:
         )
         admitting.beat()
         publishing = Publishing(admitting)
-        return [
-            Routine("publishing", interval, publishing.work),
+        letting_through = Routine("publishing", interval, publishing.work)
+        publishing.alarm = alarm_of(self._database, queues, letting_through.wake)
+        routines = [
+            letting_through,
             Routine("taking back", settings.lease / 4, publishing.take_back),
             Routine("the broker's heartbeat", BROKER_LEASE / 60, admitting.beat),
         ]
+        return routines, publishing.alarm
 
     def _scheduler(self, post: SchedulerPlan, lease: Lease) -> Service:
         # It brings YAML and cron along, which no other process pays for.

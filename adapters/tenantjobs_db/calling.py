@@ -74,10 +74,15 @@ class Calling:
             else None
         )
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether anybody can be called."""
+        return self._call is not None
+
     def call_for(self, connection: Connection, queues: Iterable[str]) -> None:
-        """For queues into which ready jobs were written; heard when the transaction commits."""
-        if self._call_for is not None:
-            connection.execute(self._call_for, {"queues": sorted(queues)})
+        """For queues that have ready jobs now; heard when the transaction commits."""
+        if self._call_for is not None and (listed := sorted(queues)):
+            connection.execute(self._call_for, {"queues": listed})
 
     def call(self, connection: Connection, ids: Iterable[str]) -> None:
         """For those of these jobs that are ready; heard when the transaction commits."""

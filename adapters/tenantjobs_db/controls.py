@@ -5,12 +5,13 @@ A row is there only while something is said, so that a queue without any is clai
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal, cast, get_args
 
 import msgspec
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import Select, bindparam, delete, func, select, update
 
 from tenantjobs import definition
 from tenantjobs.controls import WINDOW, Control, Kind, Line, Rate, Share
@@ -18,18 +19,24 @@ from tenantjobs.errors import ConfigurationError
 from tenantjobs.idempotency import seconds_of
 from tenantjobs.identity import canonical_id
 from tenantjobs.rates import MOST
+from tenantjobs_db.calling import Calling
 from tenantjobs_db.closing import Closing, refuse_buried
 from tenantjobs_db.database import Database
 from tenantjobs_db.instructions import paused_key
 from tenantjobs_db.lines import line_of, lines_by, read_lines
 from tenantjobs_db.queue import BATCH
+from tenantjobs_db.queues import queues_with_work
 from tenantjobs_db.refusing import saying_what_is_missing, saying_who_is_in_the_way
 from tenantjobs_db.shares import read_starts, shares, starts_by_tenant
 from tenantjobs_db.tables import controls as rows
+from tenantjobs_db.tables import outbox
 from tenantjobs_db.waiting import Waiting
 
 LIGHTEST, HEAVIEST = 0.01, 100.0
 LARGEST = 2**31 - 1
+
+OUTBOX: Select[Any] = select(outbox.c.tenant, func.count().label("jobs")).group_by(outbox.c.tenant)
+OUTBOX_OF = OUTBOX.where(outbox.c.tenant == bindparam("of_name"))
 
 
 class Controls:
@@ -43,8 +50,11 @@ class Controls:
         dialect = database.dialect
         self._database = database
         self._waiting = Waiting(dialect)
+        self._calling = Calling(dialect)
+        self._queues_with_work = queues_with_work(dialect)
         self._closing = Closing(database)
-        self._outside = [Closing(other) for other in outside]
+        self._outside = outside
+        self._closing_outside = [Closing(other) for other in outside]
         self._kept = kept
         self._starts = starts_by_tenant(dialect)
         here = (rows.c.kind == bindparam("of_kind"), rows.c.name == bindparam("of_name"))
@@ -90,6 +100,9 @@ class Controls:
                 refuse_buried(connection, [place["of_name"]])
             resumed = connection.execute(self._resume, place).rowcount == 1
             connection.execute(self._forget, place)
+            if resumed and kind != "job" and self._calling.is_heard:
+                queues = [name] if kind == "queue" else self._queues_with_work(connection)
+                self._calling.call_for(connection, queues)
         if kind == "job":
             self._let_out(place["of_name"])
         return resumed
@@ -121,7 +134,7 @@ class Controls:
         are the next jobs of chains, callbacks of batches, and what an outbox has.
         """
         name = canonical_id(tenant)
-        for outside in self._outside:
+        for outside in self._closing_outside:
             outside.drain(name, reason)
         return self._closing.drain(name, reason)
 
@@ -132,7 +145,7 @@ class Controls:
         """
         name = canonical_id(tenant)
         opened = self._closing.open(name, purged=purged)
-        for outside in self._outside:
+        for outside in self._closing_outside:
             opened |= outside.open(name, purged=purged)
         return opened
 
@@ -157,13 +170,19 @@ class Controls:
 
     def lines(self, kind: Literal["queue", "tenant"]) -> list[Line]:
         """How much waits in each queue, or for each tenant, by name; those without unfinished jobs are left out."""
-        with saying_what_is_missing(), self._database.autocommit() as connection:
-            return read_lines(connection, self._lines[kind])
+        with saying_what_is_missing():
+            with self._database.autocommit() as connection:
+                found = read_lines(connection, self._lines[kind])
+            return _with_outbox(found, self._in_outbox(OUTBOX)) if kind == "tenant" else found
 
     def line(self, kind: Literal["queue", "tenant"], name: str) -> Line:
         """The same of one of them."""
-        with saying_what_is_missing(), self._database.autocommit() as connection:
-            found = read_lines(connection, self._line[kind], of_name=_place(kind, name)["of_name"])
+        of_name = _place(kind, name)["of_name"]
+        with saying_what_is_missing():
+            with self._database.autocommit() as connection:
+                found = read_lines(connection, self._line[kind], of_name=of_name)
+            if kind == "tenant":
+                found = _with_outbox(found, self._in_outbox(OUTBOX_OF, of_name=of_name))
         return found[0] if found else Line(name=name)
 
     def shares(self, window: float = WINDOW, lines: Sequence[Line] | None = None) -> list[Share] | None:
@@ -187,12 +206,27 @@ class Controls:
             connection.execute(statement, place | {f"new_{name}": value for name, value in values.items()})
             connection.execute(self._forget, place)
 
+    def _in_outbox(self, statement: Select[Any], **which: str) -> Counter[str]:
+        """How many jobs lie in an outbox, here or in another database, by their tenants."""
+        counted: Counter[str] = Counter()
+        for database in (self._database, *self._outside):
+            with database.autocommit() as connection:
+                counted.update({row.tenant: row.jobs for row in connection.execute(statement, which)})
+        return counted
+
     def _let_out(self, name: str) -> None:
         """Workers would find them as well; in batches, so that no transaction is long."""
         let_out = BATCH
         while let_out == BATCH:
             with self._database.begin() as connection:
                 let_out = self._waiting.let_out(connection, paused_key(name), BATCH)
+
+
+def _with_outbox(lines: Iterable[Line], counted: Mapping[str, int]) -> list[Line]:
+    by_name = {line.name: line for line in lines}
+    for name, count in counted.items():
+        by_name[name] = msgspec.structs.replace(by_name.get(name, Line(name=name)), outbox=count)
+    return [by_name[name] for name in sorted(by_name)]
 
 
 def _place(kind: Kind, name: object, *, known: bool = False) -> dict[str, str]:

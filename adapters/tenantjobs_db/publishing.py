@@ -11,6 +11,7 @@ from tenantjobs.adapter import Adapter
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import EnqueueError, PartlyEnqueued
 from tenantjobs_db.admitting import Admitting
+from tenantjobs_db.alarm import Alarm
 from tenantjobs_db.failure import Failure
 from tenantjobs_db.settlement import Claimed, Fail, GiveBack, Settlement
 
@@ -24,6 +25,7 @@ class Publishing:
     """Claimed first and sent then: what a gate that dies has not sent is taken back when it is not started in time."""
 
     def __init__(self, admitting: Admitting) -> None:
+        self.alarm = Alarm()  # what calls for ``work`` between two looks
         self._admitting = admitting
 
     def work(self) -> None:
@@ -31,6 +33,11 @@ class Publishing:
         until = time.monotonic() + AT_A_STRETCH
         while self.publish() and time.monotonic() < until:
             time.sleep(BREATH)
+        # While the broker is full, or a tenant paused, whoever enqueues need not call for a look that finds no room.
+        if self._admitting.is_idle:
+            self.alarm.rest()
+        else:
+            self.alarm.stir()
 
     def publish(self) -> int:
         """Let jobs through; how many there were. What the broker raises when it is down, with the jobs given back."""

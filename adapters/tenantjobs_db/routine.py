@@ -19,7 +19,8 @@ class Routine:
         self._name = name
         self._interval = interval
         self._action = action
-        self._stopped = threading.Event()
+        self._stopped = False
+        self._rung = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"tenantjobs-{name}", daemon=True)
 
     def start(self) -> None:
@@ -27,7 +28,12 @@ class Routine:
 
     def stop(self) -> None:
         """Ask it to end; ``join`` waits for that."""
-        self._stopped.set()
+        self._stopped = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Have it act at once, and not only when its time has come."""
+        self._rung.set()
 
     def join(self, timeout: float) -> None:
         self._thread.join(timeout)
@@ -37,7 +43,11 @@ class Routine:
         backoff = Backoff(longest=max(self._interval, 5.0))
         # Spread a little, so that the workers of one deployment do not knock all at once.
         pause = random.uniform(0, min(self._interval, 1.0))
-        while not self._stopped.wait(pause):
+        while True:
+            self._rung.wait(pause)
+            self._rung.clear()
+            if self._stopped:
+                return
             try:
                 self._action()
             except Exception as error:

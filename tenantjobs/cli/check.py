@@ -42,6 +42,7 @@ class Report(msgspec.Struct, frozen=True):
     values: dict[str, Value]
     jobs: list[KnownJob]
     problems: list[str]
+    notes: list[str]
 
 
 @click.command("check")
@@ -66,6 +67,7 @@ def _report() -> Report:
         values={key: _value(settings, key, value) for key, value in _values(settings)},
         jobs=sorted(_jobs(), key=lambda job: job.name),
         problems=problems,
+        notes=_notes() if not problems else [],
     )
 
 
@@ -115,6 +117,12 @@ def _problems_of_recurring() -> Iterator[str]:
         yield str(error)
 
 
+def _notes() -> list[str]:
+    """What works, and not as one might think."""
+    notes: Callable[[], list[str]] = getattr(adapter.configured(), "notes", list)
+    return notes()
+
+
 def _problems_of(found: object) -> list[str]:
     check: Callable[[], list[str]] = getattr(found, "check", list)
     return check()
@@ -157,3 +165,5 @@ def _print(report: Report) -> None:
     click.echo(f"\nproblems ({len(report.problems)})" if report.problems else "\nno problems")
     for problem in report.problems:
         click.echo("  " + problem.replace("\n", "\n    "))
+    for note in report.notes:
+        click.echo(f"note: {note}")

@@ -83,7 +83,8 @@ def _waited(controls: Controls, tenant: str, left: Line, timeout: float | None) 
 
 def _told(line: Line) -> str:
     counts = {name: getattr(line, name) for name in ("ready", "running", "scheduled", "blocked")}
-    return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    said = [f"{count} {name}" for name, count in counts.items() if count]
+    return ", ".join([*said, f"{line.outbox} in the outbox"] if line.outbox else said)
 
 
 def _in_the_way(controls: Controls, tenant: str) -> str:

@@ -15,7 +15,8 @@ from tenantjobs.view import JobFilter
 from tenantjobs_db import listening
 from tenantjobs_db.adapter import DatabaseAdapter
 from tenantjobs_db.alarm import Alarm
-from tenantjobs_db.alarms import alarm_of
+from tenantjobs_db.alarms import alarm_of, unheard
+from tenantjobs_db.controls import Controls
 from tenantjobs_db.database import Database, own
 from tenantjobs_db.intervening import Intervening
 from tenantjobs_db.listening import Line, Listening, Unheard
@@ -209,6 +210,27 @@ def test_a_job_that_is_to_run_now_calls_too(database: Database, queue: Queue, sl
 
 
 @pytest.mark.parametrize("url", POSTGRESQL, indirect=True)
+def test_whoever_resumes_a_queue_or_a_tenant_calls_for_what_waits_there(
+    database: Database, queue: Queue, claimer: Claimer, sleeper: Line
+) -> None:
+    queue.enqueue([envelope("acme", queue="mail"), envelope("globex")])
+    sleeper._asked("SELECT 1")
+    sleeper.heard()
+    controls = Controls(database)
+    controls.pause("queue", "mail")
+    controls.pause("tenant", "acme")
+
+    controls.resume("queue", "mail")
+    controls.resume("queue", "mail")
+    sleeper._asked("SELECT 1")
+    assert sleeper.heard() == ["mail"]
+
+    controls.resume("tenant", "acme")
+    sleeper._asked("SELECT 1")
+    assert sleeper.heard() == ["default", "mail"]
+
+
+@pytest.mark.parametrize("url", POSTGRESQL, indirect=True)
 def test_nobody_is_called_where_that_is_switched_off(url: str, database: Database, sleeper: Line) -> None:
     with closing(own(url, notify=False)) as silent:
         Queue(silent).enqueue([envelope()])
@@ -242,6 +264,8 @@ def test_a_worker_behind_a_pooler_polls(url: str, database: Database) -> None:
             Line(behind, ["*"])
 
         assert not sleepers(behind)
+        assert "a pooler" in str(unheard(behind))
+        assert unheard(database) is None
 
 
 @pytest.mark.parametrize("url", POSTGRESQL, indirect=True)
@@ -257,6 +281,7 @@ def test_a_worker_whose_driver_cannot_listen_polls(
     alarm.stop()
 
     (said,) = caplog.messages
+    assert "the driver psycopg cannot" in str(unheard(database))
     assert said.startswith("the worker is not woken by NOTIFY, and polls: the driver psycopg cannot")
 
 

@@ -16,6 +16,7 @@ from tenantjobs_db import tables
 from tenantjobs_db.adapter import DatabaseAdapter
 from tenantjobs_db.controls import Control, Controls
 from tenantjobs_db.database import Database, own
+from tenantjobs_db.outbox_rows import OutboxRows
 from tenantjobs_db.queue import Queue
 from tenantjobs_db.releasing import Releasing
 from tenantjobs_db.settlement import Claimed, Finish
@@ -419,7 +420,9 @@ def _visited(database: Database) -> int:
     time.sleep(0.2)
     with database.autocommit() as connection:
         found = connection.execute(
-            text("SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'tj_jobs'")
+            text(
+                "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables WHERE relid = CAST('tj_jobs' AS regclass)"
+            )
         ).scalar_one()
     return int(found)
 
@@ -441,3 +444,14 @@ def test_a_line_is_counted_by_state_with_the_wait_of_its_first_job(adapter: Data
     assert by_tenant["globex"].lag is not None
     assert by_tenant["globex"].lag > 10_000 > (by_tenant["acme"].lag or 0.0) >= 0.0
     assert [(line.name, line.ready) for line in adapter.controls.lines("queue")] == [("default", 3), ("mailers", 3)]
+
+
+def test_what_lies_in_the_outbox_is_unfinished_too(adapter: DatabaseAdapter) -> None:
+    adapter.enqueue(envelope("acme"))
+    with adapter.database.begin() as connection:
+        OutboxRows(adapter.database, lease=60).write(connection, [*envelopes(2, "acme"), envelope("globex")])
+
+    acme = adapter.controls.line("tenant", "acme")
+    assert (acme.ready, acme.outbox, acme.unfinished) == (1, 2, 3)
+    assert adapter.controls.line("queue", "default").unfinished == 1
+    assert [(line.name, line.outbox) for line in adapter.controls.lines("tenant")] == [("acme", 2), ("globex", 1)]

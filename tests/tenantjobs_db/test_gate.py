@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -21,23 +23,26 @@ from tenantjobs import (
     runtime,
     testing,
 )
-from tenantjobs.adapter import Capabilities
+from tenantjobs.adapter import Capabilities, WorkOptions
 from tenantjobs.config import Misconfigured
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ConfigurationError, EnqueueError, PartlyEnqueued, UnknownJob
 from tenantjobs_db import embedded
 from tenantjobs_db.adapter import DatabaseAdapter
 from tenantjobs_db.admitting import Admitting, broker_id
+from tenantjobs_db.alarm import Alarm
 from tenantjobs_db.cancelling import Cancelling
-from tenantjobs_db.database import Database
+from tenantjobs_db.database import Database, own
 from tenantjobs_db.gate import DatabaseGate, Presence
 from tenantjobs_db.processes import Processes
 from tenantjobs_db.publishing import Publishing
+from tenantjobs_db.queue import Queue
 from tenantjobs_db.selection import Selection
 from tenantjobs_db.settlement import Claimed, Finish
 from tenantjobs_db.settling import Settling
 from tenantjobs_db.tables import jobs
-from tests.tenantjobs_db.making import LONG_AGO, let_come_due, let_expire
+from tests.tenantjobs_db.making import LONG_AGO, envelope, let_come_due, let_expire
+from tests.tenantjobs_db.test_alarm import SLEEPERS, WOKEN
 from tests.tenantjobs_db.test_embedding import until
 
 performed: list[str] = []
@@ -475,3 +480,51 @@ def test_an_unknown_option_is_refused() -> None:
         pytest.raises(Misconfigured, match="depth"),
     ):
         runtime.settings()
+
+
+@pytest.mark.parametrize("url", WOKEN, indirect=True)
+def test_a_gate_that_has_nothing_to_let_through_is_woken_by_jobs_of_other_processes(
+    queue: DatabaseAdapter, broker: Broker, url: str
+) -> None:
+    options = WorkOptions(polling_interval=30.0)
+    service = queue.worker(options)
+    thread = threading.Thread(target=service.run, daemon=True)
+    thread.start()
+    try:
+        until(lambda: _is_watched(queue.database), seconds=10)
+        with closing(own(url)) as elsewhere:
+            Queue(elsewhere).enqueue([envelope(name="gated.work")])
+        until(lambda: len(broker.messages) == 1, seconds=10)
+    finally:
+        service.stop()
+        thread.join(15)
+    assert not thread.is_alive()
+
+
+def _is_watched(database: Database) -> bool:
+    """Whether somebody sleeps; where that cannot be seen, it is so soon enough."""
+    if database.embedded:
+        return True
+    with database.begin() as connection:
+        return connection.execute(SLEEPERS).first() is not None
+
+
+def test_who_finds_the_broker_full_need_not_be_called(
+    queue: DatabaseAdapter, publishing: Publishing, broker: Broker
+) -> None:
+    heard: list[str] = []
+
+    class Told(Alarm):
+        def rest(self) -> None:
+            heard.append("rests")
+
+        def stir(self) -> None:
+            heard.append("stirs")
+
+    publishing.alarm = Told()
+    publishing.work()
+    _later("work", count=5)  # one more than its depth
+    publishing.work()
+    publishing.work()
+
+    assert heard == ["rests", "stirs", "stirs"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,18 @@ def test_a_tenant_is_drained_and_opened_again(render: Any, tenantjobs: Run) -> N
     assert tenantjobs("tenants", "open", "acme").stdout == "tenant acme takes jobs again\n"
     assert tenantjobs("tenants", "open", "acme").stdout == "tenant acme was not closed\n"
     assert enqueued(render) != job_id
+
+
+def test_a_drain_waits_for_what_lies_in_the_outbox(render: Any, tenantjobs: Run, folder: Path) -> None:
+    with sqlite3.connect(folder / "shop.db") as connection:
+        moment = "2999-01-01 00:00:00.000000"
+        columns = "id, tenant, name, written_at, relay_at, data"
+        connection.execute(f"INSERT INTO tj_outbox ({columns}) VALUES ('7', 'acme', 'n', ?, ?, '{{}}')", [moment] * 2)
+    connection.close()
+
+    drained = tenantjobs("tenants", "drain", "acme", "--wait", "--timeout", "0", exit_code=1)
+
+    assert drained.stdout == "tenant acme is being drained: 1 in the outbox\n"
 
 
 def test_whoever_waits_for_a_drain_is_told_what_is_in_the_way(render: Any, tenantjobs: Run) -> None:
