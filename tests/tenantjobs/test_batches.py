@@ -216,7 +216,7 @@ def test_a_duplicate_that_fails_takes_nothing_back(work: Any) -> None:
     assert (batch.done, batch.failed) == (1, 0)
 
 
-@pytest.mark.parity("1c.17")
+@pytest.mark.parity("1c.17", "1b.39")
 def test_an_empty_batch_calls_back_at_once() -> None:
     with tenantjobs.batch(**callbacks()) as batch:
         pass
@@ -312,6 +312,7 @@ def test_a_queue_that_refuses_leaves_no_batch(work: Any, monkeypatch: pytest.Mon
     assert Batch.find(batch.id) is None
 
 
+@pytest.mark.parity("1b.39")
 def test_a_callback_that_could_not_be_sent_is_sent_by_the_job_that_comes_back(
     work: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -392,7 +393,7 @@ def test_a_running_job_adds_jobs_to_its_batch(work: Any) -> None:
     assert batch.total == 3, "what is just enqueued is no part of it"
 
 
-@pytest.mark.parity("1c.17")
+@pytest.mark.parity("1c.17", "1b.39")
 def test_nothing_is_added_to_a_batch_that_has_ended(work: Any) -> None:
     with tenantjobs.batch() as batch:
         batch.add(work.call(1))

@@ -26,12 +26,14 @@ def test_a_claimed_job_names_its_process_and_a_new_fence(queue: Queue, claimer: 
     assert row.claimed_at is not None
 
 
+@pytest.mark.parity("1b.04")
 def test_no_more_is_claimed_than_wanted_and_no_less_than_there_is(queue: Queue, claimer: Claimer) -> None:
     queue.enqueue([envelope(f"t{number % 3}") for number in range(10)])
 
     assert [len(claimer.claim(4)), len(claimer.claim(4)), len(claimer.claim(4)), len(claimer.claim(4))] == [4, 4, 2, 0]
 
 
+@pytest.mark.parity("1b.04")
 def test_within_a_tenant_lower_numbers_come_first_and_then_the_oldest(queue: Queue, claimer: Claimer) -> None:
     first, second = envelopes(2, priority=5)
     urgent = envelope(priority=-1)
@@ -48,6 +50,7 @@ def test_priority_orders_within_a_tenant_and_never_between_tenants(queue: Queue,
     assert [claimer.claim_one().tenant for _ in range(4)] == ["greedy", "modest", "greedy", "modest"]
 
 
+@pytest.mark.parity("1b.43")
 def test_a_claim_of_many_goes_round_the_tenants_that_have_work(queue: Queue, claimer: Claimer) -> None:
     for tenant, count in [("a", 20), ("b", 20), ("c", 1), ("", 20)]:
         queue.enqueue(envelopes(count, tenant or None))
@@ -68,6 +71,7 @@ def test_what_does_not_divide_evenly_goes_to_another_tenant_the_next_time(queue:
     assert shares == {"a": 15, "b": 15}
 
 
+@pytest.mark.parity("1b.43")
 @pytest.mark.parametrize("wanted", [1, 3, 10])
 def test_a_flood_takes_no_more_than_its_turn(queue: Queue, claimer: Claimer, wanted: int) -> None:
     queue.enqueue(envelopes(5000, "flood"))
@@ -107,6 +111,7 @@ def test_a_queue_in_front_is_emptied_before_the_next_is_looked_at(queue: Queue, 
     assert [job.queue for job in claimer.claim(7)] == ["first"] * 5 + ["second"] * 2
 
 
+@pytest.mark.parity("1b.08")
 def test_the_queues_of_a_star_take_turns(queue: Queue, claimer: Claimer) -> None:
     queue.enqueue([*envelopes(50, queue="a"), *envelopes(50, queue="b"), *envelopes(50, queue="c")])
 
@@ -129,6 +134,7 @@ def test_nothing_ready_costs_no_transaction(
     assert claimer.claim(5) == []
 
 
+@pytest.mark.parity("1b.05")
 def test_concurrent_claimers_never_get_the_same_job(queue: Queue, database: Database) -> None:
     queue.enqueue([envelope(f"t{number % 7}") for number in range(2000)])
     claimed: list[list[str]] = [[] for _ in range(4)]

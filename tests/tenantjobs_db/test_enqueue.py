@@ -11,6 +11,7 @@ from tenantjobs_db.queue import Queue
 from tests.tenantjobs_db.making import Claimer, envelope, envelopes, hang_up_on_others, soon
 
 
+@pytest.mark.parity("1b.02")
 def test_an_enqueued_job_is_ready_with_all_that_the_envelope_says(queue: Queue) -> None:
     job = envelope("acme", name="charge", queue="money", priority=3)
 
@@ -42,6 +43,7 @@ def test_text_of_any_language_comes_back_byte_for_byte(queue: Queue, claimer: Cl
     assert ("straße/日本", "grüße", job.encode()) == (claimed.tenant, claimed.name, claimed.data.encode())
 
 
+@pytest.mark.parity("1b.02")
 @pytest.mark.parametrize("count", [1, 5])
 def test_an_id_that_is_already_there_has_no_second_effect(queue: Queue, claimer: Claimer, count: int) -> None:
     jobs = envelopes(count)
@@ -68,6 +70,7 @@ def test_a_job_that_is_due_already_is_ready_at_once(queue: Queue, count: int) ->
     assert queue.counts() == {"ready": count}
 
 
+@pytest.mark.parity("1b.02")
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_job_for_later_is_scheduled_and_not_claimed(queue: Queue, claimer: Claimer, count: int) -> None:
     jobs = [envelope(due_at=soon(60)) for _ in range(count)]
@@ -79,6 +82,7 @@ def test_a_job_for_later_is_scheduled_and_not_claimed(queue: Queue, claimer: Cla
     assert queue.find(jobs[0].id).due_at == jobs[0].due_at  # type: ignore[union-attr]  # it is there
 
 
+@pytest.mark.parity("1b.03")
 def test_many_jobs_are_stored_together_or_not_at_all(queue: Queue) -> None:
     wrong = envelope(priority=None)
 

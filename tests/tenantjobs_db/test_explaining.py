@@ -62,6 +62,7 @@ def test_one_that_nobody_serves(database: Database, queue: Queue, explain: Expla
     )
 
 
+@pytest.mark.parity("1b.43")
 def test_its_place_in_the_line_of_its_tenant(queue: Queue, claimer: Claimer, explain: Explain) -> None:
     first, urgent, last = envelope(), envelope(priority=-1), envelope()
     queue.enqueue([first, urgent, last, *envelopes(5, "another")])
@@ -99,6 +100,7 @@ def test_a_class_that_is_paused(database: Database, queue: Queue, claimer: Claim
     assert reason(found).text.endswith("(a bug)")
 
 
+@pytest.mark.parity("1b.43")
 def test_a_cap_that_is_reached_and_by_whom(
     database: Database, queue: Queue, claimer: Claimer, explain: Explain
 ) -> None:

@@ -141,6 +141,7 @@ def _age(database: Database) -> None:
         connection.execute(update(jobs).where(jobs.c.claimed_by.is_not(None)).values(claimed_at=LONG_AGO))
 
 
+@pytest.mark.parity("1b.41")
 def test_the_broker_has_no_more_than_its_depth(queue: DatabaseAdapter, publishing: Publishing, broker: Broker) -> None:
     _later("work", count=10)
 
@@ -157,6 +158,7 @@ def test_what_has_ended_makes_room(queue: DatabaseAdapter, publishing: Publishin
     assert queue.queue.counts() == {"ready": 4, "claimed": 4, "finished": 2}
 
 
+@pytest.mark.parity("1b.41")
 def test_tenants_take_turns_at_the_gate(publishing: Publishing, broker: Broker) -> None:
     _later("work", "noisy", count=50)
     for tenant in ("small", "tiny"):
@@ -201,6 +203,7 @@ def test_no_tenant_has_the_whole_depth_once_others_are_known(publishing: Publish
     assert [message.tenant_id for message in broker.messages[4:]] == ["noisy"] * 3
 
 
+@pytest.mark.parity("1b.41")
 def test_a_ticket_carries_nothing_of_the_job(publishing: Publishing, broker: Broker) -> None:
     _later("work", "acme", 1, "a secret")
     publishing.publish()
@@ -235,6 +238,7 @@ def test_a_retry_waits_in_the_table(queue: DatabaseAdapter, publishing: Publishi
     assert queue.queue.counts() == {"failed": 1}
 
 
+@pytest.mark.parity("1b.41")
 def test_a_lost_message_is_published_again(queue: DatabaseAdapter, publishing: Publishing, broker: Broker) -> None:
     _later("work")
     publishing.publish()
@@ -353,6 +357,7 @@ def test_some_of_many_that_were_not_sent_wait_on(
     assert queue.queue.counts() == {"ready": 2, "claimed": 1}
 
 
+@pytest.mark.parity("1b.41")
 def test_caps_and_pauses_hold_at_the_gate(queue: DatabaseAdapter, publishing: Publishing, broker: Broker) -> None:
     queue.controls.set_cap("capped", 1)
     queue.controls.pause("tenant", "paused")

@@ -75,7 +75,7 @@ def test_no_more_are_claimed_than_may_run_and_the_others_are_out_of_the_way(
     assert queue.ready_queues() == []
 
 
-@pytest.mark.parity("1c.17")
+@pytest.mark.parity("1c.17", "1b.13")
 @pytest.mark.parametrize("verdict", [Finish, GiveBack, lambda claim: Fail(claim, failure())])
 def test_whoever_ends_lets_the_next_one_out_in_the_same_transaction(
     database: Database, queue: Queue, claimer: Claimer, verdict: Callable[[Claimed], Any]
@@ -188,6 +188,7 @@ def test_a_message_that_is_no_envelope_is_left_to_the_door(database: Database, q
     assert claimer.claim_one().grant is None
 
 
+@pytest.mark.parity("1b.18")
 def test_the_claims_of_a_dead_process_give_their_permits_back(
     database: Database, queue: Queue, claimer: Claimer
 ) -> None:
@@ -202,6 +203,7 @@ def test_the_claims_of_a_dead_process_give_their_permits_back(
     assert states(database) == {first.id: "ready", second.id: "ready"}
 
 
+@pytest.mark.parity("1b.18")
 def test_a_late_worker_gives_nothing_back_that_another_one_has(
     database: Database, queue: Queue, claimer: Claimer
 ) -> None:

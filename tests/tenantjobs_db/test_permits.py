@@ -27,6 +27,7 @@ def wish(token: str, key: str = "k", *, of: int = 2, seconds: float = 60.0, owne
     return Request(key, of, "acme", owner or token, token, seconds)
 
 
+@pytest.mark.parity("1b.17")
 def test_a_key_has_no_more_holders_than_it_may_have(permits: DatabasePermits) -> None:
     assert permits.take([wish("a"), wish("b"), wish("c")]) == {"c"}
     assert permits.take([wish("d"), wish("other", "l")]) == {"d"}
@@ -104,6 +105,7 @@ def test_a_rollback_frees_what_was_taken_in_the_transaction(
     engine.dispose()
 
 
+@pytest.mark.parity("1b.17")
 def test_of_many_who_want_the_same_keys_at_once_as_many_get_them_as_may(database: Database) -> None:
     """In any order: they do not wait for each other for ever, either."""
     keys = [f"k{number}" for number in range(10)]

@@ -50,7 +50,7 @@ def let_starts_age(database: Database) -> None:
         connection.execute(tables.starts.update().values(started_at=LONG_AGO))
 
 
-@pytest.mark.parity("1c.17")
+@pytest.mark.parity("1c.17", "1b.42")
 def test_no_more_are_claimed_than_may_start_and_the_others_are_out_of_the_way(queue: Queue, claimer: Claimer) -> None:
     first, second, *_ = jobs = [paced() for _ in range(150)]
     other = envelope()
@@ -177,6 +177,7 @@ def test_real_time_frees_a_start_again(database: Database) -> None:
     assert rates.start(wanted[2]) == 0
 
 
+@pytest.mark.parity("1b.42")
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     to=st.integers(1, 6),

@@ -33,6 +33,7 @@ def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     engine.dispose()
 
 
+@pytest.mark.parity("1b.01")
 def test_the_steps_lead_to_the_tables_that_the_code_knows(empty: Engine) -> None:
     schema.upgrade(empty)
     made_by_steps = _described(empty)
@@ -102,6 +103,7 @@ def test_sql_for_a_database_that_is_not_spoken_is_refused() -> None:
         schema.sql("oracle")
 
 
+@pytest.mark.parity("1b.01")
 def test_every_step_is_written_for_every_dialect() -> None:
     assert [step.version for step in steps.STEPS] == list(range(1, schema.VERSION + 1))
     assert {dialect_of(name).name for name in DIALECTS} == set(WORDS)
@@ -154,6 +156,7 @@ def test_our_tables_are_told_from_those_of_the_application() -> None:
     assert not schema.include_name("tj_jobs", "table", {})
 
 
+@pytest.mark.parity("1b.01")
 @pytest.mark.parametrize(
     ("query", "index"),
     [

@@ -22,6 +22,7 @@ from tests.tenantjobs_db.making import (
 )
 
 
+@pytest.mark.parity("1b.11")
 def test_finished_jobs_are_kept_with_the_time_of_their_end(queue: Queue, claimer: Claimer) -> None:
     jobs = envelopes(3)
     queue.enqueue(jobs)
@@ -45,6 +46,7 @@ def test_a_skipped_job_says_why(queue: Queue, claimer: Claimer) -> None:
     assert queue.find(job.id).reason == "its guard said no"  # type: ignore[union-attr]  # it is there
 
 
+@pytest.mark.parity("1b.11")
 def test_finished_jobs_may_be_forgotten_at_once_with_what_earlier_attempts_left(
     queue: Queue, database: Database
 ) -> None:
@@ -123,6 +125,7 @@ def test_a_retry_without_an_error_leaves_no_failure_behind(queue: Queue, claimer
     assert (row.attempt, row.failures, row.reason) == (0, (), "another job is at work on its key")
 
 
+@pytest.mark.parity("1b.12")
 def test_a_failed_job_stays_with_the_history_of_its_attempts(queue: Queue, claimer: Claimer) -> None:
     job = envelope("acme")
     queue.enqueue([job])
@@ -158,6 +161,7 @@ def test_a_discarded_job_says_why_and_keeps_the_error(queue: Queue, claimer: Cla
     assert (row.state, row.reason, row.failures[0].message) == ("discarded", "its record is gone", "gone")
 
 
+@pytest.mark.parity("1b.06")
 def test_a_quarantined_job_is_visible_and_untouched(queue: Queue, claimer: Claimer) -> None:
     job = envelope()
     queue.enqueue([job])
@@ -183,6 +187,7 @@ def test_a_job_that_is_given_back_is_charged_nothing_and_comes_first_again(queue
 SETTLEMENTS = [Finish, GiveBack, Fail, Discard, Quarantine, Retry]
 
 
+@pytest.mark.parity("1b.13")
 @pytest.mark.parametrize("kind", SETTLEMENTS)
 def test_a_late_verdict_is_refused_and_changes_nothing(
     queue: Queue, claimer: Claimer, database: Database, kind: type[Settlement]
@@ -202,6 +207,7 @@ def test_a_late_verdict_is_refused_and_changes_nothing(
     assert queue.find(job.id) == before
 
 
+@pytest.mark.parity("1b.13")
 def test_a_verdict_on_an_earlier_claim_of_the_same_process_is_refused(queue: Queue, claimer: Claimer) -> None:
     queue.enqueue([envelope()])
     earlier = claimer.claim_one()
@@ -227,6 +233,7 @@ def test_one_late_verdict_among_many_is_the_only_one_refused(
     assert queue.counts() == ({"finished": 5} if keep_finished else {})
 
 
+@pytest.mark.parity("1b.12")
 def test_an_error_that_no_database_takes_is_stored_all_the_same(queue: Queue, claimer: Claimer) -> None:
     job = envelope()
     queue.enqueue([job])

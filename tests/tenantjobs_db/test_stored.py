@@ -87,7 +87,7 @@ def state(queue: Queue, job_id: str) -> str | None:
 
 
 # Looking
-@pytest.mark.parity("1c.04")
+@pytest.mark.parity("1c.04", "1b.06")
 def test_jobs_are_found_by_whatever_is_known_of_them(queue: Queue, claimer: Claimer, failed: str) -> None:
     (finished,), (running,) = envelopes(1, "globex"), envelopes(1)
     queue.enqueue([finished])
@@ -421,7 +421,7 @@ def test_a_discarded_job_frees_its_key_and_lets_nobody_wait(queue: Queue, databa
 
 
 @on_sqlite
-@pytest.mark.parity("1c.03")
+@pytest.mark.parity("1c.03", "1b.37")
 def test_no_hook_of_the_job_runs_for_what_is_decided_by_hand_and_listeners_hear_of_it(
     queue: Queue, failed: str, caplog: pytest.LogCaptureFixture
 ) -> None:
