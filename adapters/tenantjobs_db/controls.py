@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any, Literal, cast, get_args
 
 import msgspec
-from sqlalchemy import Select, bindparam, delete, func, select, update
+from sqlalchemy import Executable, bindparam, delete, func, select, update
 
 from tenantjobs import definition
 from tenantjobs.controls import WINDOW, Control, Kind, Line, Rate, Share
@@ -35,7 +35,7 @@ from tenantjobs_db.waiting import Waiting
 LIGHTEST, HEAVIEST = 0.01, 100.0
 LARGEST = 2**31 - 1
 
-OUTBOX: Select[Any] = select(outbox.c.tenant, func.count().label("jobs")).group_by(outbox.c.tenant)
+OUTBOX = select(outbox.c.tenant, func.count().label("jobs")).group_by(outbox.c.tenant)
 OUTBOX_OF = OUTBOX.where(outbox.c.tenant == bindparam("of_name"))
 
 
@@ -206,7 +206,7 @@ class Controls:
             connection.execute(statement, place | {f"new_{name}": value for name, value in values.items()})
             connection.execute(self._forget, place)
 
-    def _in_outbox(self, statement: Select[Any], **which: str) -> Counter[str]:
+    def _in_outbox(self, statement: Executable, **which: str) -> Counter[str]:
         """How many jobs lie in an outbox, here or in another database, by their tenants."""
         counted: Counter[str] = Counter()
         for database in (self._database, *self._outside):
