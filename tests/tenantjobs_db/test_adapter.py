@@ -159,8 +159,8 @@ def test_a_database_that_does_not_answer_is_a_problem_to_report() -> None:
         ("postgresql+psycopg://user:s3cret@host:port/name", r"\[db\] url is no URL of a database"),
         ("postgresql+nodriver://user:s3cret@host/name", "nodriver"),
         (
-            "postgresql+psycopg2://user:s3cret@host/name",
-            r"No module named 'psycopg2'; pip install 'tenantjobs\[postgres\]'",
+            "postgresql+pg8000://user:s3cret@host/name",
+            r"No module named 'pg8000'; pip install 'tenantjobs\[postgres\]'",
         ),
         ("oracle+oracledb://user:s3cret@host/name", "No module named 'oracledb'; install oracledb"),
         ("sqlite:////no/such/folder/jobs.db", "does not answer: sqlite:////no/such/folder/jobs.db"),

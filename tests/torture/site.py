@@ -155,15 +155,18 @@ class Site:
             return 0
 
     def leftovers(self) -> int:
-        """What ended jobs may leave for a moment: keys, locks and batches that somebody has still to look after."""
+        """What jobs and processes that have ended may leave for a moment, until somebody has looked after it."""
         queries = (
             "SELECT count(*) FROM tj_locks",
+            "SELECT count(*) FROM tj_permits",
             "SELECT count(*) FROM tj_blocked",
             "SELECT count(*) FROM tj_ledger WHERE state <> 'done'",
             "SELECT count(*) FROM tj_batches WHERE finished_at IS NULL",
         )
         with self.engine.connect() as connection:
-            return sum(int(connection.execute(text(query)).scalar_one()) for query in queries)
+            left = sum(int(connection.execute(text(query)).scalar_one()) for query in queries)
+            pids = connection.execute(text("SELECT pid FROM tj_processes")).scalars()
+            return left + sum(_living(pid) is None for pid in pids)
 
     def stop(self) -> list[int]:
         """Stop the supervisors as an operator does; their exit codes."""
