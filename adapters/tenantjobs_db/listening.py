@@ -159,14 +159,15 @@ class Line:
         except BaseException:
             self._connection.close()
             raise
+        # Kept: psycopg2 does not say it any more of a connection that has broken, which is still to be taken out then.
+        self._descriptor: int = self._connection.fileno()
         self._places = sorted(set(map(place_of, queues)))
         self._heard: list[str] = []
         if driver == "psycopg":
             self._connection.add_notify_handler(lambda notify: self._heard.append(notify.payload))
 
     def fileno(self) -> int:
-        found: int = self._connection.fileno()
-        return found
+        return self._descriptor
 
     def close(self) -> None:
         self._connection.close()
