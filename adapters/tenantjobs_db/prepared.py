@@ -30,7 +30,8 @@ class Prepared:
     def execute(self, values: Mapping[str, Any]) -> int:
         """How many rows it has written, with these parameters. ``DBAPIError`` as SQLAlchemy raises it.
 
-        If that has ``connection_invalidated``, all others of the pool are made anew: they may be as dead.
+        If that has ``connection_invalidated``, all others of the pool are made anew before they are used: they may
+        be as dead.
         """
         return self._answered(values, _count)
 
@@ -50,12 +51,13 @@ class Prepared:
                 cursor.close()
         except BaseException as error:
             is_lost = self._is_lost(error, connection.driver_connection)
-            if is_lost:
-                connection.invalidate(error)
             if isinstance(error, self._errors):
                 if is_lost:
-                    self._engine.dispose()
+                    # As SQLAlchemy itself does. A pool that is disposed of leaves those in use unclosed for ever.
+                    self._engine.pool._invalidate(connection, error)
                 raise self._as_raised(error, is_lost) from error
+            if is_lost:
+                connection.invalidate(error)
             raise
         finally:
             connection.close()

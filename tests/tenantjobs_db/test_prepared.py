@@ -55,19 +55,29 @@ def test_it_answers_with_rows(engine: Engine) -> None:
     assert [list(asked.rows({"of": tenant})) for tenant in ("acme", "globex")] == [[("draining",)], []]
 
 
-def test_when_one_connection_is_lost_the_others_of_the_pool_are_made_anew(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("when", ["idle", "in use"])
+def test_when_one_connection_is_lost_the_others_of_the_pool_are_closed_and_made_anew(
+    engine: Engine, when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     statement = Prepared(engine, insert(closed))
     statement.execute(ROW)
-    before = engine.pool
+    lost, other = engine.raw_connection(), engine.raw_connection()
+    theirs = other.driver_connection
+    lost.close()  # the next one that is taken
+    if when == "idle":
+        other.close()
+    gone: list[object] = []
+    event.listen(engine, "close", lambda connection, _: gone.append(connection))
     monkeypatch.setattr(engine.dialect, "is_disconnect", lambda *_: True)
 
     with pytest.raises(IntegrityError) as raised:
         statement.execute(ROW)
+    other.close()
+    again = [engine.raw_connection(), engine.raw_connection()]
 
     assert raised.value.connection_invalidated
-    assert engine.pool is not before
+    assert theirs in gone
+    assert theirs not in [each.driver_connection for each in again]
 
 
 def test_an_error_is_that_of_sqlalchemy_and_hides_the_values(engine: Engine) -> None:
