@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import uuid
 from datetime import datetime
 from functools import cached_property
 from typing import Annotated
@@ -89,6 +90,11 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 def new_id() -> str:
     """A new job id: a UUIDv7, greater than every one before it in this process."""
     return _ids.next()
+
+
+def known_id(text: str) -> str:
+    """An id that ``new_id`` may have made, as it writes it; ValueError for what is none."""
+    return str(uuid.UUID(text))
 
 
 class _Versioned(msgspec.Struct):

@@ -15,7 +15,7 @@ from tenantjobs.envelope import Envelope
 from tenantjobs.errors import ArgumentError, JobGone, NoResult, SerializationError, UnsupportedCapability
 from tenantjobs.tenancy import visible_tenant
 from tenantjobs.upkeep import MISSING
-from tenantjobs.view import KeepsResults, KeptResult
+from tenantjobs.view import RUNNING, KeepsResults, KeptResult
 
 OF = "results"  # what is encrypted
 
@@ -68,7 +68,7 @@ def read(queue: object, job_id: str) -> Any:
 
 def _why_there_is_none(kept: KeptResult) -> str:
     because = f": {kept.reason}" if kept.reason else ""
-    where = "runs" if kept.state == "claimed" else f"is {kept.state}{because}"
+    where = "runs" if kept.state == RUNNING else f"is {kept.state}{because}"
     return (
         f"job {kept.name} id={kept.id} {where}, and has no result: one that says keep_result=True has what it returned "
         f"from when it has finished, unless it was skipped"

@@ -14,18 +14,19 @@ from typing import Any
 import msgspec
 
 from tenantjobs import adapter, concluding, instrumentation, links, logs, results, runtime
-from tenantjobs.envelope import Envelope
+from tenantjobs.envelope import Envelope, known_id
 from tenantjobs.errors import (
     ConfigurationError,
     EnvelopeError,
     JobGone,
     UnsupportedCapability,
 )
+from tenantjobs.idempotency import seconds_of
 from tenantjobs.identity import canonical_id
 from tenantjobs.instrumentation import Intervened, VerbName
 from tenantjobs.membership import FAILED
 from tenantjobs.tenancy import visible_tenant
-from tenantjobs.upkeep import BATCH, MEANT, MISSING, Change, Changes, JobStats, JobStore, KeepsJobs, Verb
+from tenantjobs.upkeep import AT_ONCE, BATCH, MEANT, MISSING, Change, Changes, JobStats, JobStore, KeepsJobs, Verb
 from tenantjobs.view import JobFilter, JobView
 
 logger = logging.getLogger("tenantjobs.stored")
@@ -75,6 +76,9 @@ class StoredJobs:
 
     def page(self, *, after: str | None = None, limit: int = PAGE, newest_first: bool = False) -> list[JobView]:
         """The next ``limit`` of them behind the id ``after``."""
+        if not 1 <= limit <= AT_ONCE:
+            raise ConfigurationError(f"page(limit={limit}): a number of jobs from 1 to {AT_ONCE} is wanted")
+        after = None if after is None else _id(after)
         return list(self._store.page(self.which, after=after, limit=limit, newest_first=newest_first))
 
     def count(self) -> int:
@@ -90,7 +94,7 @@ class StoredJobs:
 
     def stats(self, *, window: float = WINDOW) -> JobStats:
         """How many in which state, how old, and what happened in the last ``window`` seconds. It counts rows, too."""
-        return self._store.stats(self.which, window=window)
+        return self._store.stats(self.which, window=seconds_of("stats", "window", window))
 
     def find(self, job_id: str) -> JobView:
         """The one of this id, with all that is known of it; ``JobGone`` if it is none of these."""
@@ -176,8 +180,8 @@ class StoredJobs:
         tell: Callable[[Handled], object] | None = None,
     ) -> Handled:
         """The same for all of them that are in a state in which it can be done."""
-        if batch_size < 1:
-            raise ConfigurationError(f"batch_size={batch_size}: a number of jobs from 1 on is wanted")
+        if not 1 <= batch_size <= AT_ONCE:
+            raise ConfigurationError(f"batch_size={batch_size}: a number of jobs from 1 to {AT_ONCE} is wanted")
         which, handled, last = _meant(verb, self.which), Handled(), None
         while True:
             changes = self._store.change(verb, which, after=last, limit=batch_size, reason=reason)
@@ -241,7 +245,7 @@ def stored_jobs(
             raise ConfigurationError(f"stored_jobs({name}={moment!r}): a moment with a time zone is wanted")
     states = (state,) if isinstance(state, str) else tuple(state)
     which = JobFilter(
-        states=tuple("claimed" if name == "running" else name for name in states),
+        states=states,
         tenant=_tenant(tenant, without_tenant),
         queue=queue,
         job=getattr(job, "name", job),
@@ -272,6 +276,15 @@ def _tenant(given: object, without: bool) -> str | None:
         raise ConfigurationError("stored_jobs(tenant=..., without_tenant=True): leave one of them out")
     wanted = "" if without else None if given is msgspec.UNSET else canonical_id(given)
     return visible_tenant("stored jobs were", wanted)
+
+
+def _id(after: str) -> str:
+    try:
+        return known_id(after)
+    except ValueError:
+        raise ConfigurationError(
+            f"page(after={after!r}) is no id of a job: give that of the last one of the page before"
+        ) from None
 
 
 def _meant(verb: Verb, which: JobFilter) -> JobFilter:

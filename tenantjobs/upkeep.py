@@ -11,16 +11,17 @@ import msgspec
 from tenantjobs.controls import Line
 from tenantjobs.errors import TenantjobsError
 from tenantjobs.running import JobContext
-from tenantjobs.view import OVER, WAITING, JobFilter, JobView, KeptResult
+from tenantjobs.view import OVER, RUNNING, WAITING, JobFilter, JobView, KeptResult
 
 Verb = Literal["retry", "discard", "cancel", "run_now", "clear"]
 BATCH = 500  # jobs of one transaction
+AT_ONCE = 10_000  # jobs of one look, or of one transaction, at most: each is a parameter of a statement
 
 #: In which states a job can be what.
 POSSIBLE: Mapping[Verb, tuple[str, ...]] = {
     "retry": ("failed", "quarantined"),
     "discard": (*WAITING, "failed", "quarantined"),
-    "cancel": (*WAITING, "claimed"),
+    "cancel": (*WAITING, RUNNING),
     "run_now": ("scheduled",),
     "clear": OVER,
 }

@@ -13,7 +13,9 @@ from tenantjobs.spelling import nearest
 
 WAITING = ("ready", "scheduled", "blocked")
 OVER = ("finished", "discarded", "failed", "quarantined")
-STATES = (*WAITING, "claimed", *OVER)
+RUNNING = "running"
+STATES = (*WAITING, RUNNING, *OVER)
+CLAIMED = "claimed"  # the database's word for a job that runs, which is taken for it
 
 
 class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +40,9 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
     batch: str | None = None
 
     def __post_init__(self) -> None:
+        if CLAIMED in self.states:
+            said = tuple(RUNNING if state == CLAIMED else state for state in self.states)
+            msgspec.structs.force_setattr(self, "states", said)
         for state in self.states:
             if state not in STATES:
                 meant = nearest(state, STATES)

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, and_, exists, func, or_, select, true
 from tenantjobs import definition
 from tenantjobs.membership import JOB
 from tenantjobs.view import JobFilter
+from tenantjobs_db.states import stored_as
 from tenantjobs_db.tables import batch_jobs, failures, in_state, jobs, processes
 
 LONGEST_PID = 10  # digits, which an integer of any database has room for
@@ -50,7 +51,7 @@ def _of_batch(batch: str) -> ColumnElement[bool]:
 
 CONDITIONS: dict[str, Callable[[Any], ColumnElement[bool]]] = {
     "ids": jobs.c.id.in_,
-    "states": lambda states: in_state(*states),
+    "states": lambda states: in_state(*map(stored_as, states)),
     "tenant": lambda tenant: jobs.c.tenant == tenant,
     "queue": lambda queue: jobs.c.queue == queue,
     "job": _named,

@@ -15,6 +15,7 @@ from tenantjobs.view import OVER, JobFilter
 from tenantjobs_db.choosing import chosen
 from tenantjobs_db.dialect import Dialect
 from tenantjobs_db.lines import COUNTED
+from tenantjobs_db.states import said
 from tenantjobs_db.tables import CLAIMED, READY, jobs
 
 DIMENSIONS = ("queue", "tenant", "name")
@@ -52,12 +53,12 @@ class Counting:
         first: dict[str, datetime] = {}
         lines: Mapping[str, defaultdict[str, dict[str, Any]]] = {name: defaultdict(dict) for name in DIMENSIONS}
         for row in connection.execute(statement):
-            states[row.state] += row.jobs
+            states[said(row.state)] += row.jobs
             enqueued += row.enqueued
             if row.state in OVER:
                 ended[row.state] += row.ended
             if row.first is not None:
-                first[row.state] = min(row.first, first.get(row.state, row.first))
+                first[said(row.state)] = min(row.first, first.get(said(row.state), row.first))
             if row.state in COUNTED:
                 for name in DIMENSIONS:
                     _add(lines[name][getattr(row, name)], row, now)

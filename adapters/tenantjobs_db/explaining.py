@@ -18,6 +18,7 @@ from tenantjobs_db.job_row import JobRow, read_job
 from tenantjobs_db.pacing import rate_of
 from tenantjobs_db.rates import tenant_key
 from tenantjobs_db.selection import Selection
+from tenantjobs_db.states import said
 from tenantjobs_db.tables import (
     BLOCKED,
     CLAIMED,
@@ -95,7 +96,7 @@ class Explaining:
                 return None
             return Explanation(
                 id=row.id,
-                state=row.state,
+                state=said(row.state),
                 tenant_id=row.tenant or None,
                 queue=row.queue,
                 reasons=tuple(self.reasons(connection, row)),

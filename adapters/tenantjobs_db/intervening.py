@@ -27,7 +27,19 @@ from tenantjobs_db.database import Database
 from tenantjobs_db.failure import storable
 from tenantjobs_db.locks import DatabaseLocks
 from tenantjobs_db.permits import DatabasePermits
-from tenantjobs_db.tables import CANCELLED, CLAIMED, DISCARDED, READY, SCHEDULED, failures, jobs, progress, results
+from tenantjobs_db.states import said
+from tenantjobs_db.tables import (
+    CANCELLED,
+    CLAIMED,
+    DISCARDED,
+    QUARANTINED,
+    READY,
+    SCHEDULED,
+    failures,
+    jobs,
+    progress,
+    results,
+)
 
 DISCARDED_BY_HAND = "discarded by hand"
 
@@ -90,8 +102,8 @@ class Intervening:
         def work(connection: Connection) -> Changes:
             ids = list(connection.execute(statement).scalars())
             rows = connection.execute(self._rows, {"listed": ids}).all() if ids else []
-            possible = [row for row in rows if row.state in POSSIBLE[verb]]
-            refused: Errors = {row.id: _wrong_state(verb, row) for row in rows if row.state not in POSSIBLE[verb]}
+            possible = [row for row in rows if said(row.state) in POSSIBLE[verb]]
+            refused: Errors = {row.id: _wrong_state(verb, row) for row in rows if said(row.state) not in POSSIBLE[verb]}
             if possible:
                 refused |= self._verbs[verb](connection, possible, reason)
             done = [row for row in possible if row.id not in refused]
@@ -195,14 +207,14 @@ def _lock(row: Any) -> Lock | None:
 
 
 def _wrong_state(verb: Verb, row: Any) -> WrongState:
-    states = " or ".join(_said(state) for state in POSSIBLE[verb])
+    states = " or ".join(map(_named, POSSIBLE[verb]))
     return WrongState(
-        f"job {row.name} id={row.id} is {_said(row.state)}: only one that is {states} can be {_PARTICIPLE[verb]}"
+        f"job {row.name} id={row.id} is {_named(said(row.state))}: only one that is {states} can be {_PARTICIPLE[verb]}"
     )
 
 
-def _said(state: str) -> str:
-    return {"claimed": "running", "quarantined": "in quarantine"}.get(state, state)
+def _named(state: str) -> str:
+    return "in quarantine" if state == QUARANTINED else state
 
 
 _PARTICIPLE: Mapping[Verb, str] = {

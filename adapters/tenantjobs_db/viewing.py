@@ -15,6 +15,7 @@ from tenantjobs_db.choosing import chosen
 from tenantjobs_db.database import Database
 from tenantjobs_db.explaining import Explaining
 from tenantjobs_db.job_row import read_job
+from tenantjobs_db.states import said
 from tenantjobs_db.tables import CLAIMED, failures, jobs, processes, progress, results
 
 
@@ -51,7 +52,7 @@ class Viewing:
             id=row.id,
             name=row.name,
             tenant_id=row.tenant or None,
-            state=row.state,
+            state=said(row.state),
             reason=row.reason,
             text=row.result,
         )
@@ -79,7 +80,7 @@ class Viewing:
             JobView(
                 id=row.id,
                 name=row.name,
-                state=row.state,
+                state=said(row.state),
                 queue=row.queue,
                 priority=row.priority,
                 tenant_id=row.tenant or None,

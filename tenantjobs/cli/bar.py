@@ -60,5 +60,4 @@ def telling(total: int) -> Callable[[Handled], None] | None:
 
 def _line(found: JobView, name: str) -> str:
     told = "" if found.progress is None else f"{bar(found.progress)}  "
-    state = "running" if found.state == "claimed" else found.state
-    return f"{told}{state}  {name}"
+    return f"{told}{found.state}  {name}"

@@ -2,75 +2,43 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import wraps
 from typing import Any, TypeVar, cast
 
 import click
 
-from tenantjobs import adapter, clock, runtime, stored
+from tenantjobs import adapter, definition, runtime, stored
+from tenantjobs.cli import values
 from tenantjobs.cli.output import Failure
-from tenantjobs.identity import canonical_id
 from tenantjobs.upkeep import KeepsJobs
 from tenantjobs.view import STATES, JobFilter
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-AGE = re.compile(r"(?P<count>\d+)(?P<unit>[smhdw])")
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
-
-def said(state: str) -> str:
-    """The state as people say it."""
-    return "running" if state == "claimed" else state
-
-
-SAID = tuple(map(said, STATES))
-
-
-def moment(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
-    """Reads ``2h``, which is that long ago, or a moment in ISO 8601 with its zone."""
-    if value is None:
-        return None
-    age = AGE.fullmatch(value)
-    if age is not None:
-        return clock.now() - timedelta(**{UNITS[age["unit"]]: int(age["count"])})
-    try:
-        found = datetime.fromisoformat(value)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise click.BadParameter(
-            f"{value!r} is neither an age, as 90s, 30m, 2h, 7d or 4w, nor a moment with its zone, as 2026-03-01T08:00Z"
-        )
-    return found
-
-
-def tenant(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """Reads the id of a tenant."""
-    try:
-        return None if value is None else canonical_id(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
 OPTIONS = (
     click.option(
-        "--state", "states", type=click.Choice(SAID), multiple=True, metavar="STATE", help=f"One of {', '.join(SAID)}."
+        "--state",
+        "states",
+        type=values.State(),
+        multiple=True,
+        metavar="STATE",
+        help=f"One of {', '.join(STATES)}; may be given again.",
     ),
-    click.option("--tenant", callback=tenant, metavar="ID", help="Of this tenant."),
+    click.option("--tenant", callback=values.tenant, metavar="ID", help="Of this tenant."),
     click.option("--no-tenant", is_flag=True, help="Of no tenant."),
-    click.option("--queue", metavar="NAME", help="In this queue."),
-    click.option("--job", metavar="NAME", help="Of this name."),
-    click.option("--error", metavar="CLASS", help="Whose last failed attempt has raised this."),
-    click.option("--worker", metavar="ID|PID", help="That run in this process."),
-    click.option("--batch", metavar="ID", help="Of this batch."),
-    click.option("--enqueued-after", callback=moment, metavar="WHEN", help="A moment with its zone, or an age: 2h."),
-    click.option("--enqueued-before", callback=moment, metavar="WHEN"),
-    click.option("--finished-after", callback=moment, metavar="WHEN", help="When they ended, whichever way."),
-    click.option("--finished-before", callback=moment, metavar="WHEN"),
+    click.option("--queue", callback=values.name, metavar="NAME", help="In this queue."),
+    click.option("--job", callback=values.name, metavar="NAME", help="Of this name."),
+    click.option("--error", callback=values.name, metavar="CLASS", help="Whose last failed attempt has raised this."),
+    click.option("--worker", callback=values.worker, metavar="ID|PID", help="That run in this process."),
+    click.option("--batch", callback=values.batch, metavar="ID", help="Of this batch."),
+    click.option(
+        "--enqueued-after", callback=values.moment, metavar="WHEN", help="A moment with its zone, or an age: 2h."
+    ),
+    click.option("--enqueued-before", callback=values.moment, metavar="WHEN"),
+    click.option("--finished-after", callback=values.moment, metavar="WHEN", help="When they ended, whichever way."),
+    click.option("--finished-before", callback=values.moment, metavar="WHEN"),
 )
 
 
@@ -78,14 +46,15 @@ def filtered(command: F) -> F:
     """Give ``command`` the options, as the parameter ``which``."""
 
     @wraps(command)
-    def choosing(*, states: tuple[str, ...], no_tenant: bool, **values: Any) -> Any:
-        said = {name: values.pop(name) for name in JobFilter.__struct_fields__ if name in values}
+    def choosing(*, no_tenant: bool, **given: Any) -> Any:
+        said = {name: given.pop(name) for name in JobFilter.__struct_fields__ if name in given}
         if no_tenant and said["tenant"] is not None:
             raise click.UsageError("--tenant and --no-tenant: leave one of them out")
         if no_tenant:
             said["tenant"] = ""
-        which = JobFilter(states=tuple("claimed" if state == "running" else state for state in states), **said)
-        return command(which=which, **values)
+        for what in ("enqueued", "finished"):
+            _refuse_empty(what, said[f"{what}_after"], said[f"{what}_before"])
+        return command(which=JobFilter(**said), **given)
 
     for option in reversed(OPTIONS):
         choosing = option(choosing)
@@ -100,4 +69,16 @@ def jobs(which: JobFilter) -> stored.StoredJobs:
         raise Failure(
             f"the adapter {settings.adapter!r} does not show its jobs: look at them with the tools of its queue"
         )
+    if which.job is not None and definition.lookup(which.job) is None:
+        like = definition.nearest_name(which.job)
+        hint = f": did you mean {like!r}?" if like else ""
+        # Not an error: jobs are there of names that the application has no more.
+        click.echo(f"the application defines no job {which.job!r}{hint}", err=True)
     return stored.StoredJobs(queue.stored, which)
+
+
+def _refuse_empty(what: str, after: datetime | None, before: datetime | None) -> None:
+    if after is not None and before is not None and after >= before:
+        raise click.UsageError(
+            f"--{what}-after is not before --{what}-before, so that there is nothing between them: change them round"
+        )

@@ -6,7 +6,7 @@ import time
 
 import click
 
-from tenantjobs.cli import controlling
+from tenantjobs.cli import controlling, values
 from tenantjobs.cli.bar import bar
 from tenantjobs.cli.drawing import drawing
 from tenantjobs.cli.output import Failure, as_json, json_option
@@ -21,7 +21,7 @@ LOOK = 1.0  # seconds between two looks
 @tenant_argument
 @controlling.reason_option
 @click.option("--wait", is_flag=True, help="Come back when no job of the tenant waits or runs.")
-@click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help="How long to wait, at most.")
+@click.option("--timeout", type=values.Seconds(), metavar="SECONDS", help="How long to wait, at most.")
 @json_option
 def drain(tenant: str, reason: str | None, wait: bool, timeout: float | None, wants_json: bool) -> None:
     """Take nothing new for a tenant, and let what it has run out.

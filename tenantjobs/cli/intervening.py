@@ -12,13 +12,17 @@ from tenantjobs.cli.bar import telling
 from tenantjobs.cli.choosing import F
 from tenantjobs.cli.output import as_json, json_option
 from tenantjobs.stored import Handled, StoredJobs
-from tenantjobs.upkeep import BATCH, POSSIBLE, Verb
+from tenantjobs.upkeep import AT_ONCE, BATCH, POSSIBLE, Verb
 from tenantjobs.view import JobFilter
 
 HOW = (
     click.option("--yes", "-y", is_flag=True, help="Do not ask."),
     click.option(
-        "--batch-size", type=click.IntRange(1), default=BATCH, show_default=True, help="Jobs of one transaction."
+        "--batch-size",
+        type=click.IntRange(1, AT_ONCE),
+        default=BATCH,
+        show_default=True,
+        help="Jobs of one transaction.",
     ),
     json_option,
 )
@@ -141,7 +145,7 @@ def _refuse_impossible(verb: Verb, done: str, which: JobFilter) -> None:
 
 
 def _either(states: Iterable[str]) -> str:
-    return " or ".join(choosing.said(state) for state in states)
+    return " or ".join(states)
 
 
 def _agreed(verb: Verb, done: str, jobs: StoredJobs, *, yes: bool, asks: bool) -> int:

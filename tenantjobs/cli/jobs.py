@@ -11,7 +11,6 @@ import click
 from tenantjobs import adapter, results, runtime
 from tenantjobs.cli import controlling, intervening, listing
 from tenantjobs.cli.bar import bar, following
-from tenantjobs.cli.choosing import said
 from tenantjobs.cli.output import Failure, as_json, json_option, table
 from tenantjobs.upkeep import MISSING
 from tenantjobs.view import ExplainsJobs, FailedAttempt, JobView, KeepsResults, ShowsJobs
@@ -78,7 +77,7 @@ def explain(job_id: str, wants_json: bool) -> None:
     if wants_json:
         as_json(found)
     elif not found.waits:
-        click.echo(f"job {found.id} does not wait: it is {said(found.state)}")
+        click.echo(f"job {found.id} does not wait: it is {found.state}")
     else:
         click.echo(f"job {found.id} waits for")
         for reason in found.reasons:

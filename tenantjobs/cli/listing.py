@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 import click
 
 from tenantjobs import clock
-from tenantjobs.cli import choosing, controlling
+from tenantjobs.cli import choosing, controlling, values
 from tenantjobs.cli.output import as_json, json_option, table
 from tenantjobs.controls import Line
 from tenantjobs.stored import WINDOW
-from tenantjobs.upkeep import JobStats
+from tenantjobs.upkeep import AT_ONCE, JobStats
 from tenantjobs.view import STATES, JobFilter, JobView
 
 LIMIT = 50
@@ -22,8 +22,10 @@ WIDEST_ERROR = 60
 
 @click.command("list")
 @choosing.filtered
-@click.option("--limit", type=click.IntRange(1), default=LIMIT, show_default=True, help="So many at most.")
-@click.option("--after", metavar="ID", help="Those behind this one: the last one of the page before.")
+@click.option("--limit", type=click.IntRange(1, AT_ONCE), default=LIMIT, show_default=True, help="So many at most.")
+@click.option(
+    "--after", callback=values.job, metavar="ID", help="Those behind this one: the last one of the page before."
+)
 @click.option("--oldest", is_flag=True, help="The oldest first, and not the newest.")
 @json_option
 def list_(which: JobFilter, limit: int, after: str | None, oldest: bool, wants_json: bool) -> None:
@@ -42,7 +44,7 @@ def list_(which: JobFilter, limit: int, after: str | None, oldest: bool, wants_j
 @click.command("stats")
 @choosing.filtered
 @click.option(
-    "--window", type=click.FloatRange(1), default=WINDOW, show_default=True, metavar="SECONDS", help="Of what is new."
+    "--window", type=values.Seconds(1), default=WINDOW, show_default=True, metavar="SECONDS", help="Of what is new."
 )
 @click.option("--top", type=click.IntRange(1), default=TOP, show_default=True, help="So many lines of each kind.")
 @json_option
@@ -65,7 +67,7 @@ def _cells(found: JobView) -> Sequence[str]:
     return (
         found.id,
         found.name,
-        choosing.said(found.state),
+        found.state,
         found.tenant_id or "none",
         found.queue,
         _ago(found),
@@ -86,9 +88,9 @@ def _ago(found: JobView) -> str:
 
 def _print(found: JobStats, top: int) -> None:
     states = [state for state in STATES if state in found.states]
-    rows = [(choosing.said(state), str(found.states[state]), _oldest(found, state)) for state in states]
+    rows = [(state, str(found.states[state]), _oldest(found, state)) for state in states]
     table([("state", "jobs", "oldest"), *rows], indent=0)
-    ended = ", ".join(f"{found.ended[state]} {choosing.said(state)}" for state in STATES if state in found.ended)
+    ended = ", ".join(f"{found.ended[state]} {state}" for state in STATES if state in found.ended)
     click.echo(f"\nin the last {age(found.window)}: {found.enqueued} enqueued, {ended or 'none ended'}")
     for kind, lines in (("queue", found.queues), ("tenant", found.tenants), ("job", found.jobs)):
         if lines:

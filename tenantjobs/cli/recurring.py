@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from tenantjobs import clock
+from tenantjobs.cli import values
 from tenantjobs.cli.lazily import recurring
 from tenantjobs.cli.output import Failure, as_json, json_option, table
 from tenantjobs.config.mistakes import meant
@@ -69,7 +70,7 @@ def preview(name: str | None, count: int, wants_json: bool) -> None:
 
 @command.command("run")
 @click.argument("key")
-@click.option("--tenant", metavar="ID", help="For this tenant alone, where it is for each.")
+@click.option("--tenant", callback=values.tenant, metavar="ID", help="For this tenant alone, where it is for each.")
 @json_option
 def run(key: str, tenant: str | None, wants_json: bool) -> None:
     """Enqueue an entry now, beside its schedule."""

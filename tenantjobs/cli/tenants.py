@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import click
 
-from tenantjobs.cli import controlling
+from tenantjobs.cli import controlling, values
 from tenantjobs.cli.draining import drain, open_
 from tenantjobs.cli.exporting import export, verify
 from tenantjobs.cli.of_tenant import cancel, retry
@@ -16,6 +16,7 @@ from tenantjobs.cli.tenant import tenant_argument
 from tenantjobs.controls import WINDOW, Control, Line, Share
 
 OFF = "off"
+MINUTE = 60.0
 
 
 def _number(kind: type[int] | type[float]) -> Callable[[click.Context, click.Parameter, str], float | None]:
@@ -41,7 +42,7 @@ def command() -> None:
 @command.command("list")
 @click.option(
     "--window",
-    type=click.FloatRange(0, min_open=True),
+    type=values.Seconds(above=True),
     default=WINDOW,
     show_default=True,
     metavar="SECONDS",
@@ -119,10 +120,15 @@ def cap(tenant: str, cap: int | None, wants_json: bool) -> None:
 @command.command("rate")
 @tenant_argument
 @click.argument("rate", callback=_number(int), metavar="NUMBER|off")
-@click.option("--per", type=float, default=60.0, show_default=True, metavar="SECONDS", help="In any so many seconds.")
+@click.option(
+    "--per", type=values.Seconds(above=True), metavar="SECONDS", help="In any so many seconds.  [default: 60]"
+)
 @json_option
-def rate(tenant: str, rate: int | None, per: float, wants_json: bool) -> None:
+def rate(tenant: str, rate: int | None, per: float | None, wants_json: bool) -> None:
     """Let at most so many jobs of a tenant start in a stretch of time."""
+    if rate is None and per is not None:
+        raise click.UsageError(f"--per says in how many seconds so many jobs may start: leave it out beside {OFF!r}")
+    per = MINUTE if per is None else per
     controlling.controls().set_rate(tenant, rate, per)
     told = f"tenant {tenant} starts {'any number of jobs' if rate is None else f'at most {rate} jobs in {per:g} s'}"
     controlling.tell("tenant", tenant, told, wants_json=wants_json)

@@ -11,7 +11,7 @@ import click
 
 from tenantjobs import definition, encryption, runtime, signals
 from tenantjobs.adapter import Supervises, WorkOptions, Works
-from tenantjobs.cli import serving
+from tenantjobs.cli import serving, values
 from tenantjobs.cli.output import ARGUMENTS, Failure
 from tenantjobs.cli.pidfile import kept
 from tenantjobs.cli.reloading import Reloader
@@ -59,7 +59,7 @@ def no_jobs(settings: Settings) -> str:
 @click.option(
     "--shutdown-timeout",
     metavar="SECONDS",
-    type=click.FloatRange(min=0),
+    type=values.Seconds(),
     default=DEFAULTS.shutdown_timeout,
     show_default=True,
     help="How long running jobs may take to finish when the worker is stopped.",
@@ -67,7 +67,7 @@ def no_jobs(settings: Settings) -> str:
 @click.option(
     "--polling-interval",
     metavar="SECONDS",
-    type=click.FloatRange(min=0, min_open=True),
+    type=values.Seconds(above=True),
     default=DEFAULTS.polling_interval,
     show_default=True,
     help="How long an idle worker waits before it looks again.",

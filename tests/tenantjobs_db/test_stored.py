@@ -100,6 +100,7 @@ def test_jobs_are_found_by_whatever_is_known_of_them(queue: Queue, claimer: Clai
 
     assert ids(stored_jobs(state="failed")) == [failed]
     assert ids(stored_jobs(state=("running", "finished"))) == sorted([claim.id, finished.id])
+    assert [found.state for found in stored_jobs(state="claimed")] == ["running"], "as its row has it"
     assert ids(stored_jobs(tenant="globex")) == [finished.id]
     assert ids(stored_jobs(without_tenant=True)) == [later.id]
     assert ids(stored_jobs(queue="mail")) == [failed]
@@ -128,6 +129,15 @@ def test_pages_follow_the_ids_from_either_end(queue: Queue) -> None:
     assert [each.id for each in found.page(limit=3)] == made[:3]
     assert [each.id for each in found.page(limit=3, after=made[2])] == made[3:6]
     assert [each.id for each in found.page(limit=3, after=made[4], newest_first=True)] == made[1:4][::-1]
+
+
+@on_sqlite
+@pytest.mark.parametrize("page", [{"after": "nonsense"}, {"limit": 0}, {"limit": 10_001}])
+def test_what_is_no_page_is_refused(queue: Queue, page: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=r"no id of a job: give that of the last|from 1 to 10000"):
+        stored_jobs().page(**page)
+    with pytest.raises(ConfigurationError, match="seconds above 0"):
+        stored_jobs().stats(window=float("nan"))
 
 
 @on_sqlite
@@ -194,7 +204,7 @@ def test_what_cannot_be_asked_for_is_refused() -> None:
         stored_jobs(enqueued_after=datetime(2026, 1, 1))  # noqa: DTZ001  # the mistake under test
     with pytest.raises(ConfigurationError, match="leave one of them out"):
         stored_jobs(tenant="acme", without_tenant=True)
-    with pytest.raises(ConfigurationError, match="from 1 on"):
+    with pytest.raises(ConfigurationError, match="from 1 to 10000"):
         stored_jobs().retry_all(batch_size=0)
     with testing.override(adapter="inline"), pytest.raises(UnsupportedCapability, match="'inline' does not show"):
         stored_jobs()

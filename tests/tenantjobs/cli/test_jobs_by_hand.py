@@ -20,6 +20,8 @@ from tests.tenantjobs.cli.test_jobs_command import Hidden, enqueued
 
 pytest.importorskip("sqlalchemy")
 
+ID = "01a22b4c-0395-70f6-a1d5-d9bf1addaead"  # of nothing
+
 
 @pytest.fixture
 def failing(render: Any) -> list[str]:
@@ -37,7 +39,7 @@ def test_one_that_runs_is_told_to_stop(render: Any, tenantjobs: Run, folder: Pat
 
     assert tenantjobs("jobs", "cancel", first).stdout == f"job {first} runs: it is told to stop\n"
     assert tenantjobs("jobs", "cancel", "--all", "-y").stdout == "0 jobs cancelled, 2 that run are told to stop\n"
-    assert states() == {first: "claimed", second: "claimed"}
+    assert states() == {first: "running", second: "running"}
 
 
 def states() -> dict[str, str]:
@@ -61,6 +63,44 @@ def test_jobs_are_listed_newest_first_with_their_last_error(render: Any, tenantj
     assert tenantjobs("jobs", "list", "--queue", "low").stdout == "there are no such jobs\n"
 
 
+def test_a_job_that_runs_is_running_wherever_it_is_shown(render: Any, tenantjobs: Run, folder: Path) -> None:
+    job_id = enqueued(render)
+    with sqlite3.connect(folder / "shop.db") as connection:
+        connection.execute("UPDATE tj_jobs SET state = 'claimed', claimed_by = 'p', claimed_at = enqueued_at")
+    connection.close()
+
+    def shown(*arguments: str) -> Any:
+        return json.loads(tenantjobs("jobs", *arguments, "--json").stdout)
+
+    assert [found["id"] for found in shown("list", "--state", "running")] == [job_id]
+    assert [found["id"] for found in shown("list", "--state", "claimed")] == [job_id], "as its row has it"
+    assert {found["state"] for found in (*shown("list"), shown("show", job_id), shown("explain", job_id))} == {
+        "running"
+    }
+    assert (shown("stats")["states"], *shown("stats")["oldest"]) == ({"running": 1}, "running")
+    assert tenantjobs("jobs", "list").stdout.splitlines()[1].split()[2] == "running"
+    assert "only one that is failed" in tenantjobs("jobs", "retry", job_id, exit_code=1).stderr
+    assert "is running" in tenantjobs("jobs", "retry", job_id, exit_code=1).stderr
+
+
+def test_a_name_that_the_application_does_not_define_is_pointed_out(render: Any, tenantjobs: Run) -> None:
+    enqueued(render)
+
+    told = tenantjobs("jobs", "list", "--job", "rendr")
+
+    assert told.stdout == "there are no such jobs\n"
+    assert told.stderr == "the application defines no job 'rendr': did you mean 'render'?\n"
+    assert tenantjobs("jobs", "list", "--job", "render").stderr == ""
+
+
+def test_a_page_goes_on_behind_an_id_however_it_is_written(render: Any, tenantjobs: Run) -> None:
+    first, second = enqueued(render), enqueued(render)
+
+    (found,) = json.loads(tenantjobs("jobs", "list", "--after", second.upper(), "--json").stdout)
+
+    assert found["id"] == first
+
+
 @pytest.mark.parametrize(
     ("options", "found"),
     [
@@ -73,7 +113,8 @@ def test_jobs_are_listed_newest_first_with_their_last_error(render: Any, tenantj
         (("--job", "render"), 2),
         (("--error", "OSError"), 0),
         (("--worker", "17"), 0),
-        (("--batch", "b"), 0),
+        (("--batch", ID), 0),
+        (("--worker", ID), 0),
         (("--enqueued-after", "2h"), 2),
         (("--enqueued-before", "2h"), 0),
         (("--finished-after", "2026-01-01T00:00:00Z"), 0),
@@ -190,6 +231,26 @@ def test_what_is_over_is_cleared(failing: list[str], tenantjobs: Run) -> None:
         (("jobs", "list", "--enqueued-after", "yesterday"), "neither an age"),
         (("jobs", "list", "--enqueued-after", "2026-01-01"), "nor a moment with its zone"),
         (("jobs", "list", "--tenant", "0"), "cannot be the id of a tenant"),
+        (("jobs", "list", "--after", "nonsense"), "give that of the last one of the page before"),
+        (("jobs", "list", "--after", ""), "'' is no id of a job"),
+        (("jobs", "list", "--limit", "10001"), "1<=x<=10000"),
+        (("jobs", "list", "--batch", "nonsense"), "'nonsense' is no id of a batch"),
+        (("jobs", "list", "--worker", "-1"), "`tenantjobs processes` has both"),
+        (("jobs", "list", "--queue", ""), "leave the option out for any"),
+        (("jobs", "list", "--job", " "), "leave the option out for any"),
+        (("jobs", "list", "--error", ""), "leave the option out for any"),
+        (("jobs", "list", "--enqueued-after", "1h", "--enqueued-before", "2h"), "nothing between them"),
+        (("jobs", "clear", "--finished-after", "1h", "--finished-before", "2h"), "nothing between them"),
+        (("jobs", "list", "--enqueued-before", "999999w"), "give a shorter age"),
+        (("jobs", "list", "--enqueued-before", "9" * 30 + "w"), "give a shorter age"),
+        (("jobs", "stats", "--window", "nan"), "nan is no number of seconds"),
+        (("jobs", "stats", "--window", "inf"), "inf is no number of seconds"),
+        (("jobs", "retry", "--all", "--batch-size", "10001"), "1<=x<=10000"),
+        (("tenants", "list", "--window", "nan"), "nan is no number of seconds"),
+        (("tenants", "rate", "acme", "off", "--per", "5"), "leave it out beside 'off'"),
+        (("tenants", "drain", "acme", "--wait", "--timeout", "nan"), "nan is no number of seconds"),
+        (("work", "--drain", "--shutdown-timeout", "nan"), "nan is no number of seconds"),
+        (("recurring", "run", "report", "--tenant", "0"), "cannot be the id of a tenant"),
     ],
 )
 def test_what_is_not_clear_is_refused(render: Any, tenantjobs: Run, arguments: tuple[str, ...], told: str) -> None:

@@ -118,7 +118,7 @@ def test_a_schema_of_another_release_says_what_to_do(render: Any, tenantjobs: Ru
 
 
 def test_followed_it_is_shown_until_it_is_over(render: Any, tenantjobs: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    states = looks("ready", "claimed", "finished", progress=[3, 6, 12, 12])
+    states = looks("ready", "running", "finished", progress=[3, 6, 12, 12])
     monkeypatch.setattr(jobs, "_found", lambda _job_id: next(states))
     monkeypatch.setattr(jobs, "LOOK", 0)
     monkeypatch.setattr(jobs, "LAST_LOOK", 0)
