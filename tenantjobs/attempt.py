@@ -31,6 +31,7 @@ from tenantjobs import (
     results,
     sentinel,
     tenants,
+    tombstones,
 )
 from tenantjobs.arguments import Thawed, thaw
 from tenantjobs.body import in_time, run
@@ -99,6 +100,7 @@ class Attempt:
         # What a job does not have costs it nothing: most have none of these.
         remembered = replays.remembered_for(delivery)
         self._replays = Replays(envelope, io, remembered) if remembered else None
+        self._may_be_late = tombstones.may_stand_for(envelope, delivery)
         self._limit = Limiting(envelope, job, io, delivery) if limiting.concerns(envelope, job) else None
         self._locks = Holding(envelope, job, io, self._is_lost) if holding.concerns(envelope) else None
         self._following = Following(envelope, self.context, io) if following.concerns(envelope) else None
@@ -160,6 +162,8 @@ class Attempt:
 
     async def _decided(self) -> Outcome:
         try:
+            if self._may_be_late:
+                await tombstones.refuse(self._envelope.tenant_id or "", self.io)
             if self._replays is not None:
                 await self._replays.refuse()
             if self._limit is not None and (kept_out := await self._limit.enter()) is not None:
@@ -170,6 +174,8 @@ class Attempt:
             return await (self._work(None) if policy is None else self._behind_key(policy))
         except KeyTaken as taken:
             return self._uncharged(KEY_RETRY, str(taken))
+        except tombstones.Unanswered as unanswered:
+            return self._uncharged(KEY_RETRY, str(unanswered))
         except AlreadyDone:
             return Finished(note=REPLAYED)
         except Unread as unread:

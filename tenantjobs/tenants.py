@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from inspect import iscoroutinefunction
-from threading import Lock
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +23,7 @@ from tenantjobs.errors import (
     TenantUnavailable,
 )
 from tenantjobs.identity import GlobalId, canonical_id
+from tenantjobs.lately import Lately
 
 
 def id_of(tenant: object) -> str:
@@ -71,7 +69,7 @@ def locate(tenant_id: str, *, fresh: bool = False) -> object:
     found = None if fresh else lookups.get(tenant_id)
     if found is None:
         found = _settled(locator, tenant_id)
-        lookups.keep(tenant_id, found)
+        _keep(lookups, tenant_id, found)
     return found
 
 
@@ -86,38 +84,14 @@ async def alocate(tenant_id: str) -> object:
     if look_up is not None:
         return await _awaited(look_up, tenant_id)
     found = await _awaited(locator, tenant_id)
-    lookups.keep(tenant_id, found)
+    _keep(lookups, tenant_id, found)
     return found
 
 
-class _Lookups:
-    """What the configured function has answered within the last second."""
-
-    SIZE = 1024
-    SECONDS = 1.0
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._kept: OrderedDict[str, tuple[float, object]] = OrderedDict()
-
-    def get(self, tenant_id: str) -> object:
-        """The answer, or None."""
-        with self._lock:
-            moment, found = self._kept.get(tenant_id, (0.0, None))
-            if found is None or time.monotonic() - moment > self.SECONDS:
-                return None
-            self._kept.move_to_end(tenant_id)
-            return found
-
-    def keep(self, tenant_id: str, found: object) -> None:
-        # A record belongs to the session, and the thread, that loaded it.
-        if identity.model_of(type(found)) is not None:
-            return
-        with self._lock:
-            self._kept[tenant_id] = (time.monotonic(), found)
-            self._kept.move_to_end(tenant_id)
-            if len(self._kept) > self.SIZE:
-                self._kept.popitem(last=False)
+def _keep(lookups: Lately, tenant_id: str, found: object) -> None:
+    # A record belongs to the session, and the thread, that loaded it.
+    if identity.model_of(type(found)) is None:
+        lookups.keep(tenant_id, found)
 
 
 def _require_kind(tenant: object, settings: Settings, advice: str) -> None:
@@ -255,10 +229,10 @@ def _refuse_under_loop(look_up: object) -> None:
 
 def _forget(_changed: frozenset[str] = frozenset()) -> None:
     global _lookups
-    _lookups = _Lookups()
+    _lookups = Lately()
 
 
-_lookups = _Lookups()
+_lookups = Lately()  # what the configured function has answered
 runtime.on_change(_forget)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)  # the lock may be held by a thread that the child does not have

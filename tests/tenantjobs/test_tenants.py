@@ -208,7 +208,7 @@ def test_answers_are_kept_up_to_a_bound() -> None:
         for number in range(1, 1026):
             tenants.locate(str(number))
             tenants.locate("1")  # used all the time, so never the one that has to go
-        assert len(tenants._lookups._kept) == 1024
+        assert len(tenants._lookups) == 1024
         assert asked.count("1") == 1
         del asked[:]
         tenants.locate("2")

@@ -382,6 +382,19 @@ def test_a_job_that_is_cancelled_in_the_broker_is_not_begun(
     assert cancelling.take_back() == [broker.messages[0].id]
 
 
+def test_a_ticket_of_a_tenant_that_was_purged_meanwhile_performs_nothing(
+    queue: DatabaseAdapter, publishing: Publishing, broker: Broker
+) -> None:
+    _later("work")
+    publishing.publish()
+    queue.purges.purge("acme", while_running=True)
+
+    _deliver(broker)
+
+    assert performed == []
+    assert queue.queue.counts() == {}
+
+
 def test_a_limited_job_goes_through_when_the_one_before_has_ended(
     queue: DatabaseAdapter, publishing: Publishing, broker: Broker
 ) -> None:
