@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from inspect import Parameter, Signature
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from tenantjobs import identity
+from tenantjobs.binding import Binding
 from tenantjobs.codec.classes import NO_TYPES, types_of
 from tenantjobs.codec.reader import Reader, references
 from tenantjobs.codec.scalars import Tree
@@ -17,36 +17,29 @@ from tenantjobs.codec.writer import Writer
 from tenantjobs.errors import ArgumentError
 from tenantjobs.identity import GlobalId
 
-__all__ = ["Frozen", "Thawed", "Tree", "decode", "encode", "freeze", "named", "references", "thaw", "types_of"]
+__all__ = ["Frozen", "Thawed", "Tree", "decode", "encode", "freeze", "references", "thaw", "types_of"]
 
-_BY_KEYWORD = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
-_BY_POSITION = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
-_COLLECTS = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 _PLAIN = frozenset({str, bool, type(None)})
 
 
 def freeze(
-    signature: Signature,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    *,
-    job: str,
-    types: Mapping[str, type] = NO_TYPES,
+    binding: Binding, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, types: Mapping[str, type] = NO_TYPES
 ) -> Frozen:
     """The arguments of a call, copied now.
 
-    ``TypeError`` if they do not fit the signature, ``SerializationError`` for a value that cannot travel; it names the
+    ``TypeError`` if they do not fit the parameters, ``SerializationError`` for a value that cannot travel; it names the
     job, the place (``items[3].price``) and the type. The same call gives the same text, by position or by keyword.
     ``types`` are classes that the worker will know by the job's annotations, see ``types_of``.
     """
-    args, kwargs = bound(signature, args, kwargs, job)
+    args, kwargs = binding.bind(args, kwargs)
     text = _plain_text(args, kwargs)
     if text is not None:
         return Frozen(text)
     writer = Writer(types)
-    trees = [writer.tree(value, f"job {job}: argument {name}") for name, value in named(signature, args)]
-    keywords = {name: writer.tree(value, f"job {job}: argument {name}") for name, value in kwargs.items()}
-    writer.tree(list(keywords), f"job {job}: the names of the arguments")
+    what = f"job {binding.job}: argument"
+    trees = [writer.tree(value, f"{what} {name}") for name, value in binding.named(args)]
+    keywords = {name: writer.tree(value, f"{what} {name}") for name, value in kwargs.items()}
+    writer.tree(list(keywords), f"job {binding.job}: the names of the arguments")
     return Frozen((trees, keywords), writer)
 
 
@@ -142,76 +135,25 @@ def decode(
 _message = msgspec.json.Decoder(tuple[list[Any], dict[str, Any]])
 
 
-def bound(
-    signature: Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any], job: str
-) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-    """The call as ``bind`` normalises it: by position what can be, the rest by keyword. ``TypeError`` if it misfits."""
-    if not kwargs and _are_all(signature, args):
-        return args, kwargs
-    simple = _simply_bound(signature, args, kwargs)
-    if simple is not None:
-        return simple
-    try:
-        bound = signature.bind(*args, **kwargs)
-    except TypeError as error:
-        raise TypeError(f"job {job}: {error}") from None
-    return bound.args, bound.kwargs
-
-
-def _are_all(signature: Signature, args: tuple[Any, ...]) -> bool:
-    """Whether the parameters are these, one by one: most calls are so."""
-    parameters = signature.parameters
-    return len(args) == len(parameters) and all(each.kind in _BY_POSITION for each in parameters.values())
-
-
-def _simply_bound(
-    signature: Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> tuple[tuple[Any, ...], Mapping[str, Any]] | None:
-    """What ``bind`` would find, in a fraction of its time; None for the calls that are not so simple."""
-    by_position = list(args)
-    by_keyword = {}
-    for position, (name, parameter) in enumerate(signature.parameters.items()):
-        kind = parameter.kind
-        if position < len(args):
-            if kind not in _BY_POSITION:
-                return None
-        elif name in kwargs:
-            if kind is Parameter.POSITIONAL_OR_KEYWORD and position == len(by_position):
-                by_position.append(kwargs[name])
-            elif kind in _BY_KEYWORD:
-                by_keyword[name] = kwargs[name]
-            else:
-                return None
-        elif parameter.default is Parameter.empty and kind not in _COLLECTS:
-            return None
-    every_one = len(args) <= len(signature.parameters)
-    if every_one and len(by_position) + len(by_keyword) == len(args) + len(kwargs):
-        return tuple(by_position), by_keyword
-    else:
-        return None
-
-
 def _plain_text(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes | None:
     """The text of arguments that are JSON scalars already, None if there are others."""
-    if all(map(_is_plain, args)) and all(map(_is_plain, kwargs.values())):
-        try:
-            return msgspec.json.encode((args, kwargs))
-        except UnicodeEncodeError:  # the walk will say where
-            return None
-    else:
+    if not (_are_plain(args) and (not kwargs or _are_plain(kwargs.values()))):
+        return None
+    try:
+        return msgspec.json.encode((args, kwargs))
+    except UnicodeEncodeError:  # the walk will say where
         return None
 
 
-def _is_plain(value: Any) -> bool:
-    kind = type(value)
-    return kind in _PLAIN or (kind is int and -(2**63) <= value < 2**63) or (kind is float and math.isfinite(value))
-
-
-def named(signature: Signature, args: tuple[Any, ...]) -> Iterator[tuple[str, object]]:
-    """The positional arguments with the names of their parameters."""
-    names = [parameter.name for parameter in signature.parameters.values() if parameter.kind in _BY_POSITION]
-    collects = next(
-        (name for name, parameter in signature.parameters.items() if parameter.kind is _COLLECTS[0]), "args"
-    )
-    for index, value in enumerate(args):
-        yield names[index] if index < len(names) else f"{collects}[{index - len(names)}]", value
+def _are_plain(values: Iterable[Any]) -> bool:
+    for value in values:
+        kind = type(value)
+        if kind is int:
+            if not -(2**63) <= value < 2**63:
+                return False
+        elif kind is float:
+            if not math.isfinite(value):
+                return False
+        elif kind not in _PLAIN:
+            return False
+    return True

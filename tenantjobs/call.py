@@ -1,4 +1,4 @@
-"""A job with its arguments, before it is enqueued: in which scope it was made, and whether its queue can do it."""
+"""A job with its arguments, before it is enqueued, and the scope that it was made in."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from typing import Any
 
 import msgspec
 
-from tenantjobs import adapter
-from tenantjobs.adapter import Adapter
 from tenantjobs.current import Current, Snapshot
 from tenantjobs.definition import Definition
 from tenantjobs.errors import CrossTenantSwitch
@@ -15,7 +13,7 @@ from tenantjobs.options import NO_OPTIONS, Options
 from tenantjobs.tenancy import require_scope, system_scope
 
 
-class Call(msgspec.Struct, frozen=True):
+class Call(msgspec.Struct, frozen=True, gc=False):
     """A job with its arguments, not enqueued yet. ``snapshot`` is the scope it was made in, if there was one."""
 
     definition: Definition
@@ -39,16 +37,3 @@ def context(call: Call) -> Snapshot:
     if snapshot.scope == "unset":
         require_scope(definition, "enqueued")
     return snapshot
-
-
-def refuse_undeclared(target: Adapter, call: Call, priority: int) -> None:
-    """``UnsupportedCapability`` for an option that the queue cannot do."""
-    name = call.definition.name
-    if call.options.due_at is not None:
-        adapter.require(target, "delay", f"wait for job {name}")
-    if priority:
-        adapter.require(target, "priority", f"priority for job {name}")
-    if call.definition.keep_result:
-        adapter.require(target, "results", f"keep_result of job {name}")
-    if call.definition.has_priority_of_retries:
-        adapter.require(target, "priority", f"the priority that retry_on declares for job {name}")

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypedDict, TypeVar, get_type_hints
 
 from tenantjobs import runtime, spelling
 from tenantjobs.arguments import types_of
+from tenantjobs.binding import Binding
 from tenantjobs.codec.classes import module_name
 from tenantjobs.errors import ConfigurationError
 from tenantjobs.handlers import ErrorPolicy, nearest, retry_on
@@ -124,6 +125,10 @@ class Definition:
         signature = inspect.signature(self._parameters)
         skipped = len(self.leading())
         return signature.replace(parameters=list(signature.parameters.values())[skipped:])
+
+    @cached_property
+    def binding(self) -> Binding:
+        return Binding(self.name, self.signature)
 
     @cached_property
     def types(self) -> dict[str, type]:

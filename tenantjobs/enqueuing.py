@@ -7,16 +7,17 @@ from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import Any
 
-from tenantjobs import adapter, gathering, together, transaction
+from tenantjobs import adapter, bulk, gathering, together, transaction
 from tenantjobs.adapter import Adapter, enqueue_each, has_transactions
 from tenantjobs.admission import Admitted, admit, enqueue_admitted
 from tenantjobs.call import Call
-from tenantjobs.errors import DuplicateJob, EnqueueError, LimitReached, PartlyEnqueued
+from tenantjobs.errors import DuplicateJob, LimitReached, require_none_broken
 from tenantjobs.gathering import Gathering
 from tenantjobs.handing import Sealed
 from tenantjobs.handle import Handle
 from tenantjobs.locks import in_one_transaction, writes_more
 from tenantjobs.message import Message
+from tenantjobs.template import Template
 
 
 def enqueue(call: Call) -> Handle:
@@ -48,8 +49,20 @@ def aleave(message: Message, target: Adapter) -> Coroutine[Any, Any, Handle]:
 
 def enqueue_all(calls: Sequence[Call]) -> list[Handle]:
     """Enqueue many jobs in one round trip where the adapter can; nothing is stored if one of them is refused."""
-    target, batch = adapter.configured(), gathering.current()
-    return leave_all([Message(call, target, batch=batch) for call in calls], target)
+    target = adapter.configured()
+    handles = bulk.enqueue(calls, target)
+    return leave_all(messages(calls, target, gathering.current()), target) if handles is None else handles
+
+
+def messages(calls: Sequence[Call], target: Adapter, batch: Gathering | None) -> list[Message]:
+    """Their messages; what some in a row have in common is looked at once."""
+    made: list[Message] = []
+    template: Template | None = None
+    for call in calls:
+        if template is None or not template.fits(call):
+            template = Template(call, target)
+        made.append(Message(call, target, template=template, batch=batch))
+    return made
 
 
 def leave_all(messages: Sequence[Message], target: Adapter) -> list[Handle]:
@@ -63,7 +76,7 @@ def leave_all(messages: Sequence[Message], target: Adapter) -> list[Handle]:
 def aenqueue_all(calls: Sequence[Call]) -> Coroutine[Any, Any, list[Handle]]:
     """The same, without blocking the event loop. Tenant and arguments are those of the call, not of the await."""
     target, batch = adapter.configured(), gathering.current()
-    return aleave_all([Message(call, target, batch=batch) for call in calls], target)
+    return aleave_all(messages(calls, target, batch), target)
 
 
 def aleave_all(messages: Sequence[Message], target: Adapter) -> Coroutine[Any, Any, list[Handle]]:
@@ -130,10 +143,9 @@ def _tell_others(admitted: Sequence[Admitted], errors: Mapping[str, Exception]) 
 def _enqueued_all(messages: Sequence[Message], target: Adapter) -> tuple[list[Message], Mapping[str, Exception]]:
     """Those that were handed to the queue, and why some of them did not get there; duplicates have been told."""
     with _refused(messages):
-        for message in messages:
-            message.seal()
+        envelopes = [message.seal() for message in messages]
         if not any(map(writes_more, messages)):
-            return list(messages), enqueue_each(target, [message.seal() for message in messages])
+            return list(messages), enqueue_each(target, envelopes)
         with in_one_transaction(messages, target) as connection:
             admitted = admit(messages, target, connection)
             errors = enqueue_admitted(admitted, target, connection)
@@ -149,9 +161,7 @@ def _tell(messages: Sequence[Message], sent: Sequence[Message], errors: Mapping[
             message.failed(errors[message.job_id])
         else:
             message.sent()
-    broken = [error for error in errors.values() if not isinstance(error, EnqueueError)]
-    if broken:
-        raise PartlyEnqueued(errors, _handles(messages)) from broken[0]
+    require_none_broken(errors, _handles(messages))
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from tenantjobs.errors import EnvelopeError, UnknownVersion
 from tenantjobs.snapshot import Snapshot
 
 VERSION = 1
+_LAST = 0xFFFF_FFFF_FFFF  # 48 bits
 _BEGINNINGS = frozenset(('{"v":1,', b'{"v":1,'))  # of what ``encode`` writes
 
 Name = Annotated[str, msgspec.Meta(min_length=1)]
@@ -116,6 +117,7 @@ class _Ids:
         self._lock = threading.Lock()
         self._millisecond = 0
         self._tail = 0
+        self._start = ""  # all but the last 48 bits, which are all that changes within a millisecond
 
     def next(self) -> str:
         with self._lock:
@@ -123,13 +125,18 @@ class _Ids:
             if now > self._millisecond:
                 self._millisecond = now
                 self._tail = int.from_bytes(os.urandom(9))  # 72 of the 74 bits: room to count upwards in
+                self._start = self._started()
             else:
                 self._tail += 1
-            millisecond, tail = self._millisecond, self._tail
-        # As five numbers: 48 bits of time, the version and 12 bits, the variant and 14 bits, and 48 bits.
-        time_high, time_low = millisecond >> 16, millisecond & 0xFFFF
-        versioned, variant = 0x7000 | tail >> 62, 0x8000 | tail >> 48 & 0x3FFF
-        return f"{time_high:08x}-{time_low:04x}-{versioned:04x}-{variant:04x}-{tail & 0xFFFF_FFFF_FFFF:012x}"
+                if not self._tail & _LAST:
+                    self._start = self._started()
+            return f"{self._start}{self._tail & _LAST:012x}"
+
+    def _started(self) -> str:
+        # As four numbers: 48 bits of time, the version and 12 bits, the variant and 14 bits.
+        time_high, time_low = self._millisecond >> 16, self._millisecond & 0xFFFF
+        versioned, variant = 0x7000 | self._tail >> 62, 0x8000 | self._tail >> 48 & 0x3FFF
+        return f"{time_high:08x}-{time_low:04x}-{versioned:04x}-{variant:04x}-"
 
 
 def _renew_ids() -> None:

@@ -120,6 +120,13 @@ class PartlyEnqueued(EnqueueError):
         self.handles = handles
 
 
+def require_none_broken(errors: Mapping[str, Exception], handles: Sequence[Handle]) -> None:
+    """``PartlyEnqueued`` if one of the errors is not about its job itself."""
+    broken = [error for error in errors.values() if not isinstance(error, EnqueueError)]
+    if broken:
+        raise PartlyEnqueued(errors, handles) from broken[0]
+
+
 class ArgumentError(TenantjobsError):
     """The arguments of a job could not be loaded."""
 

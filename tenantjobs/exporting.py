@@ -14,7 +14,7 @@ from typing import IO, Any, Protocol, runtime_checkable
 
 import msgspec
 
-from tenantjobs import arguments, definition, encryption, links, results, signer
+from tenantjobs import definition, encryption, links, results, signer
 from tenantjobs.envelope import Envelope
 from tenantjobs.errors import BrokenExport, EnvelopeError, TenantjobsError
 from tenantjobs.view import KeptResult
@@ -176,7 +176,7 @@ class Export:
             # Nobody knows which is which: where some are to be left out, all are.
             told = {f"#{number}": REDACTED if self._names else value for number, value in enumerate(given, 1)}
         else:
-            told = dict(arguments.named(job.signature, tuple(given)))
+            told = dict(job.binding.named(tuple(given)))
         return {"arguments": self._redacted({**told, **named})}
 
     def _redacted(self, tree: Any) -> Any:

@@ -9,7 +9,6 @@ from inspect import isfunction
 from typing import Any, ClassVar, Generic, NoReturn, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from tenantjobs import enqueuing, performing, spelling, steps
-from tenantjobs.arguments import bound
 from tenantjobs.call import Call
 from tenantjobs.current import Current
 from tenantjobs.definition import (
@@ -255,7 +254,7 @@ def bound_call(
     definition: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], options: Options = NO_OPTIONS
 ) -> Call:
     """A call to be enqueued by somebody else, perhaps among many: what does not fit is refused here, where it is."""
-    bound(definition.signature, args, kwargs, definition.name)
+    definition.binding.bind(args, kwargs)
     made_in = Current.capture()
     return Call(definition, args, kwargs, options, made_in if made_in.scope != "unset" else None)
 

@@ -4,41 +4,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import msgspec
 
-from tenantjobs import (
-    clock,
-    encryption,
-    inbox,
-    instrumentation,
-    limits,
-    links,
-    locks,
-    logs,
-    rates,
-    reporting,
-    sealing,
-    uniqueness,
-)
+from tenantjobs import instrumentation, limits, links, locks, logs, reporting, sealing, uniqueness
 from tenantjobs.adapter import Adapter
-from tenantjobs.arguments import freeze
-from tenantjobs.call import Call, context, refuse_undeclared
+from tenantjobs.arguments import Frozen, freeze
+from tenantjobs.call import Call
 from tenantjobs.current import Current, Snapshot
-from tenantjobs.definition import Definition, require_registered
+from tenantjobs.definition import Definition
 from tenantjobs.envelope import Envelope, new_id
 from tenantjobs.errors import Abort, DuplicateJob
 from tenantjobs.gathering import Gathering
 from tenantjobs.handle import Handle
 from tenantjobs.hooks import After, Around, EnqueueHook, after_enqueue, never_yielded
-from tenantjobs.idempotency import ledger_for
 from tenantjobs.instrumentation import Enqueued, EnqueueDropped, EnqueueRefused, Enqueuing
 from tenantjobs.locks import Wish
 from tenantjobs.options import check_options, queue_name
 from tenantjobs.permits import Reservation
 from tenantjobs.running import JobContext
+from tenantjobs.template import Template, require_priority
 from tenantjobs.tenancy import refuse_foreign
 
 logger = logging.getLogger("tenantjobs.enqueuing")
@@ -52,8 +39,8 @@ class Message:
 
     # fmt: off
     __slots__ = (
-        "_call", "_enqueued_at", "_followers", "_frozen", "_given", "_hooked", "_job", "_locked_apart", "_priority",
-        "_queue", "_sealed", "_snapshot", "batch", "called_back_by", "handle",
+        "_call", "_followers", "_frozen", "_given", "_hooked", "_job", "_locked_apart", "_priority", "_queue",
+        "_sealed", "_snapshot", "_template", "batch", "called_back_by", "handle",
     )
     # fmt: on
 
@@ -62,50 +49,49 @@ class Message:
         call: Call,
         target: Adapter,
         *,
+        template: Template | None = None,
         batch: Gathering | None = None,
         followers: Sequence[Message] = (),
         called_back_by: Gathering | None = None,
         ahead: bool = False,
     ) -> None:
         definition = call.definition
-        require_registered(definition)
         self._call = call
-        self._frozen = freeze(definition.signature, call.args, call.kwargs, job=definition.name, types=definition.types)
-        self._snapshot = context(call)
+        self._template = template = Template(call, target) if template is None else template
+        self._snapshot = template.snapshot
+        # None once it is sealed: of many jobs, each object more is one more for the garbage collector.
+        self._frozen: Frozen | None = freeze(definition.binding, call.args, call.kwargs, types=definition.types)
         self._followers = followers
         self.batch = batch
         self.called_back_by = called_back_by
         if batch is not None:
-            batch.refuse_foreign(definition.name, self._snapshot.tenant_id)
+            batch.refuse_foreign(definition.name, self.tenant_id)
         if references := self._frozen.references:
             _refuse_foreign(definition, references, self._snapshot)
-        if definition.has_keys:
-            _require_keepers(definition, target)
-        if definition.transactional and not target.capabilities.transactional:
-            inbox.require(definition.name)
-        self._enqueued_at = clock.now()
         job_id = new_id()
-        batched = [] if batch is None else [job_id, *(each.job_id for each in followers)]
+        batched = () if batch is None else (job_id, *(each.job_id for each in followers))
         self.handle = Handle(job_id, definition.name, target, batched)
         self._hooked = False
         self._locked_apart = False
         self._job: JobContext | None = None
-        with self._scope():
-            self._given = (*definition.leading(), *call.args)
-            self._queue = self._chosen_queue()
-            self._priority = self._chosen_priority()
-            refuse_undeclared(target, call, self._priority)
+        self._sealed: Envelope | None = None
+        with template.scope():
+            leading = definition.leading()
+            self._given = (*leading, *call.args) if leading else call.args
+            self._queue = self._chosen_queue() if template.queue is None else template.queue
+            self._priority = self._chosen_priority(target) if template.priority is None else template.priority
             if instrumentation.listeners:
                 self._announce()
             # Values are fixed at the call. Only the key of a record that is still to be flushed comes later.
-            self._sealed = None if ahead or self.has_pending_records else self._seal()
+            if not (ahead or self.has_pending_records):
+                self.seal()
 
     @property
     def has_pending_records(self) -> bool:
         """Whether records get their keys with the last flush, before which it cannot be sealed."""
         if self._followers and any(each.has_pending_records for each in self._followers):
             return True
-        return self._frozen.pending
+        return self._frozen is not None and self._frozen.pending
 
     @property
     def members(self) -> list[str]:
@@ -178,6 +164,7 @@ class Message:
         """The envelope, with the keys that the last flush gave to pending records."""
         if self._sealed is None:
             self._sealed = self._seal()
+            self._frozen = None
         return self._sealed
 
     def link(self) -> msgspec.Raw:
@@ -237,18 +224,12 @@ class Message:
                 attempt=0,
                 queue=self._queue,
                 priority=self._priority,
-                enqueued_at=self._enqueued_at,
+                enqueued_at=self._template.enqueued_at,
                 due_at=self._call.options.due_at,
                 tenant_id=self.tenant_id,
                 batch_id=links.batch_id(self._batch_keys()),
             )
         return self._job
-
-    def _scope(self) -> AbstractContextManager[None]:
-        """That in which the call was made, where something might ask for it that is not ours."""
-        made_in = self._call.snapshot
-        is_asked_for = self._call.definition.asks_the_caller or instrumentation.listeners or encryption.is_on()
-        return nullcontext() if made_in is None or not is_asked_for else Current.restored(made_in)
 
     def _announce(self) -> None:
         enqueuing = Enqueuing(job=self.job, headers={})
@@ -278,6 +259,7 @@ class Message:
 
     def _sealed_before(self, chain: tuple[msgspec.Raw, ...]) -> Envelope:
         """The envelope, with what follows the job."""
+        assert self._frozen is not None
         return sealing.sealed(
             self._call,
             self._frozen,
@@ -285,7 +267,7 @@ class Message:
             job_id=self.job_id,
             queue=self._queue,
             priority=self._priority,
-            enqueued_at=self._enqueued_at,
+            enqueued_at=self._template.enqueued_at,
             given=self._given,
             keys=self._batch_keys(),
             chain=chain,
@@ -296,30 +278,21 @@ class Message:
         return keys if self.called_back_by is None else keys | {"callback": self.called_back_by.id}
 
     def _chosen_queue(self) -> str:
-        definition, chosen = self._call.definition, self._call.options.queue
-        if chosen is None and definition.choose_queue is not None:
-            chosen = definition.choose_queue(*self._given, **self._call.kwargs)
-            check_options(chosen, None)
+        definition = self._call.definition
+        assert definition.choose_queue is not None
+        chosen = definition.choose_queue(*self._given, **self._call.kwargs)
+        check_options(chosen, None)
         return queue_name(definition.queue if chosen is None else chosen)
 
-    def _chosen_priority(self) -> int:
-        definition, chosen = self._call.definition, self._call.options.priority
-        if chosen is None and definition.choose_priority is not None:
-            chosen = definition.choose_priority(*self._given, **self._call.kwargs)
-            check_options(None, chosen)
-        return definition.priority if chosen is None else chosen
-
-
-def _require_keepers(definition: Definition, target: Adapter) -> None:
-    """``ConfigurationError`` where nothing keeps what the keys of the job are for."""
-    if definition.idempotent is not None:
-        ledger_for(f"job {definition.name} is @idempotent")
-    if definition.unique is not None:
-        uniqueness.require(definition.unique, definition.name, target)
-    if definition.limit is not None:
-        limits.permits_for(f"job {definition.name} is limited")
-    if definition.rate is not None:
-        rates.rates_for(f"job {definition.name} has a rate")
+    def _chosen_priority(self, target: Adapter) -> int:
+        definition = self._call.definition
+        assert definition.choose_priority is not None
+        chosen = definition.choose_priority(*self._given, **self._call.kwargs)
+        check_options(None, chosen)
+        priority = definition.priority if chosen is None else chosen
+        if priority:
+            require_priority(definition, target)
+        return priority
 
 
 def _refuse_foreign(definition: Definition, records: Sequence[object], snapshot: Snapshot) -> None:

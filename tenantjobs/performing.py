@@ -172,7 +172,7 @@ async def _behind_its_key(call: Call, leading: tuple[Any, ...], io: Colour) -> F
 def _arguments(call: Call, key: object) -> bytes:
     """The arguments as they would travel, where no callable makes a key of them."""
     job = call.definition
-    return b"" if key else freeze(job.signature, call.args, call.kwargs, job=job.name, types=job.types).seal()
+    return b"" if key else freeze(job.binding, call.args, call.kwargs, types=job.types).seal()
 
 
 def _context(job: Definition) -> JobContext:

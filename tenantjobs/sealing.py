@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -26,14 +25,17 @@ def sealed(
     queue: str,
     priority: int,
     enqueued_at: datetime,
-    given: tuple[Any, ...],
-    keys: Mapping[str, str],
-    chain: tuple[msgspec.Raw, ...],
+    given: tuple[Any, ...] = (),
+    keys: dict[str, str] | None = None,
+    chain: tuple[msgspec.Raw, ...] = (),
 ) -> Envelope:
     """``SerializationError`` if it is over the limit. ``given`` is the object of the job, if there is one, and then its
     arguments; ``chain`` are the links of what comes after it.
     """
-    name, arguments = call.definition.name, frozen.seal()
+    definition, arguments = call.definition, frozen.seal()
+    name, keys = definition.name, keys or {}
+    if definition.has_keys:
+        keys = keys | _keys(call, frozen, snapshot, given, arguments)
     unsigned = Envelope(
         id=job_id,
         name=name,
@@ -43,7 +45,7 @@ def sealed(
         arguments=msgspec.Raw(encryption.sealed(arguments, snapshot.tenant_id, job_id, name)),
         enqueued_at=enqueued_at,
         due_at=call.options.due_at,
-        keys={**keys, **_keys(call, frozen, snapshot, given, arguments)},
+        keys=keys,
         chain=chain,
     )
     envelope = signing.signed(unsigned)
@@ -60,10 +62,7 @@ def link(envelope: Envelope, waits: timedelta | None) -> msgspec.Raw:
 
 
 def _keys(call: Call, frozen: Frozen, snapshot: Snapshot, given: tuple[Any, ...], arguments: bytes) -> dict[str, str]:
-    definition = call.definition
-    if not definition.has_keys:
-        return {}
-    tenant = snapshot.tenant_id
+    definition, tenant = call.definition, snapshot.tenant_id
     if not frozen.pending:
         return keying.keys(definition, tenant, given, call.kwargs, arguments)
     # A record had no key at the call: computed now, and yet for the tenant and the values of the call.

@@ -79,6 +79,10 @@ class Held(Protocol):
 class Transactions(Protocol):
     """The open transactions of this context."""
 
+    def takes(self, adapter: Adapter) -> bool:
+        """True if an open transaction would take a job that is for ``adapter``."""
+        ...
+
     def hold(self, held: Sequence[Held], adapter: Adapter) -> bool:
         """True if an open transaction has taken the jobs; False if there is none and the caller sends them now."""
         ...
@@ -169,6 +173,11 @@ def register_work(work: Work) -> None:
 def work() -> Work | None:
     """The giver of sessions, if a data layer is installed."""
     return _work
+
+
+def takes(adapter: Adapter) -> bool:
+    """Whether this context has an open transaction that a job for ``adapter`` would have to do with."""
+    return _transactions is not None and _transactions.takes(adapter)
 
 
 def hold(held: Sequence[Held], adapter: Adapter) -> bool:

@@ -7,6 +7,7 @@ waits, asks for no tenant and calls nobody.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -29,6 +30,10 @@ def copies(engine: Engine) -> bool:
     return engine.dialect.driver == "psycopg"
 
 
+class NotCopied(Exception):
+    """A COPY cannot store one of the jobs as it is to be."""
+
+
 class Copying:
     """Inserts envelopes in a transaction that is rolled back after any error."""
 
@@ -36,14 +41,18 @@ class Copying:
         self._calling = calling
 
     def takes(self, envelopes: Sequence[Envelope]) -> bool:
-        """Whether they are many, and none waits for a time."""
-        return len(envelopes) >= LEAST and all(envelope.due_at is None for envelope in envelopes)
+        """Whether they are many."""
+        return len(envelopes) >= LEAST
 
     def insert(self, connection: Connection, envelopes: Sequence[Envelope]) -> None:
-        """``TenantClosed`` or ``TenantGone`` as ``Enqueuing`` raises it; what else is wrong, the driver says."""
+        """``NotCopied`` if one of them waits for a time.
+
+        ``TenantClosed`` or ``TenantGone`` as ``Enqueuing`` raises it; what else is wrong, the driver says.
+        """
         driver: Any = connection.connection.driver_connection
         rows = map(_Line(), envelopes)
         with driver.cursor() as cursor, cursor.copy(COPY) as copy:
+            # The envelopes may be made only now: the server stores the rows before them in the meantime.
             for block in _blocks(rows):
                 copy.write(block)
         # After the rows are there: whoever closes a tenant from now on waits for this transaction.
@@ -56,14 +65,21 @@ class _Line:
 
     def __init__(self) -> None:
         self._written: dict[tuple[Any, ...], str] = {}
+        self._moment: datetime | None = None
+        self._moment_written = ""
 
     def __call__(self, envelope: Envelope) -> str:
         place = (envelope.queue, envelope.tenant_id or "", envelope.name, envelope.priority, envelope.attempt)
         middle = self._written.get(place)
         if middle is None:
             middle = self._written[place] = "\t".join(map(_field, (*place, "ready")))
+        if envelope.due_at is not None:
+            raise NotCopied
+        if envelope.enqueued_at is not self._moment:
+            self._moment = envelope.enqueued_at
+            self._moment_written = self._moment.isoformat()
         data = envelope.encode().decode().replace("\\", r"\\")
-        return f"{_field(envelope.id)}\t{middle}\t{envelope.enqueued_at.isoformat()}\t{data}\n"
+        return f"{_field(envelope.id)}\t{middle}\t{self._moment_written}\t{data}\n"
 
 
 def _field(value: object) -> str:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from tenantjobs.envelope import Envelope
 from tenantjobs_db.calling import Calling
-from tenantjobs_db.copying import Copying, copies
+from tenantjobs_db.copying import Copying, NotCopied, copies
 from tenantjobs_db.database import Database
 from tenantjobs_db.dialect import seconds
 from tenantjobs_db.enqueuing import Enqueuing
@@ -193,7 +193,8 @@ class Queue:
 
     def _enqueue_many(self, envelopes: Sequence[Envelope]) -> None:
         if not self._are_copied(envelopes):
-            self._again_if_disconnected(lambda: self._insert_many(envelopes))
+            made = list(envelopes)  # some may be made only now, and nobody is to wait for that
+            self._again_if_disconnected(lambda: self._insert_many(made))
 
     def _insert_many(self, envelopes: Sequence[Envelope]) -> None:
         if self._enqueuing.is_one_statement(envelopes):
@@ -208,7 +209,7 @@ class Queue:
         try:
             with self._database.begin() as connection:
                 self._copying.insert(connection, envelopes)
-        except (DBAPIError, self._driver.Error):
+        except (NotCopied, DBAPIError, self._driver.Error):
             return False
         return True
 

@@ -27,6 +27,9 @@ T = TypeVar("T")
 class SessionTransactions:
     """The open transactions of all sessions that are followed, as ``tenantjobs.transaction`` asks for them."""
 
+    def takes(self, adapter: Adapter) -> bool:  # noqa: ARG002  # any of them: the jobs of every queue wait
+        return next(levels.open_sessions(), None) is not None
+
     def hold(self, held: Sequence[Held], adapter: Adapter) -> bool:
         session = _session_for(adapter)
         if session is None:

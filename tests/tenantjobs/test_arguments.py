@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from tenantjobs import identity
 from tenantjobs.arguments import Frozen, decode, encode, freeze, references, thaw, types_of
+from tenantjobs.binding import Binding
 from tenantjobs.errors import ArgumentError, RecordGone, SerializationError
 from tenantjobs.identity import GlobalId, PendingRecord
 
@@ -186,7 +187,7 @@ ONE = inspect.signature(taking_one)
 
 
 def frozen(value: Any) -> Frozen:
-    return freeze(ONE, (value,), {}, job="send_welcome")
+    return freeze(Binding("send_welcome", ONE), (value,), {})
 
 
 def there_and_back(value: object) -> object:
@@ -382,7 +383,7 @@ def test_a_field_that_was_never_set_is_not_set_there_either() -> None:
 
 
 def test_plain_arguments_are_plain_json() -> None:
-    assert freeze(ONE, (7,), {}, job="j").seal() == b"[[7],{}]"
+    assert freeze(Binding("j", ONE), (7,), {}).seal() == b"[[7],{}]"
     assert frozen({"a": [1, "x", None, True, 1.5]}).seal() == b'[[{"a":[1,"x",null,true,1.5]}],{}]'
 
 
@@ -442,7 +443,7 @@ def test_a_call_is_bound_as_python_binds_it(
         return found.args, list(found.kwargs.items())
 
     def carried() -> object:
-        back = thaw(freeze(signature, args, kwargs, job="send_welcome").seal()).fill({})
+        back = thaw(freeze(Binding("send_welcome", signature), args, kwargs).seal()).fill({})
         return back[0], list(back[1].items())
 
     assert outcome(carried) == outcome(bound).replace("TypeError: ", "TypeError: job send_welcome: ")
@@ -450,8 +451,8 @@ def test_a_call_is_bound_as_python_binds_it(
 
 def test_the_same_call_is_the_same_text_by_position_or_by_keyword() -> None:
     signature = inspect.signature(mixed)
-    by_position = freeze(signature, (1, [2]), {}, job="j").seal()
-    by_keyword = freeze(signature, (), {"b": [2], "a": 1}, job="j").seal()
+    by_position = freeze(Binding("j", signature), (1, [2]), {}).seal()
+    by_keyword = freeze(Binding("j", signature), (), {"b": [2], "a": 1}).seal()
 
     assert by_position == by_keyword == b"[[1,[2]],{}]"
 
@@ -473,14 +474,14 @@ def test_the_same_call_is_the_same_text_by_position_or_by_keyword() -> None:
 )
 def test_a_refusal_names_the_job_and_the_place(args: tuple[Any, ...], kwargs: dict[str, Any], place: str) -> None:
     with pytest.raises(SerializationError) as raised:
-        freeze(inspect.signature(everything), args, kwargs, job="send_welcome")
+        freeze(Binding("send_welcome", inspect.signature(everything)), args, kwargs)
 
     assert str(raised.value).startswith(f"job send_welcome: argument {place} is of type ")
 
 
 def test_the_name_of_an_argument_is_a_text_like_any_other() -> None:
     with pytest.raises(SerializationError, match=r"job j: the names of the arguments\[1\] .*surrogate"):
-        freeze(inspect.signature(everything), (1, 2), {"d": 1, "\ud800": 1}, job="j")
+        freeze(Binding("j", inspect.signature(everything)), (1, 2), {"d": 1, "\ud800": 1})
 
 
 # refusals
@@ -594,7 +595,7 @@ def test_a_class_that_the_annotations_name_is_found_wherever_it_was_defined() ->
         a: int
 
     types = types_of([list[Here]])
-    sealed = freeze(ONE, ([Here(1)],), {}, job="j", types=types).seal()
+    sealed = freeze(Binding("j", ONE), ([Here(1)],), {}, types=types).seal()
 
     assert thaw(sealed, types).fill({}) == (([Here(1)],), {})
     with pytest.raises(ArgumentError, match="never imported"):

@@ -35,6 +35,9 @@ class OpenTransaction:
         self.held: list[Held] = []
         self.callbacks: list[Callable[[], object]] = []
 
+    def takes(self, adapter: Adapter) -> bool:
+        return True
+
     def hold(self, held: Sequence[Held], adapter: Adapter) -> bool:
         self.held.extend(held)
         return True

@@ -4,7 +4,9 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError
 
-from tenantjobs.errors import TenantClosed
+from tenantjobs import job, perform_all_later, unique
+from tenantjobs.errors import SerializationError, TenantClosed
+from tenantjobs_db.adapter import DatabaseAdapter
 from tenantjobs_db.closing import Closing
 from tenantjobs_db.database import Database
 from tenantjobs_db.queue import Queue
@@ -192,12 +194,12 @@ def test_many_jobs_are_stored_as_one_is(queue: Queue) -> None:
 
     queue.enqueue(jobs)
 
-    for job in (jobs[0], jobs[-1]):
-        row = queue.find(job.id)
+    for each in (jobs[0], jobs[-1]):
+        row = queue.find(each.id)
         assert row is not None
         assert (row.name, row.queue, row.tenant, row.priority, row.state) == (ODD, ODD, "stra\\ße", 0, "ready")
-        assert (row.attempt, row.enqueued_at, row.due_at) == (job.attempt, job.enqueued_at, None)
-        assert job.encode() == row.data.encode()
+        assert (row.attempt, row.enqueued_at, row.due_at) == (each.attempt, each.enqueued_at, None)
+        assert each.encode() == row.data.encode()
     assert queue.counts() == {"ready": MANY}
 
 
@@ -246,3 +248,44 @@ def test_many_jobs_are_enqueued_when_all_connections_have_died(queue: Queue, dat
     queue.enqueue(envelopes(MANY))
 
     assert queue.counts() == {"ready": 2 * MANY}
+
+
+# many plain jobs
+
+
+@job(name="note")
+def note(number: int) -> None: ...
+
+
+@unique("until_executed", key=lambda number: number)
+@job(name="only")
+def only(number: int) -> None: ...
+
+
+def test_many_plain_jobs_are_enqueued_as_they_are_made(adapter: DatabaseAdapter, claimer: Claimer) -> None:
+    handles = perform_all_later([note.call(number) for number in range(MANY)])
+
+    assert adapter.queue.counts() == {"ready": MANY}
+    assert [claimed.id for claimed in claimer.claim(MANY)] == [handle.job_id for handle in handles]
+
+
+@pytest.mark.parametrize("at", [1, MANY], ids=["early", "late"])
+def test_none_of_many_jobs_is_enqueued_twice_if_one_of_them_has_a_key(adapter: DatabaseAdapter, at: int) -> None:
+    calls = [note.call(number) for number in range(MANY)]
+    handles = perform_all_later([*calls[:at], only.call(1), *calls[at:], only.call(1)])
+
+    assert adapter.queue.counts() == {"ready": MANY + 1}
+    assert [handle.enqueued for handle in handles] == [*[True] * (MANY + 1), False]
+
+
+def test_none_of_many_plain_jobs_is_enqueued_if_one_cannot_travel(adapter: DatabaseAdapter) -> None:
+    with pytest.raises(SerializationError):
+        perform_all_later([*(note.call(number) for number in range(MANY)), note.call(object())])  # type: ignore[arg-type]
+
+    assert adapter.queue.counts() == {}
+
+
+def test_of_many_plain_jobs_one_may_be_for_later(adapter: DatabaseAdapter) -> None:
+    perform_all_later([*(note.call(number) for number in range(MANY)), note.set(wait=60).call(MANY)])
+
+    assert adapter.queue.counts() == {"ready": MANY, "scheduled": 1}
