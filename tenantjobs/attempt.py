@@ -26,7 +26,6 @@ from tenantjobs import (
     holding,
     identity,
     limiting,
-    links,
     replays,
     results,
     sentinel,
@@ -49,7 +48,7 @@ from tenantjobs.keyed import Key, behind_key
 from tenantjobs.limiting import Limiting
 from tenantjobs.outcome import Discarded, Finished, Outcome, Quarantined, Retried
 from tenantjobs.replays import Replays
-from tenantjobs.running import JobContext, RetryAsked, is_cancelled, running
+from tenantjobs.running import RetryAsked, context_of, is_cancelled, running
 from tenantjobs.tenancy import refuse_foreign, require_scope, system_scope
 from tenantjobs.verdict import again, verdict
 
@@ -96,7 +95,7 @@ class Attempt:
         self._envelope = envelope = envelope.charged(1)
         self._led_by: tuple[Any, ...] | None = None
         self._course = Course(job, io, envelope, delivery)
-        self.context = _context(envelope, self._course.resumptions)
+        self.context = context_of(envelope, envelope.attempt, self._course.resumptions)
         # What a job does not have costs it nothing: most have none of these.
         remembered = replays.remembered_for(delivery)
         self._replays = Replays(envelope, io, remembered) if remembered else None
@@ -307,18 +306,3 @@ class Attempt:
     def _uncharged(self, seconds: float, note: str) -> Retried:
         """Nothing has failed: the job comes back, and its attempt is not charged."""
         return Retried(self.envelope.charged(-1), clock.now() + timedelta(seconds=seconds), note=note)
-
-
-def _context(envelope: Envelope, resumptions: int) -> JobContext:
-    return JobContext(
-        id=envelope.id,
-        name=envelope.name,
-        attempt=envelope.attempt,
-        queue=envelope.queue,
-        priority=envelope.priority,
-        enqueued_at=envelope.enqueued_at,
-        due_at=envelope.due_at,
-        tenant_id=envelope.tenant_id,
-        resumptions=resumptions,
-        batch_id=links.batch_id(envelope.keys),
-    )

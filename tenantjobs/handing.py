@@ -13,7 +13,7 @@ from tenantjobs.gathering import Gathering
 from tenantjobs.instrumentation import Enqueued, EnqueueDropped, EnqueueRefused
 from tenantjobs.locks import Wish
 from tenantjobs.permits import Reservation
-from tenantjobs.running import JobContext, going_on
+from tenantjobs.running import JobContext, context_of, going_on
 
 logger = logging.getLogger("tenantjobs.enqueuing")
 
@@ -92,18 +92,7 @@ class Sealed:
 
     @property
     def _job(self) -> JobContext:
-        envelope = self._envelope
-        return JobContext(
-            id=envelope.id,
-            name=envelope.name,
-            attempt=0,
-            queue=envelope.queue,
-            priority=envelope.priority,
-            enqueued_at=envelope.enqueued_at,
-            due_at=envelope.due_at,
-            tenant_id=envelope.tenant_id,
-            batch_id=links.batch_id(envelope.keys),
-        )
+        return context_of(self._envelope, attempt=0)
 
 
 def hand_over(jobs: Sequence[Sealed], target: Adapter, connection: object | None = None) -> list[Sealed]:

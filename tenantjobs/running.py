@@ -10,6 +10,8 @@ from typing import NoReturn
 
 import msgspec
 
+from tenantjobs import links
+from tenantjobs.envelope import Envelope
 from tenantjobs.errors import Cancelled, ConfigurationError, Interruption
 from tenantjobs.options import Options, options
 from tenantjobs.progress import TellsProgress, checked
@@ -89,6 +91,22 @@ class JobContext(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
                 f"job {self.name} id={self.id} {what} where it is not performed: only a job that a worker performs "
                 f"does so, from its own code and its handlers"
             )
+
+
+def context_of(envelope: Envelope, attempt: int, resumptions: int = 0) -> JobContext:
+    """The job of an envelope, as it knows itself."""
+    return JobContext(
+        id=envelope.id,
+        name=envelope.name,
+        attempt=attempt,
+        queue=envelope.queue,
+        priority=envelope.priority,
+        enqueued_at=envelope.enqueued_at,
+        due_at=envelope.due_at,
+        tenant_id=envelope.tenant_id,
+        resumptions=resumptions,
+        batch_id=links.batch_id(envelope.keys),
+    )
 
 
 _running: ContextVar[JobContext | None] = ContextVar("tenantjobs_job", default=None)

@@ -106,11 +106,11 @@ class Embedded:
         """Nobody else would start another worker, if this one ends for a reason that nobody has thought of."""
         backoff = Backoff()
         while not self._stopped.is_set():
-            self._worker = queue.worker(self._options)
+            self._worker = queue.workplace.worker(self._options)
             if self._stopped.is_set():
                 return
             try:
-                queue.run(self._worker, self._options)
+                queue.workplace.run(self._worker, self._options)
                 return
             except Exception:
                 logger.exception("the worker inside this process has failed, and is started again")

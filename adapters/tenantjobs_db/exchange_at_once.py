@@ -72,7 +72,10 @@ def settling_and_claiming(*, keep_finished: bool) -> TextClause:
 
 def _refused(finishes: Sequence[Finish], done: Sequence[str | None] | None) -> list[Finish]:
     """Those of ``finishes`` that are not among the ``done``, who are only named where there are fewer."""
-    return [] if done is None else [finish for finish in finishes if finish.claim.id not in done]
+    if done is None:
+        return []
+    settled = set(done)
+    return [finish for finish in finishes if finish.claim.id not in settled]
 
 
 def _ended(finishes: Sequence[Finish]) -> dict[str, object]:

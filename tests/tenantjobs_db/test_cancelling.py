@@ -235,7 +235,7 @@ def test_a_worker_hears_of_it_while_the_job_runs(adapter: DatabaseAdapter, queue
     canceller = threading.Thread(target=cancel)
     canceller.start()
     options = WorkOptions(drain=True, threads=1)
-    code = adapter.run(adapter.worker(options), options)
+    code = adapter.workplace.run(adapter.workplace.worker(options), options)
     canceller.join()
 
     assert code == 0

@@ -15,6 +15,7 @@ from tenantjobs.errors import ConfigurationError
 from tenantjobs_db import WorkerMiddleware, embedded, lifespan
 from tenantjobs_db.adapter import DatabaseAdapter
 from tenantjobs_db.embedding import Embedded
+from tenantjobs_db.workplace import Workplace
 
 OPTIONS: dict[str, Any] = {"threads": 2, "polling_interval": 0.02}
 
@@ -107,14 +108,14 @@ def test_what_has_not_finished_in_time_is_given_back(adapter: DatabaseAdapter) -
 
 def test_a_worker_that_fails_is_started_again(adapter: DatabaseAdapter, note: Any, monkeypatch: Any) -> None:
     failures = iter([RuntimeError("no"), None])
-    run = DatabaseAdapter.run
+    run = Workplace.run
 
-    def fails_once(self: DatabaseAdapter, *arguments: Any) -> int:
+    def fails_once(self: Workplace, *arguments: Any) -> int:
         if (error := next(failures)) is not None:
             raise error
         return run(self, *arguments)
 
-    monkeypatch.setattr(DatabaseAdapter, "run", fails_once)
+    monkeypatch.setattr(Workplace, "run", fails_once)
     with embedded(**OPTIONS):
         note.perform_later()
         until(lambda: adapter.queue.counts() == {"finished": 1})

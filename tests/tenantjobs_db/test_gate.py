@@ -505,7 +505,7 @@ def test_a_gate_that_has_nothing_to_let_through_is_woken_by_jobs_of_other_proces
     queue: DatabaseAdapter, broker: Broker, url: str
 ) -> None:
     options = WorkOptions(polling_interval=30.0)
-    service = queue.worker(options)
+    service = queue.workplace.worker(options)
     thread = threading.Thread(target=service.run, daemon=True)
     thread.start()
     try:

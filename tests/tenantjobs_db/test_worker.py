@@ -436,12 +436,12 @@ def test_an_enqueue_in_the_same_process_wakes_a_sleeping_worker(adapter: Databas
 
     thread = threading.Thread(target=adapter.work, args=(WorkOptions(polling_interval=30.0),), daemon=True)
     thread.start()
-    until(lambda: adapter._workers)
+    until(lambda: adapter.workplace._workers)
     time.sleep(0.3)
     note.perform_later()
 
     assert ran.wait(30)
-    adapter._workers[0].stop()
+    adapter.workplace._workers[0].stop()
     thread.join(30)
 
 
