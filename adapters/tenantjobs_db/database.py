@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, ClauseElement, Connection, Engine, StaticPool, create_engine, make_url
+from sqlalchemy import URL, ClauseElement, Connection, Engine, StaticPool, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError
 
 from tenantjobs_db.dialect import Dialect
@@ -121,10 +121,10 @@ class Database:
         return connection
 
     def close(self) -> None:
-        """Close our connections; those of the application stay."""
+        """Close our connections, those in use when they come back; those of the application stay."""
         if self._owned:
-            self.engine.dispose()
-            self._autocommit.dispose()
+            _close(self.engine)
+            _close(self._autocommit)
 
 
 def own(url: str | URL, *, synchronous: str = "FULL", busy_timeout: float = 10.0, notify: bool = True) -> Database:
@@ -193,6 +193,14 @@ def _in_memory(engine: Engine) -> bool:
 
 def _is_memory(url: URL) -> bool:
     return not url.database or ":memory:" in url.database or url.query.get("mode") == "memory"
+
+
+def _close(engine: Engine) -> None:
+    pool = engine.pool
+    engine.dispose()
+    # A pool that is disposed of would take back what is in use now, and leave it open.
+    event.listen(pool, "checkin", lambda _connection, record: record.close())
+    pool.dispose()
 
 
 def _forget_in_children(engine: Engine) -> None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -77,10 +78,10 @@ class Site:
     def states(self) -> dict[str, int]:
         return dict(self._rows("SELECT state, count(*) FROM tj_jobs GROUP BY state"))
 
-    def processes(self) -> list[tuple[str]]:
+    def processes(self) -> list[tuple[Any, ...]]:
         return self._rows("SELECT kind FROM tj_processes")
 
-    def _rows(self, query: str) -> list[tuple[str]]:
+    def _rows(self, query: str) -> list[tuple[Any, ...]]:
         with closing(sqlite3.connect(self.folder / "jobs.db")) as connection:
             return connection.execute(query).fetchall()
 
