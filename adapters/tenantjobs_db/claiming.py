@@ -7,6 +7,7 @@ going round. No tenant has a row to be written, and neither the backlog nor the 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,11 +15,14 @@ from sqlalchemy import Connection, text
 
 from tenantjobs_db.costs import Costs
 from tenantjobs_db.database import Database
+from tenantjobs_db.heads import WITHIN_ROOMS, taken
 from tenantjobs_db.instructions import Instructions
 from tenantjobs_db.picking import Picking
 from tenantjobs_db.rooms import Rooms
 from tenantjobs_db.settlement import Claimed
 from tenantjobs_db.turns import Turns
+
+KNOWN_FOR = 1.0  # seconds: while a tenant is paused, it is asked this often whether one still is
 
 
 class Claiming:
@@ -31,6 +35,7 @@ class Claiming:
         self._costs = costs or Costs()
         self._turns = Turns(self._costs)
         self._picks = False
+        self._skips_until = 0.0
 
     def claim(
         self, connection: Connection, process: str, queues: Sequence[str], wanted: int, rooms: Rooms
@@ -59,12 +64,20 @@ class Claiming:
         """Whose turn it is in the queue."""
         return self._turns.cursor(queue)
 
+    @property
+    def skips(self) -> bool:
+        """Whether some tenant is paused, so that a claim has to leave it out."""
+        return time.monotonic() < self._skips_until
+
     def took(self, queue: str, batch: Sequence[Claimed], rooms: Rooms) -> bool:
         """Such a claim has found these. True if another one may find more, where they are fewer than it asked for."""
         if not batch:
+            skipped = self.skips
             with self._database.autocommit() as connection:
-                self._picks = Instructions.read(connection).picked
-            return self._picks
+                said = Instructions.read(connection)
+            self._picks = said.picked
+            self._skips_until = time.monotonic() + KNOWN_FOR if said.tenants else 0.0
+            return self._picks or (said.tenants and not skipped)
         rooms.take(batch)
         self._turns.advance(queue, batch)
         return _were_several(batch, rooms)
@@ -103,73 +116,6 @@ class Claiming:
         return claimed
 
 
-# Who is in turn, and the heads of their lines: the parts of a statement that is WITH RECURSIVE.
-# They are locked, and so stay where they are: by their places they are found sooner than by their ids. The array has
-# them looked up one by one also under generic plans, where a join does not.
-HEADS = """
-    paused (n) AS (
-        SELECT count(*) FROM tj_controls WHERE kind = 'tenant' AND paused_at IS NOT NULL
-    ),
-    ahead (tenant, n) AS (
-        SELECT min(tenant), 1 FROM tj_jobs
-        WHERE state = 'ready' AND queue = :queue AND tenant > :cursor
-        UNION ALL
-        SELECT (SELECT min(tenant) FROM tj_jobs
-                WHERE state = 'ready' AND queue = :queue AND tenant > ahead.tenant), n + 1
-        FROM ahead WHERE tenant IS NOT NULL AND n < :probes + (SELECT n FROM paused)
-    ),
-    around (tenant, n) AS (
-        SELECT min(tenant), 1 FROM tj_jobs
-        WHERE state = 'ready' AND queue = :queue AND tenant <= :cursor
-        UNION ALL
-        SELECT (SELECT min(tenant) FROM tj_jobs
-                WHERE state = 'ready' AND queue = :queue AND tenant > around.tenant AND tenant <= :cursor), n + 1
-        FROM around WHERE tenant IS NOT NULL AND n < :probes + (SELECT n FROM paused)
-    ),
-    found AS (
-        SELECT tenant, 0 AS lap, n FROM ahead
-        WHERE tenant IS NOT NULL AND tenant <> ALL (CAST(:full AS text[])) AND NOT EXISTS (
-            SELECT FROM tj_controls
-            WHERE kind = 'tenant' AND name = ahead.tenant AND paused_at IS NOT NULL
-        )
-        UNION ALL
-        SELECT tenant, 1 AS lap, n FROM around
-        WHERE tenant IS NOT NULL AND tenant <> ALL (CAST(:full AS text[])) AND NOT EXISTS (
-            SELECT FROM tj_controls
-            WHERE kind = 'tenant' AND name = around.tenant AND paused_at IS NOT NULL
-        )
-        LIMIT :wanted
-    ),
-    turns AS (
-        SELECT found.tenant, row_number() OVER (ORDER BY lap, n) AS turn, count(*) OVER () AS tenants,
-            coalesce(room, :most) AS room
-        FROM found LEFT JOIN unnest(CAST(:busy AS text[]), CAST(:rooms AS int[])) AS busy (tenant, room)
-            ON busy.tenant = found.tenant
-    ),
-    heads AS (
-        SELECT head.ctid FROM turns CROSS JOIN LATERAL (
-            SELECT ctid FROM tj_jobs
-            WHERE state = 'ready' AND queue = :queue AND tenant = turns.tenant
-            ORDER BY priority, id
-            LIMIT least(room, :wanted / tenants + CASE WHEN turn <= :wanted % tenants THEN 1 ELSE 0 END)
-            FOR UPDATE SKIP LOCKED
-        ) AS head
-    )
-"""
-TAKE = """
-    UPDATE tj_jobs
-    SET state = 'claimed', claimed_by = :process, claimed_at = statement_timestamp(), fence = fence + 1
-    WHERE ctid = ANY (ARRAY (SELECT ctid FROM heads))
-      AND EXISTS (SELECT FROM tj_processes WHERE tj_processes.id = :process)
-      AND NOT EXISTS (
-          SELECT FROM tj_controls
-          WHERE kind = 'job' OR weight IS NOT NULL OR cap IS NOT NULL OR rate IS NOT NULL
-              OR kind = 'queue' AND name = :queue
-      )
-    RETURNING priority, id, fence, name, tenant, attempt, data, deaths
-"""
-
-
 def _were_several(batch: Sequence[Claimed], rooms: Rooms) -> bool:
     """False if a tenant that was alone was offered everything."""
     return len({claim.tenant for claim in batch}) > 1 or bool(rooms.full)
@@ -178,7 +124,7 @@ def _were_several(batch: Sequence[Claimed], rooms: Rooms) -> bool:
 class SetBasedClaim:
     """One pass as one statement (PostgreSQL)."""
 
-    STATEMENT = text(f"WITH RECURSIVE {HEADS} {TAKE}")
+    STATEMENT = text(f"WITH RECURSIVE {WITHIN_ROOMS} {taken()}")
 
     def __call__(
         self, connection: Connection, process: str, queue: str, cursor: str, wanted: int, rooms: Rooms
@@ -188,7 +134,7 @@ class SetBasedClaim:
 
 
 def claims_of(rows: Sequence[Any], process: str, queue: str) -> list[Claimed]:
-    """The rows of ``TAKE``, in the order in which they are to start."""
+    """The rows of ``taken``, in the order in which they are to start."""
     return [
         Claimed(id, fence, process, queue, name, tenant, attempt, data, deaths)
         for _, id, fence, name, tenant, attempt, data, deaths in sorted(rows)  # no two have one id

@@ -13,7 +13,7 @@ from tenantjobs import faults
 from tenantjobs_db.claiming import Claiming
 from tenantjobs_db.costs import Costs
 from tenantjobs_db.database import Database
-from tenantjobs_db.exchange_at_once import SetBasedExchange, settling_and_claiming
+from tenantjobs_db.exchange_at_once import SetBasedExchange
 from tenantjobs_db.limiting import Limiting
 from tenantjobs_db.locks import DatabaseLocks
 from tenantjobs_db.pacing import Pacing
@@ -52,7 +52,7 @@ class Consumer:
         self._queue = Queue(database)
         self._settling = Settling(database.dialect, keep_finished=keep_finished)
         self._claiming = Claiming(database, costs)
-        self._exchange = _exchange(database, keep_finished=keep_finished)
+        self._exchange = SetBasedExchange.on(database, keep_finished=keep_finished)
         self._reserve = Reserve(1, 0.0) if reserve is None else reserve
         self._locks = DatabaseLocks(database)
         self._limiting = Limiting(database)
@@ -144,7 +144,15 @@ class Consumer:
     ) -> tuple[list[Claimed], Sequence[Settlement]]:
         """What most exchanges are: one statement, which commits by itself."""
         refused: Sequence[Settlement]
-        found, refused = exchange(process, finishes, queue, self._claiming.cursor(queue), wanted, rooms)
+        found, refused = exchange(
+            process,
+            finishes,
+            queue,
+            self._claiming.cursor(queue),
+            wanted,
+            rooms,
+            skips=self._claiming.skips,
+        )
         has_more = self._claiming.took(queue, found, rooms) and len(found) < wanted
         self._selection.served(queue, len(found))
         if has_more or refused:
@@ -202,10 +210,3 @@ class Consumer:
             self._queues = self._queue.ready_queues()
             self._queues_until = now + KNOWN_FOR
         return self._selection.in_turn(self._queues)
-
-
-def _exchange(database: Database, *, keep_finished: bool) -> SetBasedExchange | None:
-    if not database.dialect.set_based:
-        return None
-    statement = database.prepared(settling_and_claiming(keep_finished=keep_finished))
-    return None if statement is None else SetBasedExchange(statement)

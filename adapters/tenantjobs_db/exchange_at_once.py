@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from sqlalchemy import TextClause, text
 
 from tenantjobs_db.arrays import literal
-from tenantjobs_db.claiming import HEADS, TAKE, claims_of, wished
+from tenantjobs_db.claiming import claims_of, wished
+from tenantjobs_db.database import Database
+from tenantjobs_db.heads import NEXT, NOT_PAUSED, ROUND, WITHIN_ROOMS, taken
 from tenantjobs_db.prepared import Prepared
 from tenantjobs_db.rooms import Rooms
 from tenantjobs_db.settlement import Claimed, Finish
@@ -26,20 +28,35 @@ OURS = """
     ) AS found
 """
 WHICH = "ctid = ANY (ARRAY (SELECT ctid FROM ours)) AND claimed_by = :process"
-KEEP = f"""
+WHICH_ONE = """
+    id = (CAST(:ids AS text[]))[1] AND fence = (CAST(:fences AS bigint[]))[1] AND claimed_by = :process
+"""
+KEEP = """
     UPDATE tj_jobs
     SET state = 'finished', claimed_by = NULL, attempt = attempt + 1, reason = NULL,
         finished_at = statement_timestamp()
-    WHERE {WHICH} RETURNING id
+    WHERE {} RETURNING id
 """
-FORGET = f"DELETE FROM tj_jobs WHERE {WHICH} RETURNING id"
+FORGET = "DELETE FROM tj_jobs WHERE {} RETURNING id"
 
 
 class SetBasedExchange:
-    """Settles and claims by a ``statement`` that commits by itself, see ``settling_and_claiming``."""
+    """Settles and claims by one of three statements that commit by themselves: see ``heads``."""
 
-    def __init__(self, statement: Prepared) -> None:
-        self._statement = statement
+    def __init__(self, next_one: Prepared, round_: Prepared, within_rooms: Prepared) -> None:
+        self._next_one = next_one
+        self._round = round_
+        self._within_rooms = within_rooms
+
+    @classmethod
+    def on(cls, database: Database, *, keep_finished: bool) -> SetBasedExchange | None:
+        """None where there is no such statement, or it would not commit by itself."""
+        if not database.dialect.set_based:
+            return None
+        one = database.prepared(settling_and_claiming(NEXT, taken(NOT_PAUSED), done_one(keep_finished)))
+        some = database.prepared(settling_and_claiming(ROUND, taken(NOT_PAUSED), done(keep_finished)))
+        any_ = database.prepared(settling_and_claiming(WITHIN_ROOMS, taken(), done(keep_finished)))
+        return None if one is None or some is None or any_ is None else cls(one, some, any_)
 
     def __call__(
         self,
@@ -49,25 +66,42 @@ class SetBasedExchange:
         cursor: str,
         wanted: int,
         rooms: Rooms,
+        *,
+        skips: bool = False,
     ) -> tuple[list[Claimed], list[Finish]]:
-        """The jobs that were claimed, and the settlements that were refused, or could not be seen to."""
-        wish = wished(process, queue, cursor, wanted, rooms) | _ended(finishes)
-        rows = self._statement.rows(wish)
+        """The jobs that were claimed, and the settlements that were refused, or could not be seen to.
+
+        ``skips``: some tenant is paused.
+        """
+        if skips or rooms.are_less_than(wanted):
+            statement = self._within_rooms
+        else:
+            statement = self._next_one if wanted == 1 and len(finishes) <= 1 else self._round
+        rows = statement.rows(wished(process, queue, cursor, wanted, rooms) | _ended(finishes))
         found = [row[1:] for row in rows if row[1] is not None]
         return claims_of(found, process, queue), _refused(finishes, rows[0][0])
 
 
-def settling_and_claiming(*, keep_finished: bool) -> TextClause:
+def settling_and_claiming(heads: str, taken: str, done: str) -> TextClause:
     """The statement. Both halves see the table as it was before: neither meets what the other one writes."""
     return text(f"""
         WITH RECURSIVE
-        ours AS ({OURS}),
-        done AS ({KEEP if keep_finished else FORGET}),
-        {HEADS},
-        taken AS ({TAKE}),
+        {done},
+        {heads},
+        taken AS ({taken}),
         told (ids) AS (SELECT CASE WHEN count(*) < :finishes THEN array_agg(id) END FROM done)
         SELECT told.ids, taken.* FROM told LEFT JOIN taken ON true
     """)
+
+
+def done(keep_finished: bool) -> str:
+    """The half that settles any number of jobs."""
+    return f"ours AS ({OURS}), done AS ({(KEEP if keep_finished else FORGET).format(WHICH)})"
+
+
+def done_one(keep_finished: bool) -> str:
+    """The same for one job at most."""
+    return f"done AS ({(KEEP if keep_finished else FORGET).format(WHICH_ONE)})"
 
 
 def _refused(finishes: Sequence[Finish], done: Sequence[str | None] | None) -> list[Finish]:

@@ -1,4 +1,4 @@
-"""What is said of queues and jobs at the moment of a claim."""
+"""What is said of queues, jobs and tenants at the moment of a claim."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from tenantjobs_db.tables import controls
 
 
 class Instructions(msgspec.Struct, frozen=True):
-    """What is paused; and whether anything is said that takes ``Picking`` to claim by."""
+    """What is paused, and whether some tenant is; and whether anything is said that takes ``Picking`` to claim by."""
 
     queues: frozenset[str] = frozenset()
     jobs: Mapping[str, str] = {}  # every name that a paused class has or had, and the one that it is paused by
     picked: bool = False
+    tenants: bool = False
 
     @classmethod
     def read(cls, connection: Connection) -> Instructions:
@@ -24,7 +25,8 @@ class Instructions(msgspec.Struct, frozen=True):
         return cls(
             frozenset(row.name for row in rows if row.kind == "queue"),
             {name: row.name for row in rows if row.kind == "job" for name in _names(row.name)},
-            any(row.kind != "queue" for row in rows),
+            any(row.kind in ("job", "tenant") for row in rows),
+            any(row.kind == "tenants" for row in rows),
         )
 
 
@@ -48,10 +50,13 @@ _SAID = (
     select(controls.c.kind, controls.c.name)
     .where(controls.c.kind != "tenant", controls.c.paused_at.is_not(None))
     .union_all(
+        select(literal("tenants"), literal("")).where(
+            exists().where(controls.c.kind == "tenant", controls.c.paused_at.is_not(None))
+        ),
         select(literal("tenant").label("kind"), literal("").label("name")).where(
             exists().where(
                 or_(*(column.is_not(None) for column in (controls.c.weight, controls.c.cap, controls.c.rate)))
             )
-        )
+        ),
     )
 )

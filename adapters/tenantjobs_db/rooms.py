@@ -72,6 +72,10 @@ class Rooms:
     def full(self) -> list[str]:
         return [tenant for tenant, room in self.left.items() if room <= 0]
 
+    def are_less_than(self, wanted: int) -> bool:
+        """Whether some tenant may not have so many."""
+        return self.most < wanted or any(room < wanted for room in self.left.values())
+
     def of(self, tenant: str) -> int:
         return self.left.get(tenant, self.most)
 

@@ -7,7 +7,6 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from tenantjobs_db import schema
-from tenantjobs_db.claiming import SetBasedClaim
 from tenantjobs_db.database import Database, beside, own
 from tenantjobs_db.queue import Queue
 from tests.tenantjobs_db.making import Claimer, envelope, envelopes
@@ -159,39 +158,6 @@ def test_concurrent_claimers_never_get_the_same_job(queue: Queue, database: Data
     assert len(everything) == 2000
     assert len(set(everything)) == 2000
     assert queue.counts() == {"claimed": 2000}
-
-
-@pytest.mark.postgres
-def test_on_postgresql_a_claim_reads_the_heads_and_not_the_backlog(postgres_url: str) -> None:
-    database = own(postgres_url)
-    with database.begin() as connection:
-        connection.execute(text("DELETE FROM tj_jobs"))
-        connection.execute(
-            text("""
-                INSERT INTO tj_jobs (id, queue, tenant, name, priority, state, attempt, enqueued_at, data)
-                SELECT 'job-' || n, 'default', 't' || n % 1000, 'noop', 0, 'ready', 0, now(), '{}'
-                FROM generate_series(1, 100000) AS n
-            """)
-        )
-    with database.autocommit() as connection:
-        connection.execute(text("VACUUM ANALYZE tj_jobs"))
-    wish: dict[str, object] = {"process": "p", "queue": "default", "cursor": "t5", "wanted": 10, "probes": 10}
-    wish |= {"most": 8, "full": ["t6"], "busy": ["t6", "t7"], "rooms": [0, 1]}
-    with database.begin() as connection:
-        connection.execute(text("SET LOCAL plan_cache_mode = force_generic_plan"))
-        explain = text(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT TEXT) {SetBasedClaim.STATEMENT.text}")
-        plan = "\n".join(connection.execute(explain, wish).scalars())
-        connection.execute(text("DELETE FROM tj_jobs"))
-    database.close()
-
-    assert "Seq Scan on tj_jobs" not in plan
-    assert "tj_jobs_ready" in plan
-    assert _buffers(plan) < 500, plan
-
-
-def _buffers(plan: str) -> int:
-    line = next(line for line in plan.splitlines() if "Buffers:" in line)
-    return sum(int(part.partition("=")[2]) for part in line.split() if part.startswith(("hit=", "read=")))
 
 
 @pytest.mark.postgres

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,9 +11,13 @@ from typing import Any
 import pytest
 from sqlalchemy import event, text
 
+from tenantjobs_db.consumer import Consumer
+from tenantjobs_db.controls import Controls
 from tenantjobs_db.database import Database, own
 from tenantjobs_db.prepared import Prepared
 from tenantjobs_db.queue import Queue
+from tenantjobs_db.rooms import Reserve
+from tenantjobs_db.selection import Selection
 from tenantjobs_db.settlement import Finish, GiveBack
 from tests.tenantjobs_db.making import Claimer, envelopes
 
@@ -118,6 +123,36 @@ def test_it_is_one_statement_where_the_database_can(
     claimer.consumer.exchange(claimer.process, done, 3)
 
     assert not database.dialect.set_based or len(executed) == 1
+
+
+def test_while_a_tenant_is_paused_the_jobs_of_others_are_one_statement_too(
+    queue: Queue, claimer: Claimer, database: Database, executed: list[str]
+) -> None:
+    queue.enqueue([*envelopes(9, "acme"), *envelopes(9, "globex")])
+    Controls(database).pause("tenant", "acme")
+    claims = claimer.claim(3)
+    executed.clear()
+
+    exchange = claimer.consumer.exchange(claimer.process, [Finish(claim) for claim in claims], 3)
+
+    assert [claim.tenant for claim in [*claims, *exchange.claimed]] == ["globex"] * 6
+    assert not database.dialect.set_based or len(executed) == 1
+
+
+@pytest.mark.parametrize(("held", "wanted", "had"), [(2, 1, {"globex": 1}), (1, 3, {"acme": 1, "globex": 2})])
+def test_no_tenant_has_more_than_the_reserve_leaves_to_it(
+    queue: Queue, claimer: Claimer, database: Database, held: int, wanted: int, had: dict[str, int]
+) -> None:
+    queue.enqueue(envelopes(9, "acme"))
+    running = claimer.claim(held)
+    queue.enqueue(envelopes(9, "globex"))
+    reserve = Reserve(4, 0.5)
+    reserve.heard_of_several = True
+    consumer = Consumer(database, Selection(["*"]), reserve=reserve)
+
+    claimed = consumer.exchange(claimer.process, [], wanted, running).claimed
+
+    assert Counter(claim.tenant for claim in claimed) == had
 
 
 def test_jobs_for_which_we_were_called_are_claimed_without_asking_where_there_are_any(

@@ -1,0 +1,156 @@
+"""Which jobs a claim of PostgreSQL takes: the heads of the lines whose turn it is, as a part of its statement.
+
+There are three ways to find them, which name the same jobs. What a part has that a claim does not want costs it
+nevertheless: the server sets up each node of a plan at each execution, which was a quarter of the claim of one job. So
+most claims are by ``NEXT`` or ``ROUND``, which take nothing while a tenant is paused.
+
+In each, the heads are locked, and so stay where they are: by their places they are found sooner than by their ids. The
+array has them looked up one by one also under generic plans, where a join does not.
+"""
+
+from __future__ import annotations
+
+NOT_PAUSED = "OR kind = 'tenant' AND paused_at IS NOT NULL"
+
+# One job: in the order of the index, the first behind the tenant that was served last is the head of the next line.
+NEXT = """
+    heads AS (
+        SELECT ctid FROM (
+            SELECT ctid FROM (
+                SELECT ctid FROM tj_jobs WHERE state = 'ready' AND queue = :queue AND tenant > :cursor
+                ORDER BY tenant, priority, id LIMIT 1 FOR UPDATE SKIP LOCKED
+            ) AS ahead
+            UNION ALL
+            SELECT ctid FROM (
+                SELECT ctid FROM tj_jobs WHERE state = 'ready' AND queue = :queue AND tenant <= :cursor
+                ORDER BY tenant, priority, id LIMIT 1 FOR UPDATE SKIP LOCKED
+            ) AS around
+        ) AS either LIMIT 1
+    )
+"""
+
+# Where no tenant may have less than its share. With as many tenants as jobs are wanted, or more, whoever finds a tenant
+# has found its job too, and goes down the index for it once: only if another one has locked it, the line is looked at.
+ROUND = """
+    ahead (tenant, head, n) AS (
+        (
+            SELECT tenant, ctid, 1 FROM tj_jobs WHERE state = 'ready' AND queue = :queue AND tenant > :cursor
+            ORDER BY tenant, priority, id LIMIT 1
+        )
+        UNION ALL
+        SELECT next.tenant, next.head, n + 1 FROM ahead CROSS JOIN LATERAL (
+            SELECT tenant, ctid AS head FROM tj_jobs
+            WHERE state = 'ready' AND queue = :queue AND tenant > ahead.tenant
+            ORDER BY tenant, priority, id LIMIT 1
+        ) AS next
+        WHERE n < :wanted
+    ),
+    around (tenant, head, n) AS (
+        (
+            SELECT tenant, ctid, 1 FROM tj_jobs WHERE state = 'ready' AND queue = :queue AND tenant <= :cursor
+            ORDER BY tenant, priority, id LIMIT 1
+        )
+        UNION ALL
+        SELECT next.tenant, next.head, n + 1 FROM around CROSS JOIN LATERAL (
+            SELECT tenant, ctid AS head FROM tj_jobs
+            WHERE state = 'ready' AND queue = :queue AND tenant > around.tenant AND tenant <= :cursor
+            ORDER BY tenant, priority, id LIMIT 1
+        ) AS next
+        WHERE n < :wanted
+    ),
+    found AS (
+        SELECT tenant, head, n AS turn FROM ahead
+        UNION ALL
+        SELECT tenant, head, n + (SELECT count(*) FROM ahead) FROM around
+        LIMIT :wanted
+    ),
+    dealt (each, others) AS (
+        SELECT :wanted / count(*), :wanted % count(*) FROM found HAVING count(*) > 0
+    ),
+    turns AS (
+        SELECT tenant, head, each + CASE WHEN turn <= others THEN 1 ELSE 0 END AS share FROM dealt CROSS JOIN found
+    ),
+    heads AS (
+        SELECT line.ctid FROM turns CROSS JOIN LATERAL (
+            SELECT ctid FROM (
+                SELECT ctid FROM (
+                    SELECT ctid FROM tj_jobs WHERE ctid = head AND state = 'ready' AND share = 1
+                    FOR UPDATE SKIP LOCKED
+                ) AS one
+                UNION ALL
+                SELECT ctid FROM (
+                    SELECT ctid FROM tj_jobs WHERE state = 'ready' AND queue = :queue AND tenant = turns.tenant
+                    ORDER BY priority, id LIMIT share FOR UPDATE SKIP LOCKED
+                ) AS several
+            ) AS either LIMIT share
+        ) AS line
+    )
+"""
+
+# Any claim: tenants are paused, or have only so much room.
+WITHIN_ROOMS = """
+    paused (n) AS (
+        SELECT count(*) FROM tj_controls WHERE kind = 'tenant' AND paused_at IS NOT NULL
+    ),
+    ahead (tenant, n) AS (
+        SELECT min(tenant), 1 FROM tj_jobs
+        WHERE state = 'ready' AND queue = :queue AND tenant > :cursor
+        UNION ALL
+        SELECT (SELECT min(tenant) FROM tj_jobs
+                WHERE state = 'ready' AND queue = :queue AND tenant > ahead.tenant), n + 1
+        FROM ahead WHERE tenant IS NOT NULL AND n < :probes + (SELECT n FROM paused)
+    ),
+    around (tenant, n) AS (
+        SELECT min(tenant), 1 FROM tj_jobs
+        WHERE state = 'ready' AND queue = :queue AND tenant <= :cursor
+        UNION ALL
+        SELECT (SELECT min(tenant) FROM tj_jobs
+                WHERE state = 'ready' AND queue = :queue AND tenant > around.tenant AND tenant <= :cursor), n + 1
+        FROM around WHERE tenant IS NOT NULL AND n < :probes + (SELECT n FROM paused)
+    ),
+    found AS (
+        SELECT tenant, 0 AS lap, n FROM ahead
+        WHERE tenant IS NOT NULL AND tenant <> ALL (CAST(:full AS text[])) AND NOT EXISTS (
+            SELECT FROM tj_controls
+            WHERE kind = 'tenant' AND name = ahead.tenant AND paused_at IS NOT NULL
+        )
+        UNION ALL
+        SELECT tenant, 1 AS lap, n FROM around
+        WHERE tenant IS NOT NULL AND tenant <> ALL (CAST(:full AS text[])) AND NOT EXISTS (
+            SELECT FROM tj_controls
+            WHERE kind = 'tenant' AND name = around.tenant AND paused_at IS NOT NULL
+        )
+        LIMIT :wanted
+    ),
+    turns AS (
+        SELECT found.tenant, row_number() OVER (ORDER BY lap, n) AS turn, count(*) OVER () AS tenants,
+            coalesce(room, :most) AS room
+        FROM found LEFT JOIN unnest(CAST(:busy AS text[]), CAST(:rooms AS int[])) AS busy (tenant, room)
+            ON busy.tenant = found.tenant
+    ),
+    heads AS (
+        SELECT head.ctid FROM turns CROSS JOIN LATERAL (
+            SELECT ctid FROM tj_jobs
+            WHERE state = 'ready' AND queue = :queue AND tenant = turns.tenant
+            ORDER BY priority, id
+            LIMIT least(room, :wanted / tenants + CASE WHEN turn <= :wanted % tenants THEN 1 ELSE 0 END)
+            FOR UPDATE SKIP LOCKED
+        ) AS head
+    )
+"""
+
+
+def taken(unless: str = "") -> str:
+    """The statement that claims ``heads``; nothing if something is said that takes ``Picking``, or ``unless`` is so."""
+    return f"""
+        UPDATE tj_jobs
+        SET state = 'claimed', claimed_by = :process, claimed_at = statement_timestamp(), fence = fence + 1
+        WHERE ctid = ANY (ARRAY (SELECT ctid FROM heads))
+          AND EXISTS (SELECT FROM tj_processes WHERE tj_processes.id = :process)
+          AND NOT EXISTS (
+              SELECT FROM tj_controls
+              WHERE kind = 'job' OR weight IS NOT NULL OR cap IS NOT NULL OR rate IS NOT NULL
+                  OR kind = 'queue' AND name = :queue {unless}
+          )
+        RETURNING priority, id, fence, name, tenant, attempt, data, deaths
+    """
