@@ -59,7 +59,7 @@ OLDEST = Column(
         "msgspec==0.19.0",
         "click==8.2.0",
         "PyYAML==6.0.2",
-        "cronsim==2.6",
+        "cronsim==2.7",
         "rich==13.7.0",
         "sqlalchemy==2.0.36",
         "psycopg[binary]==3.2.1",

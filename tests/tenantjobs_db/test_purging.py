@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import Table, func, insert, select
+from sqlalchemy import Table, TypeDecorator, func, insert, select
 
 from tenantjobs import Current, TenantBusy, TenantGone, batch, chain, job, testing
 from tenantjobs.locks import Lock
@@ -55,7 +55,8 @@ def row_of(table: Table, tenant: str) -> dict[str, Any]:
     """A row of a tenant in any table, by the types of its columns."""
     values: dict[str, Any] = {}
     for column in table.c:
-        kind = column.type.python_type
+        plain = column.type.impl if isinstance(column.type, TypeDecorator) else column.type
+        kind = plain.python_type
         if column.name == "tenant":
             values["tenant"] = tenant
         elif table is tables.controls and column.name in ("kind", "name"):

@@ -50,7 +50,7 @@ def test_a_tenant_is_purged_when_its_id_is_typed_again(render: Any, tenantjobs: 
 
     told = CliRunner().invoke(main, ["tenants", "purge", "acme"], input="acme\n")
     assert told.exit_code == 0
-    lines = told.stdout.splitlines()
+    lines = told.stdout.removeprefix(" acme\n").splitlines()  # Click 8.2 has what is typed there, later ones in stderr
     assert lines[0].split() == ["table", "removed", "left"]
     assert next(line for line in lines if line.startswith("tj_jobs")).split() == ["tj_jobs", "1", "0"]
     assert any(line.startswith("0 rows are left of tenant acme at ") for line in lines)
