@@ -8,6 +8,7 @@ from typing import Any
 
 import rq.worker
 from rq.job import Job
+from rq.registry import StartedJobRegistry
 from rq.version import VERSION
 from rq.worker import Worker
 
@@ -22,6 +23,7 @@ def cover() -> None:
     """Every worker of this process from now on."""
     for name in _AROUND_THE_JOB:
         covering.cover(next(cls for cls in Worker.__mro__ if name in vars(cls)), name, _in_scope)
+    covering.cover(StartedJobRegistry, "cleanup", _abandoned)
     spawning: Any = getattr(rq.worker, "SpawnWorker", None)
     if spawning is not None and VERSION.startswith("2."):
         spawning.work = _refuse
@@ -34,6 +36,24 @@ def _in_scope(original: Callable[..., Any]) -> Callable[..., Any]:
     def handle(worker: Any, job: Job, *args: Any, **kwargs: Any) -> Any:
         with delivery(job):
             return original(worker, job, *args, **kwargs)
+
+    return handle
+
+
+def _abandoned(original: Callable[..., None]) -> Callable[..., None]:
+    """Where a worker looks for jobs whose worker has died, which it tells its handlers of."""
+
+    @wraps(original)
+    def cleanup(registry: Any, timestamp: float | None = None, exception_handlers: list[Any] | None = None) -> None:
+        original(registry, timestamp, [_handling(handler) for handler in exception_handlers or ()])
+
+    return cleanup
+
+
+def _handling(handler: Callable[..., Any]) -> Callable[..., Any]:
+    def handle(job: Job, *error: Any) -> Any:
+        with delivery(job):
+            return handler(job, *error)
 
     return handle
 

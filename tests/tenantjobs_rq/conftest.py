@@ -7,13 +7,14 @@ import pytest
 import rq.group
 import rq.job
 import rq.queue
+import rq.registry
 import rq.worker
 
 import tenantjobs_rq
 from tenantjobs.current import Current
 from tenantjobs_rq import policy
 
-COVERED = [rq.job.Job, rq.queue.Queue, rq.group.Group, *rq.worker.Worker.__mro__[:-1]]
+COVERED = [rq.job.Job, rq.queue.Queue, rq.group.Group, rq.registry.StartedJobRegistry, *rq.worker.Worker.__mro__[:-1]]
 try:
     import rq.cron
 

@@ -104,15 +104,18 @@ def queue(**options: Any) -> Iterator[Shop]:
 
 
 @contextmanager
-def worker(shop: Shop, log: Path, *command: str, job_class: str = "tenantjobs_rq.TenantJob") -> Iterator[None]:
+def worker(
+    shop: Shop, log: Path, *command: str, job_class: str = "tenantjobs_rq.TenantJob", **variables: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """``rq worker`` or what else is in ``command``, on the queue of the shop."""
-    with process(log, *command, "-c", "tests.tenantjobs_rq.worker", shop.name, RQ_JOB_CLASS=job_class) as started:
+    arguments = (*command, "-c", "tests.tenantjobs_rq.worker", shop.name)
+    with process(log, *arguments, RQ_JOB_CLASS=job_class, **variables) as started:
         deadline = time.monotonic() + PATIENCE
         while not Worker.all(queue=shop.queue):
             if started.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"the worker has not started:\n{log.read_text()}")
             time.sleep(0.05)
-        yield
+        yield started
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import redis
 from rq import Queue, get_current_job
 from rq.job import Job
 
+import tenantjobs
 from tenantjobs.current import Current
 
 try:
@@ -21,6 +22,16 @@ except ImportError:  # pragma: no cover
     Retry = None  # type: ignore[assignment, misc]
 
 STORE = redis.Redis.from_url(os.environ.get("TENANTJOBS_TEST_REDIS", "redis://127.0.0.1:6379/0"))
+
+
+def locate_tenant(tenant_id: str) -> str | None:
+    if tenant_id == "down":
+        raise ConnectionError("no route to the store")
+    return None if tenant_id == "gone" else tenant_id
+
+
+if "RQ_JOB_CLASS" in os.environ:  # in a worker, and in what it spawns, which imports nothing but this module
+    tenantjobs.configure(tenant_locator=locate_tenant)
 
 
 def whom() -> str:
@@ -120,6 +131,14 @@ def endless() -> None:
     note(running(), running().id)
     Current.switch("never left", tenant_id="LEAK").__enter__()
     time.sleep(60)
+
+
+def killed_with_its_worker() -> str:
+    note(running(), running().id)
+    runs: Any = STORE.incr(f"{running().origin}:note:{running().id}:runs")
+    if runs == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return whom()
 
 
 def killed() -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from rq import Queue, Retry
+from rq import Callback, Queue, Retry
 from rq.decorators import job as job_decorator
 from rq.group import Group
 from rq.job import Job
@@ -35,10 +35,13 @@ WAYS: dict[str, Publish] = {
     "enqueue_in": lambda here: [here.queue.enqueue_in(timedelta(0), shop.who)],
     "enqueue_at": lambda here: [here.queue.enqueue_at(datetime.now(UTC), shop.who)],
     "enqueue_many": lambda here: here.queue.enqueue_many([Queue.prepare_data(shop.who)] * 3),
+    "enqueue_many at the front": lambda here: here.queue.enqueue_many([Queue.prepare_data(shop.who, at_front=True)]),
     "group": lambda here: _group(here).enqueue_many(here.queue, [Queue.prepare_data(shop.who)] * 2),
     "dependents": lambda here: _dependents(here),
     "many dependents": lambda here: _many_dependents(here),
+    "dependents of several": lambda here: _dependents_of_several(here),
     "retry": lambda here: [here.queue.enqueue(shop.who, retry=Retry(max=1, interval=5))],
+    "callbacks": lambda here: [here.queue.enqueue(shop.who, on_success=Callback(shop.on_success))],
 }
 
 
@@ -54,6 +57,11 @@ def _dependents(here: Shop) -> list[Job]:
 def _many_dependents(here: Shop) -> list[Job]:
     first = here.queue.enqueue(shop.who)
     return [first, *here.queue.enqueue_many([Queue.prepare_data(shop.who, depends_on=first)])]
+
+
+def _dependents_of_several(here: Shop) -> list[Job]:
+    first, second = here.queue.enqueue(shop.who), here.queue.enqueue(shop.who)
+    return [first, second, here.queue.enqueue(shop.who, depends_on=[first, second])]
 
 
 @pytest.fixture

@@ -4,13 +4,15 @@ import logging
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import rq.worker
-from rq import Callback, Queue
+from rq import Callback, Queue, Retry
 from rq.job import Job
+from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
 from rq.version import VERSION
 from rq.worker import SimpleWorker
@@ -62,16 +64,38 @@ def test_the_scope_is_json_text_in_a_field_of_its_own(here: Shop, install: Insta
     assert fields(here, sent)[b"tenantjobs"] == text
 
 
-def test_without_a_scope_a_job_is_stored_as_it_was(here: Shop, install: Install) -> None:
-    plain = fields(here, here.queue.enqueue(shop.who, job_id=f"{here.name}-1"))
-    install()
-    carried = fields(here, here.queue.enqueue(shop.who, job_id=f"{here.name}-2"))
+STORED: dict[str, Callable[[Queue, str], Any]] = {
+    "enqueue": lambda queue, job_id: queue.enqueue(shop.who, 1, two=2, job_id=job_id, meta={"color": "blue"}),
+    "enqueue_at": lambda queue, job_id: queue.enqueue_at(datetime(2099, 1, 1, tzinfo=UTC), shop.who, job_id=job_id),
+    "enqueue_many": lambda queue, job_id: queue.enqueue_many([Queue.prepare_data(shop.who, job_id=job_id)]),
+    "retry and callbacks": lambda queue, job_id: queue.enqueue(
+        shop.who, job_id=job_id, retry=Retry(max=2), on_success=Callback(shop.on_success), at_front=True
+    ),
+    "depends on": lambda queue, job_id: queue.enqueue(
+        shop.who, job_id=job_id, depends_on=queue.enqueue(shop.who, job_id="before")
+    ),
+}
 
-    moments = {b"created_at", b"enqueued_at"}
-    assert plain.keys() == carried.keys()
-    assert {name: plain[name] for name in plain.keys() - moments} == {
-        name: carried[name] for name in plain.keys() - moments
-    }
+
+@pytest.mark.parametrize("after_commit", [False, True])
+@pytest.mark.parametrize("way", STORED)
+def test_without_a_scope_a_job_is_stored_as_it_was(here: Shop, install: Install, way: str, after_commit: bool) -> None:
+    plain = stored(here, way)
+    install(after_commit=after_commit)
+    carried = stored(here, way)
+
+    assert b"data" in plain
+    assert plain == carried
+
+
+def stored(here: Shop, way: str) -> dict[bytes, bytes]:
+    """The job as it lies in Redis, less the moments."""
+    job_id = f"{here.name}-1"
+    STORED[way](here.queue, job_id)
+    job = Job.fetch(job_id, connection=here.connection)
+    found = fields(here, job)
+    job.delete()
+    return {name: value for name, value in found.items() if name not in (b"created_at", b"enqueued_at")}
 
 
 def test_what_cannot_travel_is_refused_at_the_call(here: Shop, install: Install) -> None:
@@ -154,6 +178,23 @@ def test_whoever_is_told_of_a_killed_work_horse_is_told_in_its_scope(here: Shop,
     )
     worker.handle_work_horse_killed(sent, 1, 9, None)
 
+    assert seen == ["acme"]
+    assert Current.scope == "unset"
+
+
+def test_whoever_is_told_of_a_job_whose_worker_has_died_is_told_in_its_scope(
+    here: Shop, install: Install, acme: Any, tmp_path: Path
+) -> None:
+    install()
+    seen: list[str | None] = []
+    with acme:
+        sent = here.queue.enqueue(shop.endless, on_failure=Callback(shop.on_failure))
+    with servers.worker(here, tmp_path / "worker.log", "worker", "-w", "rq.worker.SimpleWorker") as worker:
+        assert here.notes(sent.id) == ["acme"]
+        worker.kill()
+    StartedJobRegistry(queue=here.queue).cleanup(10**12, exception_handlers=[lambda *_: seen.append(Current.tenant_id)])
+
+    assert here.notes(f"{sent.id}:failure") == ["acme"]
     assert seen == ["acme"]
     assert Current.scope == "unset"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from rq.command import send_stop_job_command
 from rq.decorators import job as job_decorator
 from rq.group import Group
 from rq.job import Dependency, Job, JobStatus, requeue_job
+from rq.registry import StartedJobRegistry
 from rq.version import VERSION
+from rq.worker import Worker
 
 from tenantjobs import runtime
 from tenantjobs.current import Current
@@ -145,6 +148,17 @@ def test_several_tenants_at_once(here: Shop) -> None:
     assert [here.got(each) for each in sent] == ["t0", "t1", "t2"] * 2
 
 
+def test_one_prepared_call_of_two_tenants(here: Shop) -> None:
+    prepared, options = Queue.prepare_data(shop.who), {"meta": {"color": "blue"}, "retry": Retry(max=1)}
+    sent = []
+    for tenant_id in ("acme", "globex"):
+        with Current.set(tenant_id=tenant_id):
+            sent += [*here.queue.enqueue_many([prepared]), here.queue.enqueue(shop.who, **options)]
+
+    assert [here.got(each) for each in sent] == ["acme", "acme", "globex", "globex"]
+    assert options["meta"] == {"color": "blue"}
+
+
 def test_system_scope(here: Shop) -> None:
     with Current.system("nightly cleanup"):
         sent = here.queue.enqueue(shop.who)
@@ -190,6 +204,19 @@ def test_dependents_of_a_failure(here: Shop, acme: Any) -> None:
         second = here.queue.enqueue(shop.who, depends_on=Dependency([first], allow_failure=True))
 
     assert here.got(second) == "acme"
+
+
+def test_dependents_of_a_job_that_is_cancelled(here: Shop, acme: Any) -> None:
+    with Current.set(tenant_id="globex"):
+        first = here.queue.enqueue_in(timedelta(hours=1), shop.forbidden)
+    with acme:
+        second = here.queue.enqueue(shop.who, depends_on=first)
+    with Current.set(tenant_id="globex"):
+        first.cancel(enqueue_dependents=True)
+
+    assert here.got(second) == "acme"
+    probe(here)
+    assert here.noted("forbidden") == []
 
 
 # later
@@ -290,6 +317,23 @@ def test_retry_after_a_killed_work_horse(here: Shop, acme: Any) -> None:
     assert here.ended(sent) == JobStatus.FAILED
 
 
+def test_redelivery_after_a_killed_worker(install: Callable[..., None], acme: Any, tmp_path: Path) -> None:
+    install()
+    simple = ("worker", "-w", "rq.worker.SimpleWorker")
+    with servers.queue() as here:
+        with servers.worker(here, tmp_path / "first.log", *simple) as first, acme:
+            sent = here.queue.enqueue(shop.killed_with_its_worker, retry=Retry(max=1))
+            first.wait(20)
+        for name in Worker.all_keys(queue=here.queue):
+            here.connection.srem(f"rq:workers:{here.name}", name)
+        StartedJobRegistry(queue=here.queue).cleanup(10**12)  # what a worker does when it has missed the other one
+        with servers.worker(here, tmp_path / "second.log", *simple):
+            assert here.notes(sent.id, 2) == ["acme", "acme"]
+            assert here.got(sent) == "acme"
+            probe(here)
+        assert here.noted("residue") == []
+
+
 # callbacks and handlers
 
 
@@ -356,6 +400,49 @@ def test_a_job_with_an_unreadable_scope_fails(here: Shop) -> None:
         assert "TenantMissing" in here.error(sent)
         assert "of version 99" in here.error(sent)
     assert here.noted("forbidden") == []
+
+
+@pytest.mark.parametrize(("tenant_id", "error"), [("gone", "TenantGone"), ("down", "TenantUnavailable")])
+def test_a_job_of_a_tenant_that_cannot_be_located_fails(here: Shop, tenant_id: str, error: str) -> None:
+    with Current.set(tenant_id=tenant_id):
+        sent = here.queue.enqueue(shop.forbidden)
+
+    assert here.ended(sent) == JobStatus.FAILED
+    assert error in here.error(sent)
+    assert here.noted("forbidden") == []
+
+
+def test_a_producer_without_tenantjobs(here: Shop, tmp_path: Path) -> None:
+    job_id = enqueued_by_hand(here, "forbidden", tmp_path)
+
+    assert "TenantMissing" in here.error(Job.fetch(job_id, connection=here.connection))
+    assert here.noted("forbidden") == []
+
+
+def test_where_tenants_are_observed_jobs_run_and_the_worker_says_so(
+    install: Callable[..., None], acme: Any, tmp_path: Path
+) -> None:
+    install()
+    log = tmp_path / "worker.log"
+    with servers.queue() as here, servers.worker(here, log, "worker", TENANTJOBS_TENANCY="observe"):
+        sent = [enqueued_by_hand(here, "who", tmp_path), here.queue.enqueue(shop.who).id]
+        with Current.set(tenant_id="gone"):
+            sent.append(here.queue.enqueue(shop.who).id)
+        with acme:
+            sent.append(here.queue.enqueue(shop.who).id)
+
+        assert [here.got(each) for each in sent] == ["-", "-", "gone", "acme"]
+        assert here.noted("residue") == []
+    assert log.read_text().count("It runs, because tenancy is 'observe'") == 3
+
+
+def enqueued_by_hand(here: Shop, function: str, tmp_path: Path) -> str:
+    """The id of a job that ``rq enqueue`` has sent, which knows nothing of us."""
+    job_id = f"{here.name}-{function}"
+    arguments = ("enqueue", "--queue", here.name, "--job-id", job_id, f"tests.tenantjobs_rq.shop.{function}")
+    with servers.process(tmp_path / "enqueue.log", *arguments) as enqueuing:
+        assert enqueuing.wait(20) == 0
+    return job_id
 
 
 # what must not stay
