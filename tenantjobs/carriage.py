@@ -182,7 +182,8 @@ class Delivery(Scope):
         except TenantjobsError as error:
             if tenancy != "observe":
                 raise
-            logger.warning("%s It runs, because tenancy is %r.", error, tenancy)
+            told = error if isinstance(error, TenantMissing) else f"{self._job}: {error}."  # which names the tenant alone
+            logger.warning("%s It runs, because tenancy is %r.", told, tenancy)
 
     def admit_seal(self) -> None:
         """``BadSignature`` for what is not ours, also where no tenant is needed."""

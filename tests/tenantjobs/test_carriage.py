@@ -90,13 +90,15 @@ def test_optional_admits_what_came_without_and_not_what_cannot_be_read() -> None
         delivery.admit("optional", "")
 
 
-@pytest.mark.parametrize("header", [None, {"v": 99}])
+@pytest.mark.parametrize("header", [None, {"v": 99}, ACME], ids=["without", "unreadable", "gone"])
 def test_observe_admits_everything_and_reports(header: object, caplog: pytest.LogCaptureFixture) -> None:
     delivery = Delivery(header, "job 1")
-    with delivery:
+    with runtime.override(tenant_locator=lambda _id: None), delivery:
         delivery.admit("observe", "")
 
-    assert "It runs, because tenancy is 'observe'" in caplog.text
+    (told,) = (record.getMessage() for record in caplog.records)
+    assert told.startswith("job 1")
+    assert told.endswith(". It runs, because tenancy is 'observe'.")
 
 
 def test_a_tenant_that_is_gone_is_refused() -> None:

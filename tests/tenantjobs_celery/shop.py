@@ -11,11 +11,15 @@ from typing import Any
 
 import redis
 from celery import Celery, chord, group, shared_task
-from celery.exceptions import Ignore, Reject
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from celery.signals import task_received, task_revoked, worker_ready
 
 import tenantjobs_celery
+from tenantjobs.carriage import Tenancy
 from tenantjobs.current import Current
+from tests.services import REDIS
+
+VARIABLES = ("SHOP_NAME", "SHOP_BROKER", "SHOP_RESULTS", "SHOP_POOL", "SHOP_TENANCY")
 
 
 def whom() -> str:
@@ -28,16 +32,17 @@ def whom() -> str:
 class Shop:
     """One app on one broker, for workers of one pool. Everything it stores begins with ``name``."""
 
-    def __init__(self, name: str, broker: str, results: str, pool: str) -> None:
+    def __init__(self, name: str, broker: str, results: str, pool: str, tenancy: Tenancy) -> None:
         self.name = name
         self.pool = pool
-        self.store = redis.Redis.from_url(results, decode_responses=True, socket_timeout=None)  # blpop says how long
+        self.environment = dict(zip(VARIABLES, (name, broker, results, pool, tenancy), strict=True))
+        self.store = redis.Redis.from_url(REDIS, decode_responses=True, socket_timeout=None)  # blpop says how long
         self.app = Celery(name, broker=broker, backend=results, set_as_current=False)
         # Receivers and tasks that are there before ``install``, as in a project that grows into it.
         task_received.connect(self.look_for_residue, weak=False)
         worker_ready.connect(self.announce, weak=False)
         task_revoked.connect(self.note_revoked, weak=False)
-        tenantjobs_celery.install(self.app)
+        tenantjobs_celery.install(self.app, tenancy)
         self.app.conf.update(
             task_queues={name: {"exchange": "", "routing_key": name, "queue_arguments": {"x-expires": 600_000}}},
             task_default_queue=name,
@@ -81,8 +86,10 @@ class Shop:
         return list(found)
 
     def close(self) -> None:
-        self.app.backend.result_consumer.stop()
-        self.app.backend.client.connection_pool.disconnect()
+        if hasattr(self.app.backend, "result_consumer"):
+            self.app.backend.result_consumer.stop()
+        if hasattr(self.app.backend, "client"):
+            self.app.backend.client.connection_pool.disconnect()
         self.app.close()
         self.store.close()
 
@@ -181,8 +188,21 @@ def define_tasks(shop: Shop) -> None:
     def replaced_by_chord(self: Any) -> None:
         raise self.replace(chord([who.s(), who.s()], who_all.s()))
 
+    @task(name="shop.ignored", bind=True)
+    def ignored(self: Any) -> None:
+        note(self.request.id, whom())
+        raise Ignore("as asked for")
+
+    @task(name="shop.rejected", bind=True, acks_late=True)
+    def rejected(self: Any, *, requeue: bool) -> str:
+        note(self.request.id, whom())
+        if not self.request.delivery_info["redelivered"]:
+            raise Reject("as asked for", requeue=requeue)
+        return whom()
+
     endings = {
         "raises": RuntimeError("as asked for"),
+        "is over its soft limit": SoftTimeLimitExceeded(),
         "ignored": Ignore(),
         "rejected": Reject("as asked for"),
         "exits": SystemExit(0),
@@ -218,6 +238,39 @@ def define_tasks(shop: Shop) -> None:
         def on_failure(self, exc: object, task_id: str, *_: object) -> None:
             note(f"{task_id}:on_failure", whom())
 
+    class Hooked(app.Task):  # type: ignore[misc, name-defined]  # celery has no types
+        name = "shop.hooked"
+        default_retry_delay = 0
+
+        def run(self, *, fail: bool) -> str:
+            if self.request.retries == 0:
+                raise self.retry(exc=ConnectionError("as asked for"))
+            if fail:
+                raise RuntimeError("as asked for")
+            return whom()
+
+        def before_start(self, task_id: str, *_: object) -> None:
+            note(f"{task_id}:before_start", whom())
+
+        def on_retry(self, exc: object, task_id: str, *_: object) -> None:
+            note(f"{task_id}:on_retry", whom())
+
+        def on_success(self, retval: object, task_id: str, *_: object) -> None:
+            note(f"{task_id}:on_success", whom())
+
+        def on_failure(self, exc: object, task_id: str, *_: object) -> None:
+            note(f"{task_id}:on_failure", whom())
+
+        def after_return(self, status: object, retval: object, task_id: str, *_: object) -> None:
+            note(f"{task_id}:after_return", whom())
+
+    @task(name="shop.killed_with_its_worker", bind=True, acks_late=True)
+    def killed_with_its_worker(self: Any) -> str:
+        note(self.request.id, whom())
+        if not self.request.delivery_info["redelivered"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return whom()
+
     @task(name="shop.killed", bind=True, acks_late=True, reject_on_worker_lost=True)
     def killed(self: Any) -> list[str]:
         note(self.request.id, whom())
@@ -226,3 +279,4 @@ def define_tasks(shop: Shop) -> None:
         return [whom()]
 
     app.register_task(Endless())
+    app.register_task(Hooked())

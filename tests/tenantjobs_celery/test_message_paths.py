@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import celery
@@ -17,8 +19,7 @@ from celery.exceptions import TaskRevokedError
 import tenantjobs_celery
 from tenantjobs import runtime
 from tenantjobs.current import Current, Snapshot
-from tenantjobs.errors import BadSignature, TenantMissing
-from tests.services import require
+from tenantjobs.errors import BadSignature, TenantGone, TenantMissing, TenantUnavailable
 from tests.tenantjobs_celery import servers
 
 pytestmark = pytest.mark.services
@@ -32,19 +33,17 @@ WORKERS = {
 }
 PATIENCE = 45
 
-# Threads can be neither timed out nor killed, and SystemExit stops all of them. Greenlets have no soft limit.
+# Threads can be neither timed out nor killed, and SystemExit stops a worker without any. Greenlets have no soft limit.
 prefork = [name for name, (_, pool) in WORKERS.items() if pool == "prefork"]
 only_prefork = pytest.mark.parametrize("running", prefork, indirect=True)
+only_one = pytest.mark.parametrize("running", ["prefork on RabbitMQ"], indirect=True)
+survives_an_exit = pytest.mark.parametrize("running", [name for name in WORKERS if "solo" not in name], indirect=True)
 can_terminate = pytest.mark.parametrize("running", [*prefork, "gevent on RabbitMQ"], indirect=True)
 
 
 @pytest.fixture(scope="module", params=WORKERS)
 def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     broker, pool = WORKERS[request.param]
-    for service in {broker, "Redis"}:
-        require(service)
-    if pool == "gevent":
-        pytest.importorskip("gevent")
     with servers.worker(broker, pool, tmp_path_factory.mktemp("celery") / "worker.log") as shop:
         yield shop
 
@@ -155,6 +154,15 @@ def test_entries_of_beat(shop: Any, acme: Any) -> None:
     assert [*shop.notes("added"), *shop.notes("declared")] == ["acme", "globex"]
 
 
+@only_one
+def test_beat_as_a_process(shop: Any, tmp_path: Path) -> None:
+    schedule = ("-s", str(tmp_path / "schedule"), "--pidfile", "", "--max-interval", "1")
+    with servers.process(shop, tmp_path / "beat.log", "beat", *schedule):
+        assert shop.notes("by beat", 2) == ["acme", "acme"]
+
+    assert shop.store.exists(f"{shop.name}:note:forbidden") == 0
+
+
 def test_an_eager_call(shop: Any, acme: Any) -> None:
     with acme:
         assert shop.task("who").apply().get() == "acme"
@@ -241,6 +249,14 @@ def test_retry_beside_a_library_that_nests_headers(shop: Any, acme: Any) -> None
         sent = shop.task("retried").apply_async(headers={"headers": {"color": "blue"}})
 
     assert got(sent) == ["acme", "blue"]
+
+
+def test_reject_and_requeue(shop: Any, acme: Any) -> None:
+    with acme:
+        sent = shop.task("rejected").delay(requeue=True)
+
+    assert got(sent) == "acme"
+    assert shop.notes(sent.id, 2) == ["acme"] * 2
 
 
 # canvas
@@ -387,6 +403,49 @@ def test_link_error_new_style(shop: Any, acme: Any) -> None:
     assert shop.notes(sent.id) == ["acme"]
 
 
+def test_error_callbacks_of_a_chain_and_of_a_group(shop: Any, acme: Any) -> None:
+    failing, errbacks = shop.task("failing"), [shop.task("old_errback").s(), shop.task("new_errback").s()]
+    together = group(failing.s(), failing.s())
+    for errback in errbacks:
+        together.link_error(errback)
+    with acme:
+        sent = [chain(shop.task("who").s(), failing.s()).apply_async(link_error=errbacks), *together().results]
+
+    assert [shop.notes(each.id, 2) for each in sent] == [["acme"] * 2] * 3
+
+
+@pytest.mark.parametrize("fail", [False, True], ids=["succeeds", "fails"])
+def test_hooks_of_a_task(shop: Any, acme: Any, fail: bool) -> None:
+    with acme:
+        sent = shop.task("hooked").delay(fail=fail)
+
+    counts = {"before_start": 2, "on_retry": 1, "on_failure" if fail else "on_success": 1, "after_return": 1}
+    assert {name: shop.notes(f"{sent.id}:{name}", count) for name, count in counts.items()} == {
+        name: ["acme"] * count for name, count in counts.items()
+    }
+
+
+# skipped, rejected
+
+
+def test_ignore(shop: Any, acme: Any) -> None:
+    with acme:
+        sent = shop.task("ignored").apply_async(link=noted(shop, "ignored"), link_error=noted(shop, "ignored"))
+
+    assert shop.notes(sent.id) == ["acme"]
+    probe(shop)
+    assert sent.state == "PENDING"
+    assert shop.store.exists(f"{shop.name}:note:ignored") == 0
+
+
+def test_reject(shop: Any, acme: Any) -> None:
+    with acme:
+        sent = shop.task("rejected").delay(requeue=False)
+
+    assert shop.notes(sent.id) == ["acme"]
+    probe(shop)
+
+
 # what must not run
 
 
@@ -406,6 +465,33 @@ def test_a_task_with_an_unreadable_scope_fails(shop: Any) -> None:
         got(sent)
 
 
+@pytest.mark.parametrize(("tenant_id", "error"), [("gone", TenantGone), ("down", TenantUnavailable)])
+def test_a_task_of_a_tenant_that_cannot_be_located_fails(shop: Any, tenant_id: str, error: type[Exception]) -> None:
+    with Current.set(tenant_id=tenant_id):
+        sent = shop.task("forbidden").delay()
+
+    with pytest.raises(error):
+        got(sent)
+    assert sent.state == "FAILURE"
+    assert shop.store.exists(f"{shop.name}:note:forbidden") == 0
+
+
+def test_where_tenants_are_observed_tasks_run_and_the_worker_says_so(tmp_path: Path, acme: Any) -> None:
+    log = tmp_path / "worker.log"
+    with servers.shopping("Redis", "solo", tenancy="observe") as shop, servers.working(shop, log):
+        who = shop.task("who")
+        sent = [who.delay(), shop.app.send_task("shop.who", headers={"tenantjobs": {"v": 99}})]
+        with Current.set(tenant_id="gone"):
+            sent.append(who.delay())
+        with acme:
+            sent.append(who.delay())
+
+        assert [got(each) for each in sent] == ["-", "-", "gone", "acme"]
+        assert shop.residue() == []
+    warnings = [line for line in log.read_text().splitlines() if "because tenancy is 'observe'" in line]
+    assert [each.id for each in sent[:3]] == [re.findall(r"shop\.who\[(.*?)\]", line)[0] for line in warnings]
+
+
 def test_map_without_a_tenant_fails(shop: Any) -> None:
     sent = shop.task("who").map([1]).delay()
 
@@ -422,7 +508,7 @@ def test_housekeeping_needs_no_tenant(shop: Any) -> None:
 # what must not stay
 
 
-@pytest.mark.parametrize("ending", ["returns", "raises", "ignored", "rejected"])
+@pytest.mark.parametrize("ending", ["returns", "raises", "ignored", "rejected", "is over its soft limit"])
 def test_a_scope_left_open_reaches_nobody(shop: Any, acme: Any, ending: str) -> None:
     with acme:
         leaving = [shop.task("leaving_open").delay(ending) for _ in range(4)]
@@ -432,13 +518,24 @@ def test_a_scope_left_open_reaches_nobody(shop: Any, acme: Any, ending: str) -> 
     probe(shop)
 
 
-@only_prefork
+@survives_an_exit
 def test_a_task_that_exits_leaves_nothing(shop: Any, acme: Any) -> None:
     with acme:
         sent = shop.task("leaving_open").delay("exits")
     shop.notes(f"{sent.id}:ran")
 
     probe(shop)
+
+
+def test_a_task_that_exits_ends_the_worker_of_a_solo_pool_and_leaves_nothing(tmp_path: Path, acme: Any) -> None:
+    with servers.shopping("Redis", "solo") as shop:
+        with servers.working(shop, tmp_path / "first.log") as worker, acme:
+            sent = shop.task("leaving_open").delay("exits")
+            shop.notes(f"{sent.id}:ran")
+            worker.wait(PATIENCE)
+        assert shop.residue() == []
+        with servers.working(shop, tmp_path / "second.log"):
+            probe(shop)
 
 
 # revocation
@@ -448,6 +545,17 @@ def test_a_task_that_is_revoked_before_it_starts(shop: Any, acme: Any) -> None:
     with acme:
         sent = shop.task("forbidden").apply_async(countdown=1.5)
         sent.revoke()
+
+    with pytest.raises(TaskRevokedError):
+        got(sent)
+    assert shop.notes(f"{sent.id}:revoked") == ["acme"]
+    assert shop.store.exists(f"{shop.name}:note:forbidden") == 0
+    probe(shop)
+
+
+def test_a_task_that_expires(shop: Any, acme: Any) -> None:
+    with acme:
+        sent = shop.task("forbidden").apply_async(countdown=0.5, expires=0.2)
 
     with pytest.raises(TaskRevokedError):
         got(sent)
@@ -500,6 +608,41 @@ def test_redelivery_after_a_killed_process(shop: Any, acme: Any) -> None:
 
     assert got(sent) == ["acme"]
     assert shop.notes(sent.id, 2) == ["acme"] * 2
+
+
+@pytest.mark.parametrize("pool", ["solo", "threads", "gevent"])
+def test_redelivery_after_a_killed_worker(pool: str, tmp_path: Path, acme: Any) -> None:
+    with servers.shopping("RabbitMQ", pool) as shop:
+        with servers.working(shop, tmp_path / "first.log") as worker, acme:
+            sent = shop.task("killed_with_its_worker").delay()
+            worker.wait(PATIENCE)
+        with servers.working(shop, tmp_path / "second.log"):
+            assert got(sent) == "acme"
+            probe(shop)
+
+        assert shop.notes(sent.id, 2) == ["acme"] * 2
+        assert shop.residue() == []
+
+
+# where results are kept
+
+
+@pytest.mark.parametrize("results", ["rpc://", "db+sqlite:///{}/results.db", "file://{}"])
+def test_result_backends(tmp_path: Path, acme: Any, results: str) -> None:
+    with (
+        servers.shopping("RabbitMQ", "solo", results.format(tmp_path)) as shop,
+        servers.working(shop, tmp_path / "log"),
+    ):
+        who, who_all = shop.task("who"), shop.task("who_all")
+        with acme:
+            sent = [who.apply_async(link=noted(shop, "linked")), (who_all.s([]) | who_all.s())()]
+            if results != "rpc://":  # of which Celery makes no chords
+                sent.append(chord([who.s(), who.s()], who_all.s())())
+
+        assert [got(each) for each in sent] == ["acme", ["acme"] * 2, ["acme"] * 3][: len(sent)]
+        assert shop.notes("linked") == ["acme"]
+        probe(shop)
+        assert shop.residue() == []
 
 
 def noted(shop: Any, key: str) -> Any:

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import os
+import sys
 from functools import wraps
 from typing import Any
 
 from celery.app import trace
 from celery.worker import request
 
-from tests.tenantjobs_celery.shop import Shop
+import tenantjobs
+from tenantjobs.current import Current
+from tests.tenantjobs_celery.shop import VARIABLES, Shop
 
-shop = Shop(os.environ["SHOP_NAME"], os.environ["SHOP_BROKER"], os.environ["SHOP_RESULTS"], os.environ["SHOP_POOL"])
+
+def locate_tenant(tenant_id: str) -> str | None:
+    if tenant_id == "down":
+        raise ConnectionError("no route to the store")
+    return None if tenant_id == "gone" else tenant_id
+
+
+tenantjobs.configure(tenant_locator=locate_tenant)
+given: Any = [os.environ[name] for name in VARIABLES]
+shop = Shop(*given)
 shop.app.set_current()
 shop.app.set_default()
 app = shop.app
+if "beat" in sys.argv:
+    with Current.set(tenant_id="acme"):
+        app.add_periodic_task(0.5, shop.task("noted").s("by beat"), name="in a scope")
+    app.add_periodic_task(0.5, shop.task("forbidden").s(), name="without one")
 
 run_message: Any = trace.fast_trace_task
 
