@@ -182,7 +182,8 @@ class Delivery(Scope):
         except TenantjobsError as error:
             if tenancy != "observe":
                 raise
-            told = error if isinstance(error, TenantMissing) else f"{self._job}: {error}."  # which names the tenant alone
+            # The other errors name the tenant alone.
+            told = error if isinstance(error, TenantMissing) else f"{self._job}: {error}."
             logger.warning("%s It runs, because tenancy is %r.", told, tenancy)
 
     def admit_seal(self) -> None:

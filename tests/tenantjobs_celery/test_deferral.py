@@ -6,10 +6,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from celery import chain, chord, group, signals
+from celery.beat import Scheduler
+from celery.schedules import schedule
 from kombu.exceptions import EncodeError
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
@@ -51,6 +54,10 @@ class Sender:
         with self.app.connection_for_write() as connection:
             self.look.apply_async(connection=connection)
 
+    def by_beat(self) -> None:
+        beat = Scheduler(app=self.app, lazy=True)
+        beat.apply_async(beat.Entry(name="any", task="look", schedule=schedule(60), app=self.app), advance=False)
+
     def in_scope(self) -> None:
         with Current.switch("a copy for globex", tenant_id="globex"):
             self.look.delay()
@@ -61,6 +68,7 @@ WAYS: dict[str, tuple[Callable[[Sender], object], list[str]]] = {
     "delay": (lambda here: here.look.delay(1), ["acme"]),
     "apply_async": (lambda here: here.look.apply_async((1,), {"two": 2}, priority=3), ["acme"]),
     "ignored result": (lambda here: here.look.apply_async(ignore_result=True), ["acme"]),
+    "eta": (lambda here: here.look.apply_async(eta=datetime.now(UTC)), ["acme"]),
     "countdown": (lambda here: here.look.apply_async(countdown=0.01), ["acme"]),
     "send_task": (lambda here: here.app.send_task("look"), ["acme"]),
     "own producer": (lambda here: here.with_producer(), ["acme"]),
@@ -75,8 +83,19 @@ WAYS: dict[str, tuple[Callable[[Sender], object], list[str]]] = {
     "map": (lambda here: here.look.map([1, 2]).delay(), ["acme"] * 2),
     "starmap": (lambda here: here.look.starmap([(1,), (2,)]).delay(), ["acme"] * 2),
     "chunks": (lambda here: here.look.chunks([(1,), (2,), (3,)], 2)(), ["acme"] * 3),
+    "stamped": (lambda here: here.look.s().stamp(reason="any").apply_async(), ["acme"]),
+    "signature by name": (lambda here: here.app.signature("look").delay(), ["acme"]),
+    "entry of beat": (lambda here: here.by_beat(), ["acme"]),
+    "chord with a chain": (
+        lambda here: chord([here.look.si() | here.look.si()], here.look.si() | here.look.si())(),
+        ["acme"] * 4,
+    ),
     "link": (lambda here: here.look.apply_async(link=here.look.s()), ["acme"] * 2),
     "link_error": (lambda here: here.failing.apply_async(link_error=here.look.s()), ["acme"]),
+    "chain with link_error": (
+        lambda here: chain(here.look.si(), here.failing.si()).apply_async(link_error=here.look.s()),
+        ["acme"] * 2,
+    ),
 }
 PROTOCOLS = [2, 1]
 

@@ -7,6 +7,7 @@ import json
 import re
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -19,6 +20,8 @@ from tests.services import BROKERS, REDIS, require
 
 pytestmark = pytest.mark.services
 
+# What is published is there to get when the call returns.
+TRANSPORT = {"RabbitMQ": {"confirm_publish": True}, "Redis": {}}
 # What differs from one call to the next, also without us.
 IDS = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 TIMES = re.compile(rb"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(\+00:00)?")
@@ -29,11 +32,16 @@ SENDS: dict[str, Callable[[Any, Any], object]] = {
         (1,), priority=3, expires=60, headers={"color": "blue"}, time_limit=7, shadow="else", ignore_result=True
     ),
     "countdown": lambda app, task: task.apply_async(countdown=60),
+    "eta": lambda app, task: task.apply_async(eta=datetime(2099, 1, 1, tzinfo=UTC)),
     "by name": lambda app, task: app.send_task("look", [1], {"two": 2}),
     "callbacks": lambda app, task: task.apply_async(link=[task.s(1), task.s() | task.s()], link_error=task.s(2)),
+    "signature": lambda app, task: app.signature("look", (1,), link=[task.s()]).delay(),
+    "group": lambda app, task: group(task.s(1), task.s(2) | task.s())(),
     "chain": lambda app, task: chain(task.s(1), task.s(), group(task.s(), task.s()), task.s())(),
     "chord": lambda app, task: chord([task.s(1), task.s(2)], task.s())(),
     "map": lambda app, task: task.map([1, 2]).delay(),
+    "starmap": lambda app, task: task.starmap([(1,), (2,)]).delay(),
+    "chunks": lambda app, task: task.chunks([(1,), (2,)], 1)(),
     "stamped": lambda app, task: task.s(1).stamp(reason="any").apply_async(),
 }
 
@@ -84,6 +92,7 @@ def _sent(
         task_default_queue=queue,
         task_default_exchange="",
         task_queue_max_priority=5,
+        broker_transport_options=TRANSPORT[broker],
         task_protocol=protocol,
         result_expires=1,
     )

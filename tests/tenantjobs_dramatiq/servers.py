@@ -14,25 +14,28 @@ import pika
 import pytest
 import redis
 
+from tenantjobs.carriage import Tenancy
 from tests.services import AMQP, REDIS
 
 ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
-def worker(name: str, kind: str, log: Path, *, gevent: bool = False) -> Iterator[subprocess.Popen[bytes]]:
+def worker(
+    name: str, kind: str, log: Path, *, gevent: bool = False, tenancy: Tenancy = "required"
+) -> Iterator[subprocess.Popen[bytes]]:
     """A worker of Dramatiq with four threads, or greenlets, on the queue of this name; stopped afterwards."""
     command = [sys.executable, "-m", "dramatiq"]
     if gevent:
         pytest.importorskip("gevent")
         command = [sys.executable, str(Path(sys.executable).with_name("dramatiq-gevent"))]
     paths = os.pathsep.join(dict.fromkeys([str(ROOT), str(ROOT / "adapters"), *filter(None, sys.path)]))
-    given = {"SHOP_NAME": name, "SHOP_KIND": kind, "PYTHONPATH": paths, "dramatiq_worker_timeout": "100"}
+    given = {"SHOP_NAME": name, "SHOP_KIND": kind, "SHOP_TENANCY": tenancy, "dramatiq_worker_timeout": "100"}
     with log.open("ab") as output:
         process = subprocess.Popen(
             [*command, "tests.tenantjobs_dramatiq.worker", "-p", "1", "-t", "4"],
             cwd=ROOT,
-            env={**os.environ, **given},
+            env={**os.environ, **given, "PYTHONPATH": paths},
             stdout=output,
             stderr=output,
         )

@@ -24,6 +24,7 @@ from dramatiq.results.backends import RedisBackend as Stored
 from dramatiq_abort.backends import RedisBackend as Events
 
 import tenantjobs_dramatiq
+from tenantjobs.carriage import Tenancy
 from tenantjobs.current import Current
 from tests.services import BROKERS, REDIS
 
@@ -33,13 +34,13 @@ PATIENCE = 20
 class Shop:
     """A broker, a queue of this name, and what happened to the messages in it."""
 
-    def __init__(self, name: str, kind: str, *, install: bool = True) -> None:
+    def __init__(self, name: str, kind: str, *, install: bool = True, tenancy: Tenancy = "required") -> None:
         self.name = name
         self.kind = kind
         self.store = redis.Redis.from_url(REDIS, socket_timeout=2 * PATIENCE)
         self.broker = self._broker()
         if install:
-            tenantjobs_dramatiq.install(self.broker)
+            tenantjobs_dramatiq.install(self.broker, tenancy)
         self.results = Stored(client=self.store, namespace=f"{name}:results")
         self.abortable = dramatiq_abort.Abortable(backend=Events(client=self.store))
         for middleware in (
@@ -229,8 +230,8 @@ def endless(key: str) -> None:
 
 
 def interrupted(key: str) -> None:
-    note(key)
     try:
+        note(key)
         for _ in range(3000):
             time.sleep(0.01)
     except (Shutdown, TimeLimitExceeded, dramatiq_abort.Abort) as error:

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import dramatiq
 import pytest
 from dramatiq import Broker, Message
 from dramatiq.brokers.stub import StubBroker
-from dramatiq.middleware import GroupCallbacks
+from dramatiq.middleware import AsyncIO, GroupCallbacks
 from dramatiq.rate_limits.backends import StubBackend as Barriers
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session, sessionmaker
@@ -88,6 +90,23 @@ def _group_with_a_callback(actor: Any) -> Any:
     return group
 
 
+def _async_twin(actor: Any) -> Any:
+    async def twin() -> None: ...
+
+    actor.broker.add_middleware(AsyncIO())
+    return dramatiq.actor(twin, broker=actor.broker)
+
+
+def _of_a_class(given: Broker) -> Any:
+    class Work(dramatiq.GenericActor):
+        class Meta:
+            broker = given
+
+        def perform(self) -> None: ...
+
+    return Work
+
+
 WAYS: dict[str, Callable[[Any], object]] = {
     "send": lambda actor: actor.send(),
     "send_with_options": lambda actor: actor.send_with_options(max_retries=3),
@@ -96,14 +115,20 @@ WAYS: dict[str, Callable[[Any], object]] = {
     "pipeline": lambda actor: (actor.message() | actor.message()).run(),
     "pipeline with a delay": lambda actor: (actor.message() | actor.message()).run(delay=1),
     "group": lambda actor: dramatiq.group([actor.message()]).run(),
+    "group with a delay": lambda actor: dramatiq.group([actor.message()]).run(delay=1),
     "group of pipelines": lambda actor: dramatiq.group([actor.message() | actor.message()]).run(delay=1),
+    "group of groups": lambda actor: dramatiq.group([dramatiq.group([actor.message()])]).run(),
+    "callbacks": lambda actor: actor.send_with_options(on_success=actor, on_failure=actor),
+    "a copy": lambda actor: actor.broker.enqueue(actor.message().copy(queue_name="default")),
+    "async actor": lambda actor: _async_twin(actor).send(),
+    "class": lambda actor: _of_a_class(actor.broker).send(),
     "group with a callback": lambda actor: _group_with_a_callback(actor).run(),
 }
 
 
 @pytest.fixture
-def sessions() -> Iterator[sessionmaker[Session]]:
-    engine = create_engine("sqlite://")
+def sessions(tmp_path: Path) -> Iterator[sessionmaker[Session]]:
+    engine = create_engine(f"sqlite:///{tmp_path / 'app.db'}")
     made = sessionmaker(engine, class_=type("Own", (Session,), {}))
     tenantjobs_sqlalchemy.install(made)
     yield made
@@ -128,6 +153,40 @@ def test_messages_wait_for_the_commit(broker: StubBroker, sessions: Any, way: st
             raise ZeroDivisionError
 
     assert [rb"\"tenant_id\":\"acme\"" in each for each in waiting(broker)] == ([True] if ending == "commit" else [])
+
+
+def test_what_an_actor_sends_waits_for_its_transaction_and_its_retry_does_not(
+    broker: StubBroker, sessions: Any
+) -> None:
+    tenantjobs_dramatiq.install(broker, after_commit=True)
+    runs: list[str | None] = []
+    noted: list[tuple[int, str | None]] = []
+    note = dramatiq.actor(lambda run: noted.append((run, Current.tenant_id)), actor_name="note", broker=broker)
+    with sessions.begin() as session:
+        session.execute(text("create table it (id integer)"))
+
+    @dramatiq.actor(broker=broker, max_retries=1, min_backoff=1, max_backoff=1)
+    def write() -> None:
+        runs.append(Current.tenant_id)
+        with sessions.begin() as session:
+            session.execute(text("insert into it values (1)"))
+            note.send(len(runs))
+            assert [] == waiting(broker)
+            if len(runs) == 1:
+                raise ConnectionError("as asked for")
+
+    worker = dramatiq.Worker(broker, worker_timeout=20, worker_threads=1)
+    with Current.set(tenant_id="acme"):
+        write.send()
+    worker.start()
+    try:
+        broker.join("default", timeout=10_000)
+        worker.join()
+    finally:
+        worker.stop()
+
+    assert runs == ["acme", "acme"]
+    assert noted == [(2, "acme")]
 
 
 def test_what_waits_has_the_arguments_of_the_call(broker: StubBroker, sessions: Any) -> None:
@@ -158,34 +217,57 @@ def waiting(broker: StubBroker) -> list[bytes]:
 
 # what is sent when there is no scope
 
+SENDS: dict[str, Callable[[Shop], object]] = {
+    "send": lambda shop: shop.who.send(1, two=2),
+    "options": lambda shop: shop.who.send_with_options(args=(1,), color="blue", broker_priority=2, max_retries=3),
+    "delay": lambda shop: shop.who.send_with_options(delay=60_000),
+    "by hand": lambda shop: shop.broker.enqueue(_by_hand(shop.who)),
+    "callbacks": lambda shop: shop.who.send_with_options(on_success="succeeded", on_failure="failed"),
+    "pipeline": lambda shop: (shop.who.message(1) | shop.who.message() | shop.who.message()).run(),
+    "group with a callback": lambda shop: _group_with_a_callback(shop.who).run(),
+}
+# What differs from one call to the next, also without us.
+IDS = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|\b1[0-9]{12}\b")
+
 
 @pytest.mark.services
+@pytest.mark.parametrize("after_commit", [False, True])
 @pytest.mark.parametrize("kind", ["RabbitMQ", "Redis"])
-def test_without_a_scope_the_message_is_byte_for_byte_what_it_was(kind: str) -> None:
+def test_without_a_scope_every_message_is_byte_for_byte_what_it_was(kind: str, after_commit: bool) -> None:
     require(kind)
-    name = servers.new_name()
-    shops = [Shop(name, kind, install=install) for install in (False, True)]
-    given = {"color": "blue", "broker_priority": 2, "redis_message_id": "1"}
-    message: Message[Any] = Message(queue_name=name, actor_name="who", args=(1,), kwargs={"two": 2}, options=given)
-    try:
-        for shop in shops:
-            shop.broker.enqueue(message)
-        bare, installed = on_the_wire(shops[0].broker, name)
-    finally:
-        for shop in shops:
-            shop.close()
-        servers.remove(name, name)
+    require("Redis")
+    bare, installed = on_the_wire(kind, None), on_the_wire(kind, after_commit)
 
+    assert len(SENDS) == len(bare)
     assert bare == installed
-    assert b"tenantjobs" not in installed
 
 
-def on_the_wire(broker: Any, name: str) -> list[bytes]:
-    """The messages as they are stored, less the id that Dramatiq gives each of them in Redis."""
-    if hasattr(type(broker), "channel"):
-        return [broker.channel.basic_get(name, auto_ack=True)[2] for _ in range(2)]
-    stored = broker.client.hgetall(f"{name}:{name}.msgs")
-    return [data.replace(each, b"?") for each, data in stored.items()]
+def on_the_wire(kind: str, after_commit: bool | None) -> list[bytes]:
+    """The messages of all these ways as they are stored; without us if it is None."""
+    shop = Shop(servers.new_name(), kind, install=False)
+    before = dramatiq.broker.global_broker
+    try:
+        if after_commit is not None:
+            tenantjobs_dramatiq.install(shop.broker, after_commit=after_commit)
+        dramatiq.set_broker(shop.broker)  # where pipelines and groups go
+        for send in SENDS.values():
+            send(shop)
+        return [IDS.sub(b"?", each).replace(shop.name.encode(), b"QUEUE") for each in stored(shop)]
+    finally:
+        dramatiq.broker.global_broker = before
+        shop.close()
+        servers.remove(shop.name, shop.name)
+
+
+def stored(shop: Shop) -> list[bytes]:
+    queues, broker = (shop.name, f"{shop.name}.DQ"), cast("Any", shop.broker)
+    if shop.kind == "Redis":
+        return sorted(each for queue in queues for each in broker.client.hvals(f"{shop.name}:{queue}.msgs"))
+    found = []
+    for queue in queues:
+        while (letter := broker.channel.basic_get(queue, auto_ack=True))[0] is not None:
+            found.append(repr(letter[1]).encode() + letter[2])
+    return found
 
 
 def test_a_broker_of_another_library_is_installed_too() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import dramatiq
@@ -139,6 +141,21 @@ def test_one_message_of_two_tenants(shop: Shop, key: str) -> None:
 
     assert shop.notes(key) == ["umbrella"]
     assert message.options == {}
+
+
+def test_one_group_of_two_tenants(shop: Shop, key: str) -> None:
+    group = dramatiq.group([shop.noting.message(key), shop.noting.message(key)])
+    group.add_completion_callback(shop.noting.message(f"{key}:completed"))
+    for tenant_id in ("acme", "globex"):
+        with Current.set(tenant_id=tenant_id):
+            group.run()
+        assert shop.notes(key, 2) == [tenant_id] * 2
+        assert shop.notes(f"{key}:completed") == [tenant_id]
+
+
+def test_an_actor_that_is_called(shop: Shop, acme: Any) -> None:
+    with acme:
+        assert shop.who() == "acme"
 
 
 def test_async_actors_on_one_loop(shop: Shop) -> None:
@@ -343,6 +360,34 @@ def test_a_message_of_a_producer_without_tenantjobs_fails(shop: Shop, acme: Any)
 
     assert "TenantRefused" in shop.error(sent)
     assert shop.noted("forbidden") == []
+
+
+def test_a_message_of_a_tenant_that_cannot_be_looked_up_is_tried_again_like_any_error(shop: Shop) -> None:
+    with Current.set(tenant_id="down"):
+        sent = shop.forbidden.send_with_options(max_retries=2)
+
+    assert "no route to the store" in shop.error(sent)
+    assert shop.dead_letter(sent).options["retries"] == 2
+    assert shop.noted("forbidden") == []
+
+
+def test_where_tenants_are_observed_actors_run_and_the_worker_says_so(acme: Any, tmp_path: Path) -> None:
+    log = tmp_path / "worker.log"
+    with shopping("Redis") as shop, servers.worker(shop.name, "Redis", log, tenancy="observe"):
+        bare = Shop(shop.name, "Redis", install=False)
+        sent = [bare.who.send(), shop.who.send(), shop.who.send_with_options(tenantjobs={"v": 99})]
+        bare.close()
+        with Current.set(tenant_id="gone"):
+            sent.append(shop.who.send())
+        with acme:
+            sent.append(shop.who.send())
+
+        assert [shop.got(each) for each in sent] == ["-", "-", "-", "gone", "acme"]
+        assert shop.noted("residue") == []
+    warned = log.read_text().split("because tenancy is 'observe'")[:-1]
+    assert sorted(each.message_id for each in sent[:4]) == sorted(
+        re.findall(r"who\[(.*?)\]", each)[0] for each in warned
+    )
 
 
 # what must not stay

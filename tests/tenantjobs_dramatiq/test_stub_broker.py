@@ -16,18 +16,20 @@ from dramatiq.results import Results
 from dramatiq.results.backends import StubBackend
 
 import tenantjobs_dramatiq
+from tenantjobs import runtime
+from tenantjobs.carriage import Tenancy
 from tenantjobs.current import Current
 
 
 class Shop:
     """One broker with one worker thread, and what its actors saw."""
 
-    def __init__(self, install: bool = True) -> None:
+    def __init__(self, install: bool = True, tenancy: Tenancy = "required") -> None:
         self.broker = StubBroker()
         for extra in (GroupCallbacks(Barriers()), Results(backend=StubBackend(), store_results=True), AsyncIO()):
             self.broker.add_middleware(extra)
         if install:
-            tenantjobs_dramatiq.install(self.broker)
+            tenantjobs_dramatiq.install(self.broker, tenancy)
         dramatiq.set_broker(self.broker)  # where pipelines and groups go
         self.seen: queue.Queue[tuple[str, str | None]] = queue.Queue()
         self.worker = dramatiq.Worker(self.broker, worker_timeout=20, worker_threads=1)
@@ -52,11 +54,22 @@ class Shop:
 
 
 @pytest.fixture
-def shop() -> Iterator[Shop]:
-    made = Shop()
-    yield made
-    made.worker.stop()
-    made.broker.close()
+def make() -> Iterator[Callable[[Tenancy], Shop]]:
+    made = []
+
+    def make(tenancy: Tenancy) -> Shop:
+        made.append(Shop(tenancy=tenancy))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.worker.stop()
+        each.broker.close()
+
+
+@pytest.fixture
+def shop(make: Callable[[Tenancy], Shop]) -> Shop:
+    return make("required")
 
 
 def acme() -> Any:
@@ -252,6 +265,33 @@ def test_a_tenant_that_is_missing_or_unreadable_stops_the_actor(shop: Shop, head
         message.get_result(backend=shop.broker.get_results_backend(), block=True)
     assert shop.seen.empty()
     assert [each.message_id for each in shop.broker.dead_letters] == [message.message_id]
+
+
+def test_where_a_tenant_is_optional_what_comes_without_runs_and_what_cannot_be_read_fails(make: Any) -> None:
+    shop = make("optional")
+    note = shop.noting("note")
+    note.send()
+    with acme():
+        note.send()
+    note.send()
+    unreadable = note.send_with_options(tenantjobs="odd")
+    with pytest.raises(dramatiq.results.ResultFailure, match="TenantRefused"):
+        unreadable.get_result(backend=shop.broker.get_results_backend(), block=True)
+    assert [shop.next() for _ in range(3)] == [("note", None), ("note", "acme"), ("note", None)]
+    assert shop.seen.empty()
+
+
+def test_where_tenants_are_observed_everything_runs_with_a_warning(make: Any, caplog: pytest.LogCaptureFixture) -> None:
+    shop = make("observe")
+    note = shop.noting("note")
+    sent = [note.send(), note.send_with_options(tenantjobs="odd")]
+    with runtime.override(tenant_locator=lambda _: None):
+        with acme():
+            sent.append(note.send())
+        shop.settle()
+    assert [shop.next() for _ in range(3)] == [("note", None), ("note", None), ("note", "acme")]
+    warnings = [each.getMessage() for each in caplog.records if each.name == "tenantjobs.carriage"]
+    assert [f"actor note[{each.message_id}]" in told for each, told in zip(sent, warnings, strict=True)] == [True] * 3
 
 
 def test_the_hook_that_comes_to_mind_first_loses_the_tenant() -> None:

@@ -31,10 +31,13 @@ class Outermost(Middleware):
 
 
 def locate_tenant(tenant_id: str) -> str | None:
+    if tenant_id == "down":
+        raise ConnectionError("no route to the store")
     return None if tenant_id == "gone" else tenant_id
 
 
 tenantjobs.configure(tenant_locator=locate_tenant)
-shop = Shop(os.environ["SHOP_NAME"], os.environ["SHOP_KIND"])
+tenancy: Any = os.environ["SHOP_TENANCY"]
+shop = Shop(os.environ["SHOP_NAME"], os.environ["SHOP_KIND"], tenancy=tenancy)
 shop.broker.middleware.insert(0, Outermost())
 dramatiq.set_broker(shop.broker)
