@@ -17,6 +17,7 @@ from tenantjobs_db.costs import Costs
 from tenantjobs_db.database import Database
 from tenantjobs_db.heads import WITHIN_ROOMS, taken
 from tenantjobs_db.instructions import Instructions
+from tenantjobs_db.marks import Marks
 from tenantjobs_db.picking import Picking
 from tenantjobs_db.rooms import Rooms
 from tenantjobs_db.settlement import Claimed
@@ -34,6 +35,7 @@ class Claiming:
         self._picking = Picking(database)
         self._costs = costs or Costs()
         self._turns = Turns(self._costs)
+        self.marks = Marks(self._turns)
         self._picks = False
         self._skips_until = 0.0
 
@@ -60,6 +62,10 @@ class Claiming:
         """Whether a claim from ``queues`` is one statement, of which others may be a part: see ``SetBasedExchange``."""
         return len(queues) == 1 and self._asks_at_once(queues)
 
+    def from_marks(self, queues: Sequence[str]) -> bool:
+        """Whether it goes on from its marks, see ``MarkedExchange``."""
+        return len(queues) == 1 and not self._picks and self.marks.in_use(queues[0])
+
     def cursor(self, queue: str) -> str:
         """Whose turn it is in the queue."""
         return self._turns.cursor(queue)
@@ -72,15 +78,19 @@ class Claiming:
     def took(self, queue: str, batch: Sequence[Claimed], rooms: Rooms) -> bool:
         """Such a claim has found these. True if another one may find more, where they are fewer than it asked for."""
         if not batch:
-            skipped = self.skips
-            with self._database.autocommit() as connection:
-                said = Instructions.read(connection)
-            self._picks = said.picked
-            self._skips_until = time.monotonic() + KNOWN_FOR if said.tenants else 0.0
-            return self._picks or (said.tenants and not skipped)
+            return self.found_nothing()
         rooms.take(batch)
         self._turns.advance(queue, batch)
         return _were_several(batch, rooms)
+
+    def found_nothing(self) -> bool:
+        """True if that is for what is said, and another claim may find something."""
+        skipped = self.skips
+        with self._database.autocommit() as connection:
+            said = Instructions.read(connection)
+        self._picks = said.picked
+        self._skips_until = time.monotonic() + KNOWN_FOR if said.tenants else 0.0
+        return self._picks or (said.tenants and not skipped)
 
     def _asks_at_once(self, queues: Sequence[str]) -> bool:
         return self._at_once is not None and not self._picks and not any(map(self._costs.differ, queues))
@@ -136,8 +146,8 @@ class SetBasedClaim:
 def claims_of(rows: Sequence[Any], process: str, queue: str) -> list[Claimed]:
     """The rows of ``taken``, in the order in which they are to start."""
     return [
-        Claimed(id, fence, process, queue, name, tenant, attempt, data, deaths)
-        for _, id, fence, name, tenant, attempt, data, deaths in sorted(rows)  # no two have one id
+        Claimed(id, fence, process, queue, name, tenant, attempt, data, deaths, None, priority)
+        for priority, id, fence, name, tenant, attempt, data, deaths in sorted(rows)  # no two have one id
     ]
 
 

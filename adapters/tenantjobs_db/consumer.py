@@ -14,8 +14,10 @@ from tenantjobs_db.claiming import Claiming
 from tenantjobs_db.costs import Costs
 from tenantjobs_db.database import Database
 from tenantjobs_db.exchange_at_once import SetBasedExchange
+from tenantjobs_db.exchange_from_marks import MarkedExchange
 from tenantjobs_db.limiting import Limiting
 from tenantjobs_db.locks import DatabaseLocks
+from tenantjobs_db.marks import SPARED
 from tenantjobs_db.pacing import Pacing
 from tenantjobs_db.queue import Queue
 from tenantjobs_db.rooms import Reserve, Rooms
@@ -26,6 +28,7 @@ from tenantjobs_db.tables import CLAIMED, READY, in_state, jobs
 
 REFILLS = 50  # claims that are made up for in one exchange
 KNOWN_FOR = 1.0  # seconds: while a queue fills every claim, others are looked for this often
+DEAR = 0.1  # seconds: what takes longer than this to ask for is not asked for most of the time
 
 
 class Exchange(msgspec.Struct, frozen=True):
@@ -36,7 +39,10 @@ class Exchange(msgspec.Struct, frozen=True):
 
 
 class Consumer:
-    """Claims for one process at a time, fairly; to be used by one thread."""
+    """Claims for one process at a time, fairly; to be used by one thread.
+
+    A ``patient`` one comes again: that it finds nothing need not mean that nothing is there, while it is dear to look.
+    """
 
     def __init__(
         self,
@@ -46,19 +52,23 @@ class Consumer:
         keep_finished: bool = True,
         reserve: Reserve | None = None,
         costs: Costs | None = None,
+        patient: bool = False,
     ) -> None:
+        self._patient = patient
         self._database = database
         self._selection = selection
         self._queue = Queue(database)
         self._settling = Settling(database.dialect, keep_finished=keep_finished)
         self._claiming = Claiming(database, costs)
         self._exchange = SetBasedExchange.on(database, keep_finished=keep_finished)
+        self._marked = MarkedExchange.on(database, self._claiming.marks, keep_finished=keep_finished)
         self._reserve = Reserve(1, 0.0) if reserve is None else reserve
         self._locks = DatabaseLocks(database)
         self._limiting = Limiting(database)
         self._pacing = Pacing(database, self._limiting)
         self._queues: list[str] = []
         self._queues_until = 0.0
+        self._ask_again = 0.0  # where it is as dear to ask for queues as to look at their lines
         ours = (in_state(CLAIMED), jobs.c.claimed_by == bindparam("process"))
         self._held = select(jobs.c.id, jobs.c.fence).where(*ours)
         self._give_back = (
@@ -124,6 +134,13 @@ class Consumer:
         self, process: str, settlements: Sequence[Settlement], queues: Sequence[str], wanted: int, rooms: Rooms
     ) -> tuple[list[Claimed], Sequence[Settlement], int]:
         """Found, refused, and the number of jobs that were let out: by one statement if that will do."""
+        if queues and self._marked is not None and self._claiming.from_marks(queues):
+            finishes = self._settling.finishes(settlements, process)
+            if finishes is not None:
+                found, refused = self._from_marks(self._marked, process, finishes, queues[0], wanted, rooms)
+                if found or self._patient:
+                    return found, refused, 0
+                settlements = refused
         exchange = self._exchange if not queues or self._claiming.at_once(queues) else None
         finishes = None if exchange is None else self._settling.finishes(settlements, process)
         if exchange is None or finishes is None:
@@ -144,7 +161,8 @@ class Consumer:
     ) -> tuple[list[Claimed], Sequence[Settlement]]:
         """What most exchanges are: one statement, which commits by itself."""
         refused: Sequence[Settlement]
-        found, refused = exchange(
+        start = time.monotonic()
+        found, refused, read = exchange(
             process,
             finishes,
             queue,
@@ -153,12 +171,33 @@ class Consumer:
             rooms,
             skips=self._claiming.skips,
         )
+        self._claiming.marks.looked(queue, read, time.monotonic() - start, found)
         has_more = self._claiming.took(queue, found, rooms) and len(found) < wanted
         self._selection.served(queue, len(found))
         if has_more or refused:
             with self._database.begin() as transaction:
                 refused = self._settling.settle(transaction, refused)
                 found += self._claimed(transaction, process, [queue], wanted - len(found), rooms) if has_more else []
+        return found, refused
+
+    def _from_marks(
+        self,
+        marked: MarkedExchange,
+        process: str,
+        finishes: Sequence[Finish],
+        queue: str,
+        wanted: int,
+        rooms: Rooms,
+    ) -> tuple[list[Claimed], Sequence[Settlement]]:
+        """The same where it is dear to look at the lines as a whole, and this is not the time for it."""
+        refused: Sequence[Settlement]
+        found, refused = marked(process, finishes, queue, wanted, rooms)
+        if not found:
+            self._claiming.found_nothing()
+        self._selection.served(queue, len(found))
+        if refused:
+            with self._database.begin() as transaction:
+                refused = self._settling.settle(transaction, refused)
         return found, refused
 
     def _step_by_step(
@@ -207,6 +246,9 @@ class Consumer:
         if not self._queues or now >= self._queues_until:
             if called:
                 return self._selection.in_turn(list(called))
-            self._queues = self._queue.ready_queues()
-            self._queues_until = now + KNOWN_FOR
+            if now >= self._ask_again or not self._patient:
+                self._queues = self._queue.ready_queues()
+                took = time.monotonic() - now
+                self._queues_until = now + KNOWN_FOR
+                self._ask_again = now + (1 + SPARED) * took if took > DEAR else now
         return self._selection.in_turn(self._queues)

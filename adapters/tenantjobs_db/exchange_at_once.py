@@ -13,6 +13,7 @@ from sqlalchemy import TextClause, text
 from tenantjobs_db.arrays import literal
 from tenantjobs_db.claiming import claims_of, wished
 from tenantjobs_db.database import Database
+from tenantjobs_db.entries_read import ENTRIES_READ, EntriesRead
 from tenantjobs_db.heads import NEXT, NOT_PAUSED, ROUND, WITHIN_ROOMS, taken
 from tenantjobs_db.prepared import Prepared
 from tenantjobs_db.rooms import Rooms
@@ -47,6 +48,7 @@ class SetBasedExchange:
         self._next_one = next_one
         self._round = round_
         self._within_rooms = within_rooms
+        self._read = EntriesRead()
 
     @classmethod
     def on(cls, database: Database, *, keep_finished: bool) -> SetBasedExchange | None:
@@ -68,29 +70,33 @@ class SetBasedExchange:
         rooms: Rooms,
         *,
         skips: bool = False,
-    ) -> tuple[list[Claimed], list[Finish]]:
+    ) -> tuple[list[Claimed], list[Finish], int]:
         """The jobs that were claimed, and the settlements that were refused, or could not be seen to.
 
-        ``skips``: some tenant is paused.
+        And how many entries of the index of lines it took. ``skips``: some tenant is paused.
         """
         if skips or rooms.are_less_than(wanted):
             statement = self._within_rooms
         else:
             statement = self._next_one if wanted == 1 and len(finishes) <= 1 else self._round
-        rows = statement.rows(wished(process, queue, cursor, wanted, rooms) | _ended(finishes))
-        found = [row[1:] for row in rows if row[1] is not None]
-        return claims_of(found, process, queue), _refused(finishes, rows[0][0])
+        rows = statement.rows(wished(process, queue, cursor, wanted, rooms) | ended(finishes))
+        found = [row[1:-2] for row in rows if row[1] is not None]
+        return claims_of(found, process, queue), refused(finishes, rows[0][0]), self._read.since(*rows[0][-2:])
 
 
 def settling_and_claiming(heads: str, taken: str, done: str) -> TextClause:
-    """The statement. Both halves see the table as it was before: neither meets what the other one writes."""
+    """The statement. Both halves see the table as it was before: neither meets what the other one writes.
+
+    Its last two columns are for ``EntriesRead``.
+    """
     return text(f"""
         WITH RECURSIVE
         {done},
         {heads},
         taken AS ({taken}),
         told (ids) AS (SELECT CASE WHEN count(*) < :finishes THEN array_agg(id) END FROM done)
-        SELECT told.ids, taken.* FROM told LEFT JOIN taken ON true
+        SELECT told.ids, taken.*, {ENTRIES_READ}
+        FROM told LEFT JOIN taken ON true
     """)
 
 
@@ -104,7 +110,7 @@ def done_one(keep_finished: bool) -> str:
     return f"done AS ({(KEEP if keep_finished else FORGET).format(WHICH_ONE)})"
 
 
-def _refused(finishes: Sequence[Finish], done: Sequence[str | None] | None) -> list[Finish]:
+def refused(finishes: Sequence[Finish], done: Sequence[str | None] | None) -> list[Finish]:
     """Those of ``finishes`` that are not among the ``done``, who are only named where there are fewer."""
     if done is None:
         return []
@@ -112,7 +118,8 @@ def _refused(finishes: Sequence[Finish], done: Sequence[str | None] | None) -> l
     return [finish for finish in finishes if finish.claim.id not in settled]
 
 
-def _ended(finishes: Sequence[Finish]) -> dict[str, object]:
+def ended(finishes: Sequence[Finish]) -> dict[str, object]:
+    """The parameters of the half that settles."""
     return {
         "ids": literal([finish.claim.id for finish in finishes]),
         "fences": literal([finish.claim.fence for finish in finishes]),

@@ -76,6 +76,7 @@ class Worker:
             keep_finished=settings.keeps_finished,
             reserve=reserve,
             costs=costs,
+            patient=not options.drain,
         )
         self._options = options
         self._completing = completing
