@@ -54,6 +54,8 @@ def _many(original: Callable[..., list[Job]]) -> Callable[..., list[Job]]:
         fields = [data._asdict() for data in job_datas]
         fronts = [bool(each.pop("at_front")) for each in fields]
         jobs = [queue.create_job(**each, group_id=group_id) for each in fields]
+        if len({job.id for job in jobs}) < len(jobs):  # as RQ 3 says; at the commit nobody could hear it
+            raise ValueError("a job ID appears more than once in enqueue_many()")
         for job in jobs:
             job.data  # noqa: B018  # as above
         return _on_commit(lambda: _send(queue, jobs, fronts), jobs)

@@ -160,6 +160,16 @@ def test_arguments_are_those_of_the_call(here: Shop, install: Any, begin: Any, a
     assert Job.fetch(other.id, connection=here.connection).args[0] == ["first"]
 
 
+def test_two_of_one_id_are_refused_at_the_call(here: Shop, install: Any, begin: Any, acme: Any) -> None:
+    install(after_commit=True)
+    with begin() as session, acme:
+        written(session)
+        with pytest.raises(ValueError, match="appears more than once"):
+            here.queue.enqueue_many([Queue.prepare_data(shop.who, job_id=here.name)] * 2)
+
+    assert here.queue.count == 0
+
+
 def test_what_is_given_a_pipeline_leaves_with_it(here: Shop, install: Any, begin: Any, acme: Any) -> None:
     install(after_commit=True)
     with begin() as session, acme:
