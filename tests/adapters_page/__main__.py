@@ -40,6 +40,8 @@ def _measure(names: Sequence[str]) -> int:
 
 def _keep(measured: Kit) -> None:
     before = read_kit().columns if KIT.exists() else {}
+    for column in measured.columns.values():
+        column.cases = dict(sorted(column.cases.items()))  # they end in whatever order
     known = {**before, **measured.columns}
     versions = {"python": platform.python_version(), **{name: metadata.version(name) for name in LIBRARIES}}
     write(KIT, Kit(versions, {name: known[name] for name in COLUMNS if name in known}))

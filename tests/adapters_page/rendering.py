@@ -102,13 +102,12 @@ def _abilities(columns: Mapping[str, Column]) -> Iterator[str]:
 
 def _cases(columns: Mapping[str, Column]) -> Iterator[str]:
     notes = Notes()
+    found = sorted({case for column in columns.values() for case in column.cases})
     for title, side in SIDES.items():
-        names = [name for name in vars(side) if name.startswith("test_")]
         rows = []
-        for case in dict.fromkeys(case for column in columns.values() for case in column.cases):
-            if case.partition("[")[0] in names:
-                cells = [_cell(column.cases.get(case, "not run"), notes) for column in columns.values()]
-                rows.append((words(case), *cells))
+        for case in (case for name in vars(side) for case in found if case.partition("[")[0] == name):
+            cells = [_cell(column.cases.get(case, "not run"), notes) for column in columns.values()]
+            rows.append((words(case), *cells))
         yield from _table((title, *columns), rows)
     yield from notes.listed()
 

@@ -33,6 +33,14 @@ def test_every_case_has_a_row() -> None:
     assert [case for case in cases if f"| {words(case)} |" not in page] == []
 
 
+def test_rows_are_in_the_order_of_the_kit_whatever_came_first() -> None:
+    kit, reordered = read_kit(), read_kit()
+    for column in reordered.columns.values():
+        column.cases = dict(reversed(column.cases.items()))
+
+    assert render(kit, {}) == render(reordered, {})
+
+
 def test_nothing_that_failed_is_on_the_page() -> None:
     outcomes = {outcome for column in read_kit().columns.values() for outcome in column.cases.values()}
 
