@@ -29,6 +29,8 @@ from tenantjobs.timeouts import TimeUp
 
 T = TypeVar("T")
 
+NOTHING: nullcontext[None] = nullcontext()  # one for all jobs, of which most are in two of them
+
 
 class Blocking:
     """How a synchronous job does its I/O: at once, in this thread."""
@@ -67,7 +69,7 @@ class Blocking:
 
     def stoppable(self, delivery: object) -> AbstractContextManager[None]:  # noqa: ARG002
         """A block that ends when the job is cancelled, where that can be: nobody stops a thread."""
-        return nullcontext()
+        return NOTHING
 
     def was_stopped(self, error: BaseException) -> bool:  # noqa: ARG002
         """Whether ``error`` is the end of such a block."""
@@ -102,7 +104,7 @@ class Blocking:
     def session(self, job: Definition) -> AbstractAsyncContextManager[Any]:
         """The session of one attempt: its exit is the commit. None where there are none."""
         work = transaction.work()
-        return nullcontext() if work is None else self._session(job, work)
+        return NOTHING if work is None else self._session(job, work)
 
     @asynccontextmanager
     async def _session(self, job: Definition, work: transaction.Work) -> AsyncIterator[Any]:
@@ -209,7 +211,7 @@ class Awaiting:
     def session(self, job: Definition) -> AbstractAsyncContextManager[Any]:
         """The session of one attempt: its exit is the commit. None where there are none."""
         work = transaction.work()
-        return nullcontext() if work is None else self._session(job, work)
+        return NOTHING if work is None else self._session(job, work)
 
     @asynccontextmanager
     async def _session(self, job: Definition, work: transaction.Work) -> AsyncIterator[Any]:

@@ -150,7 +150,7 @@ def found(kind: Kind, what: str, *, statement: str | None = None, place: str | N
 
 def performing(job: Watched) -> AbstractContextManager[None]:
     """Around one attempt of ``job``, outside of its scope and its session."""
-    return _watched(job) if watchers else nullcontext()
+    return _watched(job) if watchers else _UNWATCHED
 
 
 def place_in_application() -> str | None:
@@ -227,3 +227,4 @@ _lock = threading.Lock()
 _detectors: list[Detector] = []
 watchers: list[Sentinel] = []  #: Those that watch now: nobody, in most processes.
 _attempt: ContextVar[Watched | None] = ContextVar("tenantjobs_attempt", default=None)
+_UNWATCHED: nullcontext[None] = nullcontext()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from tenantjobs import lifecycle, signals
 from tenantjobs.adapter import WorkOptions
-from tenantjobs_db import health
+from tenantjobs_db import collecting, health
 from tenantjobs_db.alarm import Alarm
 from tenantjobs_db.alarms import alarm_of
 from tenantjobs_db.backoff import Backoff
@@ -88,6 +88,7 @@ class Worker:
         self._serving = Serving(database, self._lease, options, reserve)
         self._recycling = recycling
         self._retire = retire
+        self._own_process = own_process
         self._exchanging = Exchanging(consumer, self._lease)
         self._slots = Slots(options.threads, self._delivery, costs, own_process=own_process)
         self._alarm = Alarm() if options.drain else alarm_of(database, options.queues, self._slots.wake)
@@ -113,7 +114,11 @@ class Worker:
         process = lifecycle.Process(
             kind="worker", id=self._lease.process, threads=self._options.threads, queues=tuple(self._options.queues)
         )
-        with signals.obeyed(self), health.served(self._options.health, self.health):
+        with (
+            signals.obeyed(self),
+            health.served(self._options.health, self.health),
+            collecting.seldom(allowed=self._own_process),
+        ):
             for routine in self._routines:
                 routine.start()
             self._alarm.start()
@@ -184,7 +189,8 @@ class Worker:
 
     def _turn(self) -> bool:
         """One exchange. True if there was nothing at all to do."""
-        idle = self._exchanging.settled and not self._slots.running
+        running = self._slots.running
+        idle = self._exchanging.settled and not running
         if self._options.drain and self._queue.promote():
             idle = False
         free = self._free()
@@ -192,7 +198,7 @@ class Worker:
             self._alarm.stir()
             if self._exchanging.settled:
                 return idle
-        claimed = self._exchanging.exchange(free, self._slots.running, self._alarm.called())
+        claimed = self._exchanging.exchange(free, running, self._alarm.called())
         if claimed:
             self._alarm.stir()
         elif free:
