@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from tenantjobs_db.dialect import Dialect
 from tenantjobs_db.dialects import DIALECTS, dialect_of
 from tenantjobs_db.prepared import Prepared
+from tenantjobs_db.sent import Sent, sends
 
 T = TypeVar("T")
 
@@ -102,6 +103,12 @@ class Database:
     def prepared(self, statement: ClauseElement) -> Prepared | None:
         """``statement`` as one that commits by itself, without SQLAlchemy; None where the connections are not so."""
         return Prepared(self._autocommit, statement) if self._owned and not self.in_memory else None
+
+    def sent(self, statement: ClauseElement) -> Prepared | None:
+        """The same for one that writes, and may be repeated, see ``Sent``."""
+        if sends(self.engine) and self._owned:
+            return Sent(self._autocommit, statement)
+        return self.prepared(statement)
 
     def joined(self, connection: object | None, joins: Callable[[object], bool]) -> AbstractContextManager[Connection]:
         """The transaction of ``connection`` if that ``joins``, whose owner commits; else one of our own."""

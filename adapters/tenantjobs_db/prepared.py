@@ -41,14 +41,21 @@ class Prepared:
 
     def _answered(self, values: Mapping[str, Any], answer: Callable[[Any], T]) -> T:
         parameters = self._parameters(values)
-        connection = self._engine.raw_connection()
-        try:
+
+        def answered(connection: Any) -> T:
             cursor = connection.cursor()
             try:
                 cursor.execute(self._text, parameters)
                 return answer(cursor)
             finally:
                 cursor.close()
+
+        return self._on_connection(answered)
+
+    def _on_connection(self, work: Callable[[Any], T]) -> T:
+        connection = self._engine.raw_connection()
+        try:
+            return work(connection)
         except BaseException as error:
             is_lost = self._is_lost(error, connection.driver_connection)
             if isinstance(error, self._errors):

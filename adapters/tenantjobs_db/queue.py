@@ -47,7 +47,7 @@ class Queue:
         self._database = database
         self._driver: Any = database.engine.dialect.dbapi
         self._enqueuing = Enqueuing(dialect)
-        self._insert_one = database.prepared(self._enqueuing.insert_one)
+        self._insert_one = database.sent(self._enqueuing.insert_one)
         self._calling = Calling(dialect)
         self._copying = Copying(self._calling) if copies(database.engine) else None
         self._cancel = (
