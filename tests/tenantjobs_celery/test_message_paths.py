@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import uuid
 from collections.abc import Iterator
@@ -37,6 +38,7 @@ PATIENCE = 45
 prefork = [name for name, (_, pool) in WORKERS.items() if pool == "prefork"]
 only_prefork = pytest.mark.parametrize("running", prefork, indirect=True)
 only_one = pytest.mark.parametrize("running", ["prefork on RabbitMQ"], indirect=True)
+only_unsigned = pytest.mark.skipif("TENANTJOBS_SIGNING_KEYS" in os.environ, reason="refused, whatever the policy is")
 survives_an_exit = pytest.mark.parametrize("running", [name for name in WORKERS if "solo" not in name], indirect=True)
 can_terminate = pytest.mark.parametrize("running", [*prefork, "gevent on RabbitMQ"], indirect=True)
 
@@ -476,6 +478,7 @@ def test_a_task_of_a_tenant_that_cannot_be_located_fails(shop: Any, tenant_id: s
     assert shop.store.exists(f"{shop.name}:note:forbidden") == 0
 
 
+@only_unsigned
 def test_where_tenants_are_observed_tasks_run_and_the_worker_says_so(tmp_path: Path, acme: Any) -> None:
     log = tmp_path / "worker.log"
     with servers.shopping("Redis", "solo", tenancy="observe") as shop, servers.working(shop, log):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -24,6 +25,8 @@ from tests.tenantjobs_dramatiq.shop import Shop
 pytestmark = pytest.mark.services
 
 WORKERS = {"RabbitMQ": ("RabbitMQ", False), "Redis": ("Redis", False), "gevent": ("Redis", True)}
+
+only_unsigned = pytest.mark.skipif("TENANTJOBS_SIGNING_KEYS" in os.environ, reason="refused, whatever the policy is")
 
 
 @pytest.fixture(scope="module", params=WORKERS)
@@ -371,6 +374,7 @@ def test_a_message_of_a_tenant_that_cannot_be_looked_up_is_tried_again_like_any_
     assert shop.noted("forbidden") == []
 
 
+@only_unsigned
 def test_where_tenants_are_observed_actors_run_and_the_worker_says_so(acme: Any, tmp_path: Path) -> None:
     log = tmp_path / "worker.log"
     with shopping("Redis") as shop, servers.worker(shop.name, "Redis", log, tenancy="observe"):
