@@ -558,7 +558,7 @@ def test_a_task_that_is_revoked_before_it_starts(shop: Any, acme: Any) -> None:
 
 def test_a_task_that_expires(shop: Any, acme: Any) -> None:
     with acme:
-        sent = shop.task("forbidden").apply_async(countdown=0.5, expires=0.2)
+        sent = shop.task("forbidden").apply_async(countdown=3, expires=2)
 
     with pytest.raises(TaskRevokedError):
         got(sent)

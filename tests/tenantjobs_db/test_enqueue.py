@@ -253,12 +253,12 @@ def test_many_jobs_are_enqueued_when_all_connections_have_died(queue: Queue, dat
 # many plain jobs
 
 
-@job(name="note")
+@job(name="enqueued.note")
 def note(number: int) -> None: ...
 
 
 @unique("until_executed", key=lambda number: number)
-@job(name="only")
+@job(name="enqueued.only")
 def only(number: int) -> None: ...
 
 

@@ -277,7 +277,7 @@ def test_where_a_tenant_is_optional_what_comes_without_runs_and_what_cannot_be_r
     unreadable = note.send_with_options(tenantjobs="odd")
     with pytest.raises(dramatiq.results.ResultFailure, match="TenantRefused"):
         unreadable.get_result(backend=shop.broker.get_results_backend(), block=True)
-    assert [shop.next() for _ in range(3)] == [("note", None), ("note", "acme"), ("note", None)]
+    assert sorted(str(shop.next()[1]) for _ in range(3)) == ["None", "None", "acme"]
     assert shop.seen.empty()
 
 
@@ -289,9 +289,10 @@ def test_where_tenants_are_observed_everything_runs_with_a_warning(make: Any, ca
         with acme():
             sent.append(note.send())
         shop.settle()
-    assert [shop.next() for _ in range(3)] == [("note", None), ("note", None), ("note", "acme")]
-    warnings = [each.getMessage() for each in caplog.records if each.name == "tenantjobs.carriage"]
-    assert [f"actor note[{each.message_id}]" in told for each, told in zip(sent, warnings, strict=True)] == [True] * 3
+    assert sorted(str(shop.next()[1]) for _ in range(3)) == ["None", "None", "acme"]
+    warnings = sorted(each.getMessage() for each in caplog.records if each.name == "tenantjobs.carriage")
+    names = sorted(f"actor note[{each.message_id}]" for each in sent)
+    assert [told.startswith(name) for name, told in zip(names, warnings, strict=True)] == [True] * 3
 
 
 def test_the_hook_that_comes_to_mind_first_loses_the_tenant() -> None:
