@@ -72,14 +72,11 @@ class Signer:
 
 def configured() -> Signer | None:
     """The signer of this process; None where nothing is signed."""
-    global _made
-    settings = runtime.settings().signing
-    if settings is None or settings.mode == "off":
-        return None
-    made = _made
-    if made is None or made[0] is not settings:
-        made = _made = settings, Signer(settings)
-    return made[1]
+    kept = _kept  # each message asks
+    if not kept:
+        settings = runtime.settings().signing
+        kept.append(None if settings is None or settings.mode == "off" else Signer(settings))
+    return kept[0]
 
 
 def unambiguous(parts: Sequence[Part]) -> bytes:
@@ -92,4 +89,11 @@ def _bytes(part: Part) -> bytes:
     return part if isinstance(part, bytes) else part.encode(errors="surrogatepass")
 
 
-_made: tuple[SigningSettings, Signer] | None = None
+def _forget(_changed: frozenset[str]) -> None:
+    """Keep the next one elsewhere: who has begun with the settings of before may still keep what they say."""
+    global _kept
+    _kept = []
+
+
+_kept: list[Signer | None] = []
+runtime.on_change(_forget)

@@ -49,8 +49,11 @@ def id_of(tenant: object) -> str:
 
 def are_known() -> bool:
     """Whether the configuration says what a tenant is, so that an id can be looked up."""
-    settings = runtime.settings()
-    return settings.tenant is not None or settings.tenant_locator is not None
+    known = _known  # each message asks
+    if not known:
+        settings = runtime.settings()
+        known.append(settings.tenant is not None or settings.tenant_locator is not None)
+    return known[0]
 
 
 def locate(tenant_id: str, *, fresh: bool = False) -> object:
@@ -228,10 +231,12 @@ def _refuse_under_loop(look_up: object) -> None:
 
 
 def _forget(_changed: frozenset[str] = frozenset()) -> None:
-    global _lookups
-    _lookups = Lately()
+    """Keep the next answers elsewhere: who has begun with the settings of before may still keep what they say."""
+    global _known, _lookups
+    _known, _lookups = [], Lately()
 
 
+_known: list[bool] = []
 _lookups = Lately()  # what the configured function has answered
 runtime.on_change(_forget)
 if hasattr(os, "register_at_fork"):
