@@ -13,10 +13,12 @@ import msgspec
 
 from tenantjobs import seal, sentinel
 from tenantjobs.current import Current, find_tenant, received
+from tenantjobs.current import captured as snapshot_of
 from tenantjobs.errors import BadSignature, TenantjobsError, TenantMissing
-from tenantjobs.scopes import NOTHING, Reach, Scope, in_force, latest
+from tenantjobs.scopes import NOTHING, Frame, Reach, Scope, enter, in_force, latest, leave
 from tenantjobs.signer import configured
 from tenantjobs.snapshot import EMPTY, Snapshot
+from tenantjobs.tenants import are_known
 
 KEY = "tenantjobs"
 VERSION = 1
@@ -35,10 +37,23 @@ def write(snapshot: Snapshot) -> str | None:
 
     It is text: in AMQP's headers, and in JSON, a table inside the table costs as much as all that is around it.
     """
-    kept = vars(snapshot)  # of one request, which sends more than one message
-    header: str | None = kept.get("header")
-    if header is None and snapshot:
-        header = kept["header"] = f'{{"v":{VERSION},{snapshot.encode()[1:].decode()}'
+    return f'{{"v":{VERSION},{snapshot.encode()[1:].decode()}' if snapshot else None
+
+
+def captured(tenancy: Tenancy, log: logging.Logger) -> str | None:
+    """The header of the scope that is in force; where the policy is to observe, the refusal of what cannot travel."""
+    frame = in_force()
+    header = frame.header  # of one request, which sends more than one message
+    if header is None:
+        try:
+            header = write(snapshot_of(frame) if frame.snapshot is None else frame.snapshot)
+        except Exception as error:
+            if tenancy != "observe":
+                raise
+            log.exception("the scope of this call cannot travel, and whoever gets the message will be told so")
+            return refusal(error)
+        if frame.snapshot is not None:
+            frame.header = header
     return header
 
 
@@ -101,19 +116,21 @@ class Delivery(Scope):
 
     # Each message of a queue pays for it, and most of that is calls: between two messages a worker does so much else
     # that each function is met cold, at several times of what it costs in a loop. Hence one object that is the scope as
-    # well, and steps that are written out.
+    # well, and steps that are written out for what is nearly always so, before what calls the functions for the rest.
     __slots__ = ("_before", "_job", "_watch", "forged", "header", "keyed", "problem")
 
     def __init__(self, header: object, job: str, covered: seal.Covered = tuple, *, called: bool = False) -> None:
+        self._job = job
         self.header = header
         self.problem: str | None = None
         self.forged: BadSignature | None = None
-        self._job = job
-        self.keyed = not called and configured() is not None
-        if called and header is None:
-            Scope.__init__(self)
-            return
-        if self.keyed:
+        self.keyed = False
+        if called:
+            if header is None:
+                Scope.__init__(self)
+                return
+        elif configured() is not None:
+            self.keyed = True
             header, self.forged = seal.opened(header, covered, job)
             if self.forged is not None:
                 header = None
@@ -122,16 +139,39 @@ class Delivery(Scope):
         except Unreadable as error:
             self.problem = str(error)
             snapshot = EMPTY
-        values = received(snapshot) if snapshot.attributes else NOTHING
-        Scope.__init__(self, Reach(snapshot.tenant_id, snapshot.system), values, True, False, snapshot)
+        self.reach = Reach(snapshot.tenant_id, snapshot.system)
+        self.values = received(snapshot) if snapshot.attributes else NOTHING
+        self.whole, self.guarded = True, False
+        self.snapshot = snapshot
+        self.state = "new"
+        self._frame = self._token = None
 
     def __enter__(self) -> None:
         self._watch = self._watched() if sentinel.watchers else None
         base = latest()
         self._before = base.scopes
-        self.enter_in(base)
+        if base.scopes or self.reach is None or self.state != "new":
+            self.enter_in(base)
+        else:  # between two messages of a worker, when there is nothing around
+            self._frame = frame = Frame((self,), self.reach, self.values, self.snapshot, base.last_void)
+            self._token = enter(frame)
+            self.state = "open"
 
     def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._token is not None and self._watch is None and latest() is self._frame:
+            try:
+                leave(self._token)
+            except ValueError:  # entered in another Context
+                pass
+            else:
+                self.state = "left"
+                self._frame = self._token = None
+                return
+        self._exit(kind, error, traceback)
+
+    def _exit(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
@@ -171,12 +211,15 @@ class Delivery(Scope):
         """
         if self.forged is not None:
             raise self.forged
-        reach = in_force().reach
+        reach = self.reach
+        if reach is None or latest() is not self._frame:  # it says nothing, or something was entered since
+            reach = in_force().reach
         try:
             if self.problem is not None:
                 raise TenantMissing(f"{self._job} came with a scope that cannot be read: {self.problem}.")
             elif reach.tenant_id is not None:
-                find_tenant(reach, reach.tenant_id)
+                if are_known():
+                    find_tenant(reach, reach.tenant_id)
             elif reach.reason is None and tenancy != "optional":
                 raise TenantMissing(f"{self._job} came without a tenant: {how}.")
         except TenantjobsError as error:

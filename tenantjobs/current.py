@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Protocol, TypeVar, dataclass_transform
 from uuid import UUID
 
@@ -140,13 +141,40 @@ class Current(metaclass=CurrentType):
     def capture(cls) -> Snapshot:
         """What travels of the scope that is in force. ``SerializationError`` for an attribute that cannot."""
         frame = in_force()
-        return _captured(frame) if frame.snapshot is None else frame.snapshot
+        return captured(frame) if frame.snapshot is None else frame.snapshot
 
     @classmethod
     def restored(cls, snapshot: Snapshot) -> AbstractContextManager[None]:
         """The scope that was captured, in place of all that is there. No I/O: objects are located on first use."""
         values = received(snapshot) if snapshot.attributes else NOTHING
         return Scope(Reach(snapshot.tenant_id, snapshot.system), values, whole=True, snapshot=snapshot)
+
+
+def captured(frame: Frame) -> Snapshot:
+    """What travels of what ``frame`` says, which keeps it, unless a value may have changed by the next time."""
+    reach = frame.reach
+    if not frame.values:
+        frame.snapshot = _of_reach(reach.tenant_id, reach.reason)
+        return frame.snapshot
+    trees: dict[str, Any] = {}
+    lasting = True
+    for name in sorted(frame.values):
+        value, known = frame.values[name], declarations.known.get(name)
+        if isinstance(value, Received):  # also of an attribute that only other processes know
+            trees[name] = value.tree
+        elif known is not None and known.carried and value is not known.default:
+            trees[name] = known.packed(value)
+            lasting = lasting and (known.load or not isinstance(trees[name], (list, dict)))
+    snapshot = Snapshot(reach.tenant_id, reach.reason, trees) if trees else _of_reach(reach.tenant_id, reach.reason)
+    if lasting:
+        frame.snapshot = snapshot
+    return snapshot
+
+
+@lru_cache(maxsize=1024)
+def _of_reach(tenant_id: str | None, reason: str | None) -> Snapshot:
+    """The same tenants come again and again, and a snapshot keeps its text."""
+    return Snapshot(tenant_id, reason)
 
 
 def cleared() -> AbstractContextManager[None]:
@@ -230,24 +258,6 @@ def _refuse_positional(verb: str, args: tuple[object, ...]) -> None:
 def _require_scope(reach: Reach) -> None:
     if reach.scope == "unset":
         raise TenantMissing(_missing())
-
-
-def _captured(frame: Frame) -> Snapshot:
-    """The frame keeps its snapshot, unless a value may have changed by the next time."""
-    trees: dict[str, Any] = {}
-    lasting = True
-    for name in sorted(frame.values):
-        value, known = frame.values[name], declarations.known.get(name)
-        if isinstance(value, Received):  # also of an attribute that only other processes know
-            trees[name] = value.tree
-        elif known is not None and known.carried and value is not known.default:
-            trees[name] = known.packed(value)
-            lasting = lasting and (known.load or not isinstance(trees[name], (list, dict)))
-    reach = frame.reach
-    snapshot = Snapshot(reach.tenant_id, reach.reason, trees) if trees else Snapshot(reach.tenant_id, reach.reason)
-    if lasting:
-        frame.snapshot = snapshot
-    return snapshot
 
 
 def _missing() -> str:

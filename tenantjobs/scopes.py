@@ -55,6 +55,7 @@ class Frame(msgspec.Struct, eq=False):
     snapshot: Snapshot | None
     last_void: object  # until another scope of this process becomes void, none of these is
     stand_in: Frame | None = None
+    header: str | None = None  # of the snapshot, where it has been written
 
 
 class Scope:
@@ -204,3 +205,5 @@ _get = _variable.get
 
 #: The frame as it was entered, maybe in scopes that are void by now: enough for who only looks at its ``scopes``.
 latest = _variable.get
+enter = _variable.set
+leave = _variable.reset

@@ -11,7 +11,7 @@ from celery.app.annotations import prepare, resolve_all
 from celery.app.trace import build_tracer
 
 from tenantjobs_celery.deferral import Replacing
-from tenantjobs_celery.delivery import WRAPPER, Applied, Traced
+from tenantjobs_celery.delivery import TRACER, WRAPPER, Applied, Traced
 from tenantjobs_celery.gate import Gate
 from tenantjobs_celery.policy import Policy
 from tenantjobs_celery.request import CoveredRequest
@@ -66,10 +66,11 @@ def guard(app: Any) -> None:
 
 
 def _guard(task: Any, annotations: Annotations) -> None:
+    traced = task.__trace__ is not None
     pairs = list(_guards(type(task), annotations.policy))
     for name, value in pairs:
         setattr(type(task), name, value)
-    if pairs and task.__trace__ is not None:  # made of what was there before
+    if pairs and traced:  # by what was made of what was there before
         task.__trace__ = build_tracer(task.name, task, annotations.app.loader, app=annotations.app)
 
 
@@ -77,6 +78,8 @@ def _guards(task: type, policy: Policy) -> Iterator[tuple[str, object]]:
     """What such a class lacks. Subclasses have what their bases have, unless they have it from the user."""
     if task.name == WRAPPER:  # type: ignore[attr-defined]  # a task class, which has no types
         return
+    if not hasattr(task, TRACER):
+        yield TRACER, None
     for name, kind, make in (
         ("__trace__", Traced, lambda _: Traced()),
         ("apply", Applied, Applied),

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import logging
 from contextvars import ContextVar
+from operator import attrgetter
 from typing import Any
 
 from tenantjobs.carriage import Delivery
 from tenantjobs.sentinel import TenantLeak
 from tenantjobs_celery.around import Around
-from tenantjobs_celery.header import carried
+from tenantjobs_celery.header import KEY, carried
 from tenantjobs_celery.sealing import FOLLOWERS, covered
 
 logger = logging.getLogger("tenantjobs.celery")
 
 # The task that performs our own jobs, whose scope is sealed in what it is given, and decided about behind our door.
 WRAPPER = "tenantjobs.perform"
+
+#: Where a task keeps its tracer with the block around it; None until Celery has made one.
+TRACER = "_tenantjobs_tracer"
 
 _running: ContextVar[Delivery | None] = ContextVar("tenantjobs_celery_delivery", default=None)
 
@@ -28,21 +32,27 @@ def named(task: str, task_id: str | None) -> str:
     return f"task {task}[{task_id}]"
 
 
-class Traced:
-    """``Task.__trace__``: the function that Celery makes for a task, and calls with each of its messages."""
+class Traced(property):
+    """``Task.__trace__``: the function that Celery makes for a task, and calls with each of its messages.
 
-    def __get__(self, task: Any, owner: type | None = None) -> Any:
-        return self if task is None else vars(task).get("__trace__")
+    A property, for it is read with each message, and this one takes no function of Python to be read.
+    """
 
-    def __set__(self, task: Any, trace: Any) -> None:
-        vars(task)["__trace__"] = None if trace is None else _delivering(task.name, trace)
+    def __init__(self) -> None:
+        super().__init__(attrgetter(TRACER), _set_tracer)
+
+
+def _set_tracer(task: Any, trace: Any) -> None:
+    setattr(task, TRACER, None if trace is None else _delivering(task.name, trace))
 
 
 def _delivering(name: str, trace: Any) -> Any:
     def deliver(task_id: str, args: Any, kwargs: Any, request: Any = None) -> Any:
         result = None
         fields = request or {}
-        delivery = Delivery(carried(fields), named(name, task_id), lambda: covered(name, task_id, args, kwargs, fields))
+        header = fields.get(KEY) or carried(fields)
+        job = f"task {name}[{task_id}]"
+        delivery = Delivery(header, job, lambda: covered(name, task_id, args, kwargs, fields))
         try:
             with delivery:
                 if delivery.forged is not None:  # Celery fails the task by our gate, and would send what follows it

@@ -10,8 +10,7 @@ from typing import Any
 from celery._state import get_current_worker_task
 from celery.utils.imports import instantiate
 
-from tenantjobs.carriage import refusal, write
-from tenantjobs.current import Current
+from tenantjobs.carriage import captured
 from tenantjobs.signer import configured
 from tenantjobs_celery import deferral, delivery
 from tenantjobs_celery.header import KEY
@@ -68,7 +67,7 @@ def _carrying(send: Send, app: Any, policy: Policy) -> Send:
             # The same delivery again, wherever in the task it was asked for.
             _put(came_with.header, name, message, options, None)
             return send(producer, name, message, **options)
-        _put(_in_force(policy), name, message, options, None if came_with is None else came_with.header)
+        _put(captured(policy.tenancy, logger), name, message, options, None if came_with is None else came_with.header)
         if not policy.after_commit or deferral.sends_at_once():
             return send(producer, name, message, **options)
         return deferral.on_commit(send, app, producer, name, message, options)
@@ -85,21 +84,14 @@ def _put(scope: Any, name: str, message: Any, options: dict[str, Any], passed_on
         chosen = None
     if scope is not None and chosen is None:
         message.headers[KEY] = scope
-    embedded = scope or chosen
-    if embedded is not None:
-        _embed(message.body if isinstance(message.body, dict) else message.body[2], embedded)
+    within = scope or chosen
+    if within is not None:
+        body = message.body
+        embedded = body if isinstance(body, dict) else body[2]  # protocol 1, protocol 2
+        if any(map(embedded.get, FOLLOWERS)):
+            _embed(embedded, within)
     if configured() is not None:
         seal(name, message, options)
-
-
-def _in_force(policy: Policy) -> str | None:
-    try:
-        return write(Current.capture())
-    except Exception as error:
-        if policy.tenancy != "observe":
-            raise
-        logger.exception("the scope of this call cannot travel, and whoever gets the message will be told so")
-        return refusal(error)
 
 
 def _is_retry(message: Any) -> bool:

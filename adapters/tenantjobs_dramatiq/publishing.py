@@ -10,7 +10,7 @@ from typing import Any
 from dramatiq import Message
 
 from tenantjobs import transaction
-from tenantjobs.carriage import KEY, Tenancy, refusal, write
+from tenantjobs.carriage import KEY, Tenancy, captured, write
 from tenantjobs.current import Current, Snapshot
 from tenantjobs.seal import Own
 from tenantjobs.signer import configured
@@ -65,37 +65,30 @@ def _with_scope(message: Message[Any], tenancy: Tenancy) -> Message[Any]:
     given = found is not None and not isinstance(found, Captured)
     if given and not callbacks:
         return message
-    header = _in_force(tenancy)
-    if header is None and found is None:
-        return message  # the very one that it would be without us
+    text = captured(tenancy, logger)
     new = dict(options)
-    if not given:
-        new.pop(KEY, None)
-        if header is not None:
+    if text is not None:
+        header = Captured(text)
+        if not given:
             new[KEY] = header
-    if callbacks and header is not None:
-        new[CALLBACKS] = [_of_the_call(each, header) for each in callbacks]
+        if callbacks:
+            new[CALLBACKS] = [_of_the_call(each, header) for each in callbacks]
+    elif found is None:
+        return message  # the very one that it would be without us
+    elif not given:
+        del new[KEY]
     return _copy(message, new)
 
 
 def _copy(message: Message[Any], options: dict[str, Any]) -> Message[Any]:
     """As ``Message.copy``, at a tenth of its time: each message that is sent pays for it."""
     copy = object.__new__(type(message))
-    object.__setattr__(copy, "__dict__", {**vars(message), "options": options})  # of a frozen class
+    fields = vars(copy)  # the class is frozen
+    fields.update(vars(message))
+    fields["options"] = options
     return copy
 
 
 def _of_the_call(callback: dict[str, Any], header: Captured) -> dict[str, Any]:
     """For whom the group is run. Whichever of its messages ends last sends the callback, perhaps another tenant's."""
     return {**callback, "options": {KEY: header, **callback["options"]}}
-
-
-def _in_force(tenancy: Tenancy) -> Captured | None:
-    try:
-        header = write(Current.capture())
-    except Exception as error:
-        if tenancy != "observe":
-            raise
-        logger.exception("the scope of this call cannot travel, and whoever gets the message will be told so")
-        header = refusal(error)
-    return None if header is None else Captured(header)

@@ -9,7 +9,7 @@ import logging
 
 from rq.job import Job
 
-from tenantjobs.carriage import KEY, refusal, write
+from tenantjobs.carriage import KEY, captured, write
 from tenantjobs.current import Current, Snapshot
 from tenantjobs.errors import SerializationError
 from tenantjobs.seal import NO_SCOPE, Own, sealed
@@ -43,7 +43,7 @@ def capture(job: Job) -> None:
         put(job, given)
         job.meta = {name: value for name, value in job.meta.items() if name != KEY}
     else:
-        put(job, Own(_in_force() or ""))
+        put(job, Own(captured(policy.tenancy(), logger) or ""))
 
 
 def put(job: Job, header: str | bytes | None) -> None:
@@ -67,13 +67,3 @@ def covered(job: Job) -> list[Part]:
     """What the seal of a job covers: its id, the function with its arguments as RQ stores them, and its callbacks."""
     callbacks = (getattr(job, f"_{name}_callback_name") or "" for name in ("success", "failure", "stopped"))
     return ["rq", job.id, job.data, *callbacks]
-
-
-def _in_force() -> str | None:
-    try:
-        return write(Current.capture())
-    except Exception as error:
-        if policy.tenancy() != "observe":
-            raise
-        logger.exception("the scope of this call cannot travel, and whoever gets the job will be told so")
-        return refusal(error)

@@ -128,6 +128,24 @@ def test_classes_have_a_gate_and_so_have_their_subclasses(bench: Bench) -> None:
     assert refuses(child)
 
 
+def test_a_hook_that_calls_the_one_of_its_base_class_by_name_passes_its_gate(bench: Bench) -> None:
+    class Parent(bench.app.Task):  # type: ignore[name-defined, misc]  # celery has no types
+        name = "parent"
+
+        def run(self) -> str | None:
+            return Current.tenant_id
+
+    bench.app.register_task(Parent())
+
+    class Child(Parent):
+        name = "child"
+
+        def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+            Parent.before_start(self, task_id, args, kwargs)
+
+    assert refuses(bench.app.register_task(Child()))
+
+
 def test_tasks_that_were_run_before_have_a_gate(make_bench: Make) -> None:
     bench = make_bench(None)
     task = bench.task(whom, name="whom")
