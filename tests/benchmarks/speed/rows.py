@@ -22,6 +22,7 @@ from tests.benchmarks.speed.measures import (
 from tests.benchmarks.speed.setting import Setting
 
 OURS, PGQUEUER, HUEY, BARE = "tenantjobs", "PgQueuer", "Huey", "a bare loop that coalesces"
+ROWS = "bare rows like ours"
 COROUTINES, SHALLOW = "coroutines", "shallow"
 
 
@@ -107,6 +108,7 @@ pgqueuer = Setting(side="of_pgqueuer", at_once=100)
 embedded = Setting(side="ours", at_once=1)
 huey = Setting(side="of_huey", at_once=1)
 bare = Setting(side="bare_loop")
+rows = Setting(side="bare_rows")
 
 
 def trials(sizes: Sizes) -> list[Trial]:
@@ -172,7 +174,12 @@ def _enqueues(sizes: Sizes) -> Iterator[Trial]:
     one_by_one = partial(enqueue, jobs=sizes.one_by_one)
     how = f"{sizes.one_by_one:,} jobs by one caller, a commit each"
     yield _beside(
-        {OURS: partial(one_by_one, setting=ours), PGQUEUER: partial(one_by_one, setting=pgqueuer)},
+        {
+            OURS: partial(one_by_one, setting=ours),
+            PGQUEUER: partial(one_by_one, setting=pgqueuer),
+            ROWS: partial(one_by_one, setting=rows),
+        },
+        Row(name="enqueue one by one beside bare rows, PostgreSQL", how=f"{how}; an INSERT each", peer=ROWS),
         Row(
             name="enqueue one by one, committed, PostgreSQL",
             how=how,
@@ -195,7 +202,12 @@ def _enqueues(sizes: Sizes) -> Iterator[Trial]:
     )
     in_bulk = partial(enqueue, jobs=sizes.in_bulk, how="enqueue_in_bulk", by=(COMMIT,))
     yield _beside(
-        {OURS: partial(in_bulk, setting=ours), PGQUEUER: partial(in_bulk, setting=pgqueuer)},
+        {
+            OURS: partial(in_bulk, setting=ours),
+            PGQUEUER: partial(in_bulk, setting=pgqueuer),
+            ROWS: partial(in_bulk, setting=rows),
+        },
+        Row(name="bulk enqueue beside bare rows, PostgreSQL", how=f"{COMMIT:,} to a COPY", peer=ROWS),
         Row(
             name="bulk enqueue, PostgreSQL",
             how=f"{sizes.in_bulk:,} jobs, {COMMIT:,} to a commit",
@@ -206,7 +218,12 @@ def _enqueues(sizes: Sizes) -> Iterator[Trial]:
     )
     on_sqlite = partial(one_by_one, where=SQLITE)
     yield _beside(
-        {OURS: partial(on_sqlite, setting=embedded), HUEY: partial(on_sqlite, setting=huey)},
+        {
+            OURS: partial(on_sqlite, setting=embedded),
+            HUEY: partial(on_sqlite, setting=huey),
+            ROWS: partial(on_sqlite, setting=rows),
+        },
+        Row(name="enqueue one by one beside bare rows, SQLite", how=f"{how}, FULL; an INSERT each", peer=ROWS),
         Row(
             name="enqueue one by one, SQLite, same `synchronous` as the peer",
             how=f"{how}, FULL",
