@@ -91,6 +91,8 @@ class Rooms:
         self._count(claims, 1)
 
     def _count(self, claims: Iterable[Claimed], sign: int) -> None:
+        if self.most == ANY and not self.left:
+            return  # there is no end of room
         for tenant, count in Counter([claim.tenant for claim in claims]).items():
             if self.of(tenant) != ANY:
                 self.left[tenant] = self.of(tenant) + sign * count

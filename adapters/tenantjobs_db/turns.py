@@ -91,6 +91,10 @@ class Turns:
 
     def advance(self, queue: str, claimed: Sequence[Claimed]) -> None:
         """Move on where tenants were dealt out equally, and those who got one more than the others go to the end."""
+        if len(claimed) == 1:
+            self._laps[queue] += 1
+            self._last_served[queue] = claimed[0].tenant
+            return
         cursor = self.cursor(queue)
         shares = Counter(claim.tenant for claim in claimed)
         most = max(shares.values())

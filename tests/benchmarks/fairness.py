@@ -417,7 +417,7 @@ FIRST = """
     )
 """
 OWN_INDEX = "CREATE INDEX tj_jobs_ready ON tj_jobs (queue, tenant, priority, id) WHERE state = 'ready'"
-INDEX_OF_FIRST = "CREATE INDEX bench_fifo ON tj_jobs (queue, priority, id) WHERE state = 'ready'"
+INDEX_OF_FIRST = "CREATE INDEX tj_jobs_ready ON tj_jobs (queue, priority, id) WHERE state = 'ready'"
 
 
 @contextmanager
@@ -436,7 +436,7 @@ def _first_in_first_out(bench: Bench) -> Iterator[Exchanging]:
     try:
         yield lambda finishes, wanted: exchange(process, finishes, "default", "", wanted, rooms)[0]
     finally:
-        _index(bench, "DROP INDEX bench_fifo", OWN_INDEX)
+        _index(bench, "DROP INDEX tj_jobs_ready", OWN_INDEX)
 
 
 @contextmanager
