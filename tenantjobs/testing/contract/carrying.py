@@ -40,6 +40,15 @@ class Carrying(Harness):
 
         assert self.performed(1)[0].value == [1, "two"]
 
+    def test_a_method_is_performed_later_on_what_it_was_called_on(self) -> None:
+        with Current.set(tenant_id="acme"):
+            jobs.Point(1, 2).draw_later.set(queue=self.queue)("here")
+
+        self.start()
+        (effect,) = self.performed(1)
+
+        assert (effect.what, effect.value, effect.tenant_id) == ("drawn", [1, 2, "here"], "acme")
+
     def test_arguments_of_every_type_arrive_with_their_exact_type(self) -> None:
         deep: list[Any] = [None, True, 1, 2**70, 1.5, "ä\0\n", b"\x00\xff", (1, (2,)), {1, 2}, {"a": {1: b"x"}}, []]
         moment = datetime(2026, 2, 28, 12, 30, 0, 123456, tzinfo=UTC)

@@ -15,6 +15,7 @@ import msgspec
 
 import tenantjobs
 from tenantjobs.batches import current_batch
+from tenantjobs.conventions import later
 from tenantjobs.current import Current
 from tenantjobs.errors import Abort, Interruption
 from tenantjobs.handlers import discard_on, retry_on
@@ -47,6 +48,12 @@ class Level(Enum):
 class Point(msgspec.Struct, frozen=True):
     x: int
     y: int
+
+    @later(name="contract.drawn")
+    def draw(self, label: str) -> None:
+        record("drawn", [self.x, self.y, label])
+
+    draw_later = later(draw)
 
 
 @job(name="contract.note")
