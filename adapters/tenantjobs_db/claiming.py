@@ -8,14 +8,17 @@ going round. No tenant has a row to be written, and neither the backlog nor the 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, text
 
 from tenantjobs_db.costs import Costs
 from tenantjobs_db.database import Database
-from tenantjobs_db.heads import WITHIN_ROOMS, taken
+from tenantjobs_db.entries_read import ENTRIES_READ, EntriesRead
+from tenantjobs_db.from_marks import MarkedClaim
+from tenantjobs_db.heads import WITHIN_ROOMS, claims_of, taken
 from tenantjobs_db.instructions import Instructions
 from tenantjobs_db.marks import Marks
 from tenantjobs_db.picking import Picking
@@ -23,19 +26,25 @@ from tenantjobs_db.rooms import Rooms
 from tenantjobs_db.settlement import Claimed
 from tenantjobs_db.turns import Turns
 
+# A look at the lines of a queue, for so many jobs.
+Look = Callable[[str, int, Rooms], list[Claimed]]
+
 KNOWN_FOR = 1.0  # seconds: while a tenant is paused, it is asked this often whether one still is
 
 
 class Claiming:
     """Claims for one process: by one statement a pass, or as ``Picking`` does where what is said or costs want it."""
 
-    def __init__(self, database: Database, costs: Costs | None = None) -> None:
+    def __init__(self, database: Database, costs: Costs | None = None, *, patient: bool = False) -> None:
         self._database = database
+        self._patient = patient
         self._at_once = SetBasedClaim() if database.dialect.set_based else None
         self._picking = Picking(database)
         self._costs = costs or Costs()
         self._turns = Turns(self._costs)
         self.marks = Marks(self._turns)
+        self.from_marks = MarkedClaim(self.marks)
+        self._read = EntriesRead()
         self._picks = False
         self._skips_until = 0.0
 
@@ -45,9 +54,8 @@ class Claiming:
         """Up to ``wanted`` jobs, from the first of ``queues`` that have some."""
         asked_at_once = self._asks_at_once(queues)
         if self._at_once is not None and asked_at_once:
-            claimed: list[Claimed] = []
-            for queue in queues:
-                claimed += self._fairly(self._at_once, connection, process, queue, wanted - len(claimed), rooms)
+            by_turns = partial(self._fairly, self._at_once, connection, process)
+            claimed = self._from_each(queues, wanted, rooms, by_turns, connection, process)
             if claimed:
                 return claimed
         said = Instructions.read(connection)
@@ -62,8 +70,8 @@ class Claiming:
         """Whether a claim from ``queues`` is one statement, of which others may be a part: see ``SetBasedExchange``."""
         return len(queues) == 1 and self._asks_at_once(queues)
 
-    def from_marks(self, queues: Sequence[str]) -> bool:
-        """Whether it goes on from its marks, see ``MarkedExchange``."""
+    def goes_on(self, queues: Sequence[str]) -> bool:
+        """Whether it goes on from its marks by one statement, see ``MarkedExchange``."""
         return len(queues) == 1 and not self._picks and self.marks.in_use(queues[0])
 
     def cursor(self, queue: str) -> str:
@@ -119,16 +127,43 @@ class Claiming:
         rooms: Rooms,
         said: Instructions,
     ) -> list[Claimed]:
+        def picked(queue: str, missing: int, rooms: Rooms) -> list[Claimed]:
+            return self._picking.claim(connection, process, queue, self._turns, missing, rooms, said)
+
+        return self._from_each(queues, wanted, rooms, picked, connection, process)
+
+    def _from_each(
+        self, queues: Sequence[str], wanted: int, rooms: Rooms, look: Look, connection: Connection, process: str
+    ) -> list[Claimed]:
+        """In the order of the queues: by a look at the lines of each, or from its marks where that is dear."""
         claimed: list[Claimed] = []
         for queue in queues:
             missing = wanted - len(claimed)
-            claimed += self._picking.claim(connection, process, queue, self._turns, missing, rooms, said)
+            if not missing:
+                break
+            found: list[Claimed] = []
+            goes_on = self.goes_on([queue])
+            if goes_on:
+                found = self.from_marks.on(connection, process, queue, missing, rooms)
+            if not goes_on or not (found or self._patient):
+                start = time.monotonic()
+                found = look(queue, missing, rooms)
+                self._looked(connection, queue, time.monotonic() - start, found)
+            claimed += found
         return claimed
+
+    def _looked(self, connection: Connection, queue: str, seconds: float, found: Sequence[Claimed]) -> None:
+        if self._at_once is not None:
+            read = self._read.since(*connection.execute(_ENTRIES_READ).one())
+            self.marks.looked(queue, read, seconds, found)
 
 
 def _were_several(batch: Sequence[Claimed], rooms: Rooms) -> bool:
     """False if a tenant that was alone was offered everything."""
     return len({claim.tenant for claim in batch}) > 1 or bool(rooms.full)
+
+
+_ENTRIES_READ = text(f"SELECT {ENTRIES_READ}")
 
 
 class SetBasedClaim:
@@ -141,14 +176,6 @@ class SetBasedClaim:
     ) -> list[Claimed]:
         wish = wished(process, queue, cursor, wanted, rooms)
         return claims_of(connection.execute(self.STATEMENT, wish).all(), process, queue)
-
-
-def claims_of(rows: Sequence[Any], process: str, queue: str) -> list[Claimed]:
-    """The rows of ``taken``, in the order in which they are to start."""
-    return [
-        Claimed(id, fence, process, queue, name, tenant, attempt, data, deaths, None, priority)
-        for priority, id, fence, name, tenant, attempt, data, deaths in sorted(rows)  # no two have one id
-    ]
 
 
 def wished(process: str, queue: str, cursor: str, wanted: int, rooms: Rooms) -> dict[str, Any]:

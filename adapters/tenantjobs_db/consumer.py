@@ -59,9 +59,9 @@ class Consumer:
         self._selection = selection
         self._queue = Queue(database)
         self._settling = Settling(database.dialect, keep_finished=keep_finished)
-        self._claiming = Claiming(database, costs)
+        self._claiming = Claiming(database, costs, patient=patient)
         self._exchange = SetBasedExchange.on(database, keep_finished=keep_finished)
-        self._marked = MarkedExchange.on(database, self._claiming.marks, keep_finished=keep_finished)
+        self._marked = MarkedExchange.on(database, self._claiming.from_marks, keep_finished=keep_finished)
         self._reserve = Reserve(1, 0.0) if reserve is None else reserve
         self._locks = DatabaseLocks(database)
         self._limiting = Limiting(database)
@@ -134,7 +134,7 @@ class Consumer:
         self, process: str, settlements: Sequence[Settlement], queues: Sequence[str], wanted: int, rooms: Rooms
     ) -> tuple[list[Claimed], Sequence[Settlement], int]:
         """Found, refused, and the number of jobs that were let out: by one statement if that will do."""
-        if queues and self._marked is not None and self._claiming.from_marks(queues):
+        if queues and self._marked is not None and self._claiming.goes_on(queues):
             finishes = self._settling.finishes(settlements, process)
             if finishes is not None:
                 found, refused = self._from_marks(self._marked, process, finishes, queues[0], wanted, rooms)

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from sqlalchemy import TextClause, text
 
 from tenantjobs_db.arrays import literal
-from tenantjobs_db.claiming import claims_of, wished
+from tenantjobs_db.claiming import wished
 from tenantjobs_db.database import Database
 from tenantjobs_db.entries_read import ENTRIES_READ, EntriesRead
-from tenantjobs_db.heads import NEXT, NOT_PAUSED, ROUND, WITHIN_ROOMS, taken
+from tenantjobs_db.heads import NEXT, NOT_PAUSED, ROUND, WITHIN_ROOMS, claims_of, taken
 from tenantjobs_db.prepared import Prepared
 from tenantjobs_db.rooms import Rooms
 from tenantjobs_db.settlement import Claimed, Finish

@@ -10,6 +10,11 @@ array has them looked up one by one also under generic plans, where a join does 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+from tenantjobs_db.settlement import Claimed
+
 NOT_PAUSED = "OR kind = 'tenant' AND paused_at IS NOT NULL"
 
 # One job: in the order of the index, the first behind the tenant that was served last is the head of the next line.
@@ -154,3 +159,11 @@ def taken(unless: str = "") -> str:
           )
         RETURNING priority, id, fence, name, tenant, attempt, data, deaths
     """
+
+
+def claims_of(rows: Sequence[Any], process: str, queue: str) -> list[Claimed]:
+    """The rows of ``taken``, in the order in which they are to start."""
+    return [
+        Claimed(id, fence, process, queue, name, tenant, attempt, data, deaths, None, priority)
+        for priority, id, fence, name, tenant, attempt, data, deaths in sorted(rows)  # no two have one id
+    ]

@@ -261,7 +261,7 @@ def _heads(queue: str, shares: Mapping[str, int]) -> tuple[TextClause, dict[str,
 _LATERAL = text("""
     SELECT head.* FROM unnest(CAST(:tenants AS text[]), CAST(:shares AS int[])) AS turns (tenant, share)
     CROSS JOIN LATERAL (
-        SELECT id, fence + 1 AS fence, name, tenant, attempt, data, deaths FROM tj_jobs
+        SELECT id, fence + 1 AS fence, name, tenant, attempt, data, deaths, priority FROM tj_jobs
         WHERE state = 'ready' AND queue = :queue AND tenant = turns.tenant
         ORDER BY priority, id LIMIT turns.share
         FOR UPDATE SKIP LOCKED
@@ -274,7 +274,7 @@ def _compound(tenants: int) -> TextClause:
     """The heads of so many lines at once. What it takes to say LATERAL without the word."""
     head = """
         SELECT * FROM (
-            SELECT id, fence + 1 AS fence, name, tenant, attempt, data, deaths FROM tj_jobs
+            SELECT id, fence + 1 AS fence, name, tenant, attempt, data, deaths, priority FROM tj_jobs
             WHERE state = 'ready' AND queue = :queue AND tenant = :tenant_{0}
             ORDER BY priority, id LIMIT :share_{0}
         )"""
@@ -282,5 +282,5 @@ def _compound(tenants: int) -> TextClause:
 
 
 def _claimed(row: Any, process: str, queue: str) -> Claimed:
-    id, fence, name, tenant, attempt, data, deaths = row
-    return Claimed(id, fence, process, queue, name, tenant, attempt, data, deaths)
+    id, fence, name, tenant, attempt, data, deaths, priority = row
+    return Claimed(id, fence, process, queue, name, tenant, attempt, data, deaths, None, priority)

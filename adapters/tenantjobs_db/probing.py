@@ -100,7 +100,8 @@ def locked_heads(queue: str, shares: Mapping[str, int]) -> tuple[TextClause, dic
 def _locked_heads(tenants: int) -> TextClause:
     # The index is named, for what is looked at to be sorted is locked as well.
     head = """(
-        SELECT id, fence + 1 AS fence, name, tenant, attempt, data, deaths FROM tj_jobs FORCE INDEX (tj_jobs_ready)
+        SELECT id, fence + 1 AS fence, name, tenant, attempt, data, deaths, priority
+        FROM tj_jobs FORCE INDEX (tj_jobs_ready)
         WHERE state = 'ready' AND queue = :queue AND tenant = :tenant_{0}
         ORDER BY priority, id LIMIT :share_{0} FOR UPDATE SKIP LOCKED
     )"""

@@ -24,7 +24,7 @@ class Claimed(msgspec.Struct, frozen=True):
     data: str
     deaths: int = 0  # processes that died with it
     grant: Grant | None = None  # the permit of a limited job
-    priority: int = 0  # lower is sooner; known where it is claimed at once
+    priority: int = 0  # lower is sooner
 
     def __str__(self) -> str:
         return f"{self.name} id={self.id} queue={self.queue} tenant={self.tenant or None} attempt={self.attempt + 1}"

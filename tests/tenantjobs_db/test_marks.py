@@ -11,7 +11,7 @@ from tenantjobs_db import marks
 from tenantjobs_db.consumer import Consumer
 from tenantjobs_db.controls import Controls
 from tenantjobs_db.database import Database
-from tenantjobs_db.marks import DEAR, DEAR_EACH, LOOKED_AROUND, MOST_LEVELS, SPARED, Marks
+from tenantjobs_db.marks import DEAR, DEAR_EACH, IN_A_ROW, LOOKED_AROUND, MOST_LEVELS, SPARED, Marks
 from tenantjobs_db.queue import Queue
 from tenantjobs_db.rooms import Rooms
 from tenantjobs_db.selection import Selection
@@ -41,7 +41,8 @@ def claimed(*jobs: tuple[str, str] | tuple[str, str, int]) -> list[Claimed]:
 def in_use(clock: Clock, *found: tuple[str, str] | tuple[str, str, int]) -> Marks:
     """Marks at these jobs."""
     made = Marks(Turns(), clock)
-    made.looked("q", MANY, LONG, claimed(*found))
+    for _ in range(IN_A_ROW):
+        made.looked("q", MANY, LONG, claimed(*found))
     return made
 
 
@@ -55,6 +56,8 @@ def test_they_are_in_use_while_looks_are_dear_and_none_is_due() -> None:
     made = Marks(Turns(), clock)
     assert not made.in_use("q")
 
+    made.looked("q", MANY, LONG, [])
+    assert not made.in_use("q")  # it may have cleared away what was in the way
     made.looked("q", MANY, LONG, [])
     assert made.in_use("q")
     assert not made.in_use("another")
@@ -70,7 +73,8 @@ def test_they_are_in_use_while_looks_are_dear_and_none_is_due() -> None:
 def test_a_look_that_finds_many_jobs_reads_more() -> None:
     made = Marks(Turns(), Clock())
     found = claimed(*(("a", f"{number:03}") for number in range(100)))
-    made.looked("q", DEAR + 100 * DEAR_EACH, LONG, found)
+    for _ in range(IN_A_ROW):
+        made.looked("q", DEAR + 100 * DEAR_EACH, LONG, found)
 
     assert not made.in_use("q")
 
@@ -119,10 +123,12 @@ def test_tenants_that_are_not_known_are_looked_for_between_the_others_now_and_th
     clock = Clock()
     made = in_use(clock, ("b", "1"), ("d", "1"))
     assert made.looks_around("q")
-    assert made.gaps("q") == (
-        {"after": '{"","b"}', "behind": "{-2147483649,2147483648}", "before": '{"b","d"}'},
-        "d",
-    )
+    assert made.gaps("q") == {
+        "after": '{"","b"}',
+        "behind": "{-2147483649,2147483648}",
+        "before": '{"b","d"}',
+        "last": "d",
+    }
 
     made.met("q", ["c"], 0.0)
     assert made.looks_around("q")  # behind it there may be more
@@ -219,6 +225,18 @@ def test_a_job_that_is_ready_again_behind_its_mark_is_found_by_the_next_whole_lo
     assert ids(claimer.claim(1)) == [first.id]
 
 
+def test_several_queues_are_gone_through_in_their_order(dear: None, queue: Queue, postgres_database: Database) -> None:
+    claimer = Claimer(postgres_database)
+    claimer.consumer = Consumer(postgres_database, Selection(("first", "second")), patient=True)
+    jobs = {name: envelopes(4, queue=name) for name in ("second", "first")}
+    queue.enqueue([*jobs["second"], *jobs["first"]])
+    first = claimer.claim(1)
+
+    found = [*first, *claimer.claim(5), *claimer.consumer.exchange(claimer.process, [Finish(first[0])], 2).claimed]
+
+    assert ids(found) == [job.id for name in ("first", "second") for job in jobs[name]]
+
+
 @pytest.mark.usefixtures("dear", "postgres_database")
 def test_who_asks_once_for_all_looks_as_a_whole_before_there_is_nothing(queue: Queue, claimer: Claimer) -> None:
     jobs = envelopes(2)
@@ -259,4 +277,4 @@ def test_marks_are_used_as_soon_as_an_open_transaction_keeps_what_was_claimed_in
             used.append(claimer.consumer._claiming.marks.in_use("default"))
 
     assert in_order == [job.id for job in jobs[: DEAR + 31]]
-    assert used[0]
+    assert used[:2] == [False, True]
