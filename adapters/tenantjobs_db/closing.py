@@ -10,13 +10,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from sqlalchemy import Column, ColumnElement, Connection, Insert, Table, bindparam, delete, exists, func, select, update
+from sqlalchemy.exc import DBAPIError
 
 from tenantjobs.errors import TenancyError, TenantClosed, TenantGone
 from tenantjobs.running import going_on, is_going_on
 from tenantjobs_db.arrays import Array
 from tenantjobs_db.database import Database
 from tenantjobs_db.dialect import Dialect
-from tenantjobs_db.refusing import saying_what_is_missing, saying_who_is_in_the_way
+from tenantjobs_db.refusing import is_missing, saying_what_is_missing, saying_who_is_in_the_way
 from tenantjobs_db.tables import closed
 
 DRAINING: Final = "draining"
@@ -75,9 +76,14 @@ class Closing:
         return opened
 
     def closed(self, tenants: Collection[str]) -> frozenset[str]:
-        """Those of ``tenants`` for which nothing would be taken from who asks now."""
-        with saying_what_is_missing(), self._database.autocommit() as connection:
-            return frozenset(found_closed(connection, tenants))
+        """Those of ``tenants`` for which nothing would be taken from who asks now; none where our tables are not."""
+        try:
+            with self._database.autocommit() as connection:
+                return frozenset(found_closed(connection, tenants))
+        except DBAPIError as error:
+            if not is_missing(error):
+                raise
+            return frozenset()
 
     def find(self, connection: Connection, tenant: str) -> Any | None:
         """The row of a tenant that is closed."""

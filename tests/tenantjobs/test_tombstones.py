@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine
 
 from tenantjobs import Current, TenantGone, adapter, aperform, discard_on, job, perform, testing, tombstones
 from tenantjobs.execution import execute
@@ -148,6 +149,13 @@ def test_while_the_database_does_not_answer_the_job_waits_and_is_not_charged(mon
 def test_where_there_are_no_tables_nobody_was_purged(tmp_path: Path) -> None:
     with testing.override(db={"url": f"sqlite:///{tmp_path / 'bare.db'}"}):
         assert execute(message(write)) == Finished(None)
+
+
+def test_nobody_was_purged_from_a_database_of_the_application_without_tables_of_ours(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'shop.db'}")
+    with testing.override(db={"engine": engine}):
+        assert execute(message(write)) == Finished(None)
+    engine.dispose()
 
 
 def test_without_a_database_nobody_is_asked(asked: list[str]) -> None:
