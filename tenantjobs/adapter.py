@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from tenantjobs.permits import Permits
     from tenantjobs.rates import Rates
 
+# Sections of what may be kept beside a queue elsewhere. A database comes first: what is in it can commit with the work.
+BESIDE = ("db", "redis")
+
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """What a queue can do. What it has not declared is refused at the call, never silently ignored.
@@ -212,10 +215,13 @@ def built(name: str) -> Adapter:
 
 
 def keeper(kind: type) -> Adapter:
-    """The configured adapter; or the adapter ``db`` beside it, if that is configured and the first is no ``kind``."""
+    """The configured adapter; or what is configured beside it, if that is a ``kind`` and the first is none."""
     found = configured()
-    if not isinstance(found, kind) and runtime.settings().sections.get("db"):
-        return built("db")  # the queue is elsewhere, and what is asked for in the database
+    if isinstance(found, kind):
+        return found
+    for name in BESIDE:
+        if runtime.settings().sections.get(name) and isinstance(beside := built(name), kind):
+            return beside
     return found
 
 

@@ -40,7 +40,15 @@ from tenantjobs.course import Course, Resumption
 from tenantjobs.current import Current, Snapshot
 from tenantjobs.definition import Definition
 from tenantjobs.envelope import Envelope
-from tenantjobs.errors import ArgumentError, Cancelled, Interruption, KeyTaken, LeaseLost, Undecipherable
+from tenantjobs.errors import (
+    ArgumentError,
+    Cancelled,
+    Interruption,
+    KeyTaken,
+    LeaseLost,
+    LedgerUnavailable,
+    Undecipherable,
+)
 from tenantjobs.following import Following
 from tenantjobs.holding import Holding
 from tenantjobs.idempotency import idempotent, ledger_for
@@ -171,8 +179,8 @@ class Attempt:
                 await self._locks.enter()
             policy = self._key_guard
             return await (self._work(None) if policy is None else self._behind_key(policy))
-        except KeyTaken as taken:
-            return self._uncharged(KEY_RETRY, str(taken))
+        except (KeyTaken, LedgerUnavailable) as kept_out:
+            return self._uncharged(KEY_RETRY, str(kept_out))
         except tombstones.Unanswered as unanswered:
             return self._uncharged(KEY_RETRY, str(unanswered))
         except AlreadyDone:

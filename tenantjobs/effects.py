@@ -9,7 +9,7 @@ from types import TracebackType
 from tenantjobs import runtime
 from tenantjobs.colours import Awaiting, Blocking, Colour, drive
 from tenantjobs.current import Current
-from tenantjobs.errors import ConfigurationError, DuplicateJob, KeyTaken, TenantMissing
+from tenantjobs.errors import ConfigurationError, DuplicateJob, KeyTaken, LedgerUnavailable, TenantMissing
 from tenantjobs.idempotency import OnRunning, check_on_running, ledger_for, seconds_of
 from tenantjobs.keyed import Key
 from tenantjobs.running import current_job
@@ -25,7 +25,8 @@ class once:
 
     While another one is at work on the key, ``on_running="skip"`` (the default) gives False, ``"wait"`` waits for how
     that ends, and ``"retry"`` lets the job come back later without charging the attempt; outside of a job it raises
-    ``DuplicateJob``. ``async with`` does the same without blocking the loop.
+    ``DuplicateJob``. ``async with`` does the same without blocking the loop. While a ledger in Redis does not answer, a
+    job comes back later; outside of a job it raises ``LedgerUnavailable``.
     """
 
     def __init__(
@@ -68,7 +69,12 @@ class once:
         job = current_job()
         # A job that is delivered again is the one that took the key before it died.
         owner = uuid.uuid4().hex if job is None else job.id
-        found = await key.take(io, owner=owner, lease=self._lease, ttl=self._ttl, on_running=self._on_running)
+        try:
+            found = await key.take(io, owner=owner, lease=self._lease, ttl=self._ttl, on_running=self._on_running)
+        except LedgerUnavailable as error:
+            if job is None:
+                raise
+            raise KeyTaken(str(error)) from error  # what a job makes of its errors is not asked: it comes back
         if found == "taken":
             self._key = key
         elif found == "running" and self._on_running == "retry":

@@ -24,6 +24,7 @@ TenantjobsError
 │   ├── Undecipherable
 │   ├── UnknownJob
 │   └── UnknownVersion
+├── LedgerUnavailable
 ├── BrokenExport
 ├── JobTimeout                     also a TimeoutError
 ├── JobGone
@@ -137,6 +138,10 @@ class RecordGone(ArgumentError):
 
 class RecordUnavailable(ArgumentError):
     """The record could not be looked up now: the store did not answer."""
+
+
+class LedgerUnavailable(TenantjobsError):
+    """The ledger does not answer: nothing is done without its key. A job that meets this comes back later."""
 
 
 class EnvelopeError(TenantjobsError):

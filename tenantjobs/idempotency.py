@@ -67,7 +67,7 @@ def ledger_for(what: str) -> Ledger:
         return found.ledger
     raise ConfigurationError(
         f"{what}, and the adapter {type(found).__name__} has no ledger to keep its key in: configure "
-        f"adapter = 'db', or a database for the ledger in [db], or do without the key"
+        f"adapter = 'db', or a place for the ledger beside it, [db] or [redis], or do without the key"
     )
 
 

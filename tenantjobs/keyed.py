@@ -10,7 +10,7 @@ from typing import Any, Literal
 from tenantjobs import transaction
 from tenantjobs.adapter import Capabilities
 from tenantjobs.colours import Colour
-from tenantjobs.errors import LeaseLost
+from tenantjobs.errors import LeaseLost, LedgerUnavailable
 from tenantjobs.idempotency import Claim, Ledger, OnRunning, idempotent
 from tenantjobs.outcome import Finished
 
@@ -56,7 +56,12 @@ class Key:
 
     def complete(self) -> None:
         """Mark it when the work has committed: a crash in between repeats the work rather than losing it."""
-        self._ledger.complete(self._held, None)
+        try:
+            self._ledger.complete(self._held, None)
+        except LedgerUnavailable as error:  # the effect is there: to fail for this would be to have it again
+            logger.error(
+                "the key %r could not be marked as done, and its effect may be repeated: %s", self._name, error
+            )
 
     async def complete_with_caller(self, io: Colour) -> None:
         """Mark it with the commit of the open transaction, whose rollback frees it; or now, if there is none."""
@@ -67,7 +72,10 @@ class Key:
         """Free it, because the work failed."""
         claim = self._held
         if not claim.within:
-            await io.blocking(self._ledger.release, claim)
+            try:
+                await io.blocking(self._ledger.release, claim)
+            except LedgerUnavailable:  # why the work failed is what the caller has to know
+                logger.warning("the key %r could not be freed; its lease runs out", self._name, exc_info=True)
             return
         with suppress(Exception):  # a transaction that takes no more statements frees it by its rollback
             await self._in_transaction(io, lambda connection: self._ledger.release(claim, connection))

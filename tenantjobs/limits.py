@@ -83,7 +83,8 @@ def permits_for(what: str) -> Permits:
         return found.permits
     raise ConfigurationError(
         f"{what}, and the adapter {type(found).__name__} has no ledger to count its jobs in: configure "
-        f"adapter = 'db', or a database for the ledger in [db], or do without the limit"
+        f"adapter = 'db', or a database for the ledger in [db] (a Redis in [redis] keeps keys and locks alone), or do "
+        f"without the limit"
     )
 
 

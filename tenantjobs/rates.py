@@ -99,7 +99,7 @@ def rates_for(what: str) -> Rates:
         return found.rates
     raise UnsupportedCapability(
         f"{what}, and the adapter {type(found).__name__} has nothing to count starts in: configure adapter = 'db', or "
-        f"a database for the ledger in [db], or do without the rate"
+        f"a database for the ledger in [db] (a Redis in [redis] keeps keys and locks alone), or do without the rate"
     )
 
 

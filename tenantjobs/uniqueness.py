@@ -60,7 +60,7 @@ def locks_for(what: str) -> Locks:
         return found.locks
     raise ConfigurationError(
         f"{what}, and the adapter {type(found).__name__} has no ledger to keep its lock in: configure "
-        f"adapter = 'db', or a database for the ledger in [db], or do without the lock"
+        f"adapter = 'db', or a place for the ledger beside it, [db] or [redis], or do without the lock"
     )
 
 

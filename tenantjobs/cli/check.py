@@ -97,6 +97,8 @@ def _problems_of_adapter(settings: Settings) -> Iterator[str]:
         yield from _problems_of(found)
         if settings.adapter != outbox.KEEPER:  # which has looked at it already
             yield from _problems_of(outbox.configured())
+        if settings.sections.get("redis") and settings.adapter != "redis":
+            yield from _problems_of(adapter.built("redis"))
         if gate.settings() is not None:
             gate.workers()
             yield from _problems_of(gate.target())

@@ -74,7 +74,7 @@ def _content(adapter: str, app: str | None) -> str:
     head = HEAD.format(
         adapter=adapter,
         pad=" " * max(2, 26 - len(line)),
-        adapters=" | ".join(sorted(config.installed().keys() - {"test"})),
+        adapters=" | ".join(sorted(config.installed().keys() - {"redis", "test"})),
         app=setting.ljust(26),
     )
     return head + SECTIONS.get(adapter, "")

@@ -11,7 +11,7 @@ import pytest
 
 from tenantjobs import Current, Job, adapter, idempotent, job, once, testing, transaction
 from tenantjobs.adapter import Capabilities, HasLedger
-from tenantjobs.errors import ConfigurationError, DuplicateJob, LeaseLost, SerializationError
+from tenantjobs.errors import ConfigurationError, DuplicateJob, LeaseLost, LedgerUnavailable, SerializationError
 from tenantjobs.execution import execute
 from tenantjobs.idempotency import Claim, Ledger
 from tenantjobs.outcome import Failed, Finished, Retried
@@ -221,6 +221,22 @@ def test_a_queue_without_a_ledger_refuses_the_job_at_the_call(monkeypatch: pytes
 def test_once_needs_a_ledger() -> None:
     with testing.override(adapter="inline"), pytest.raises(ConfigurationError, match="no ledger"), once("k"):
         pass
+
+
+def test_a_job_comes_back_uncharged_while_the_ledger_does_not_answer(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def acquire(*_: object) -> None:
+        raise LedgerUnavailable("it is away")
+
+    data = enqueued(charging(), 7)
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "acquire", acquire)
+        outcome = execute(data)
+
+    assert isinstance(outcome, Retried)
+    assert (outcome.envelope.attempt, outcome.note, charged) == (0, "it is away", [])
+    assert execute(data) == Finished("charged")
 
 
 def test_an_adapter_without_a_ledger_says_so_rather_than_running_unguarded() -> None:

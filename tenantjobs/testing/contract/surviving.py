@@ -39,7 +39,7 @@ class Surviving(Harness):
         try:
             idempotency.ledger_for("the contract wants a ledger")
         except ConfigurationError:
-            pytest.skip("this queue has no ledger of keys: a section [db] among the settings gives it one")
+            pytest.skip("this queue has no ledger of keys: a section [db] or [redis] among the settings gives it one")
         with Current.set(tenant_id="acme"):
             call = jobs.once_only.set(queue=self.queue).call(7)
             envelope = Message(call, self.configured).seal()
@@ -173,7 +173,7 @@ class Surviving(Harness):
         try:
             uniqueness.locks_for("the contract wants locks")
         except ConfigurationError:
-            pytest.skip("this queue has no ledger for locks: a section [db] among the settings gives it one")
+            pytest.skip("this queue has no ledger for locks: a section [db] or [redis] among the settings gives it one")
 
     def _want_permits(self) -> None:
         try:
