@@ -1,4 +1,4 @@
-"""Many plain jobs at once: nothing is made of each but its envelope and its handle.
+"""Plain jobs, many at once or one alone: nothing is made of each but its envelope and its handle.
 
 Plain is a job that waits for no transaction, batch or key, and about which nobody is asked or told. What a message can
 do beyond that takes as long as all the rest, and longer still where the garbage collector finds thousands of them.
@@ -18,6 +18,7 @@ from tenantjobs.envelope import Envelope, new_id
 from tenantjobs.errors import require_none_broken
 from tenantjobs.handing import Sealed, logger
 from tenantjobs.handle import Handle
+from tenantjobs.hooks import EnqueueHook
 from tenantjobs.template import Template
 
 
@@ -45,6 +46,24 @@ def enqueue(calls: Sequence[Call], target: Adapter) -> list[Handle] | None:
             Sealed(envelope).failed(errors[handle.job_id])
     require_none_broken(errors, handles)
     return handles
+
+
+def enqueue_one(call: Call, target: Adapter) -> Handle | None:
+    """The same for a job alone, which has hooks around its enqueuing, if there are any."""
+    if not _is_simple(target) or call.definition.policies(EnqueueHook):
+        return None
+    template = Template(call, target)
+    envelope = _sealed(call, template) if template.is_plain else None
+    if envelope is None:
+        return None
+    try:
+        target.enqueue(envelope)
+    except Exception as error:
+        Sealed(envelope).refused(error)
+        raise
+    handle = Handle(envelope.id, envelope.name, target)
+    handle.enqueued = True
+    return handle
 
 
 class NotPlain(Exception):
@@ -95,8 +114,14 @@ def _made(calls: Sequence[Call], target: Adapter) -> Iterator[Envelope]:
             template = Template(call, target)
             if not template.is_plain:
                 raise NotPlain
-        definition = call.definition
-        frozen = freeze(definition.binding, call.args, call.kwargs, types=definition.types)
-        if frozen.references:
-            raise NotPlain  # of records it is asked whose they are, and the last flush may give them their keys
-        yield template.sealed(call, frozen, new_id())
+        envelope = _sealed(call, template)
+        if envelope is None:
+            raise NotPlain
+        yield envelope
+
+
+def _sealed(call: Call, template: Template) -> Envelope | None:
+    """None if there are records in it: whose they are is asked, and the last flush may give them their keys."""
+    definition = call.definition
+    frozen = freeze(definition.binding, call.args, call.kwargs, types=definition.types)
+    return None if frozen.references else template.sealed(call, frozen, new_id())

@@ -23,7 +23,8 @@ from tenantjobs.template import Template
 def enqueue(call: Call) -> Handle:
     """Enqueue now, or with the open transaction or batch of this context."""
     target = adapter.configured()
-    return leave(Message(call, target, batch=gathering.current()), target)
+    handle = bulk.enqueue_one(call, target)
+    return leave(Message(call, target, batch=gathering.current()), target) if handle is None else handle
 
 
 def leave(message: Message, target: Adapter) -> Handle:

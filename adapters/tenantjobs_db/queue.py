@@ -17,7 +17,7 @@ from tenantjobs_db.enqueuing import Enqueuing
 from tenantjobs_db.job_row import JobRow, read_job
 from tenantjobs_db.prepared import Prepared
 from tenantjobs_db.queues import queues_with_work
-from tenantjobs_db.refusing import saying_what_is_missing, saying_who_is_in_the_way
+from tenantjobs_db.refusing import say_what_is_missing, say_who_is_in_the_way, saying_what_is_missing
 from tenantjobs_db.tables import (
     BLOCKED,
     CANCELLED,
@@ -92,11 +92,15 @@ class Queue:
 
     def enqueue(self, envelopes: Sequence[Envelope]) -> None:
         """Store the jobs, all or none; durable on return. An id that is already there has no second effect."""
-        with saying_what_is_missing(), saying_who_is_in_the_way():
+        try:
             if len(envelopes) == 1:
                 self._enqueue_one(envelopes[0])
             elif envelopes:
                 self._enqueue_many(envelopes)
+        except DBAPIError as error:
+            say_what_is_missing(error)
+            say_who_is_in_the_way(error)
+            raise
 
     def enqueue_within(self, connection: Connection, envelopes: Sequence[Envelope]) -> None:
         """Store the jobs in the transaction of ``connection``, whose owner commits."""

@@ -22,12 +22,8 @@ def saying_what_is_missing() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        if not is_missing(error):
-            raise
-        raise EnqueueError(
-            f"no job was enqueued: the database has not the tables of this release of tenantjobs ({error.orig}); "
-            f"run `tenantjobs db upgrade`"
-        ) from error
+        say_what_is_missing(error)
+        raise
 
 
 @contextmanager
@@ -36,8 +32,22 @@ def saying_who_is_in_the_way() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        if not _is_busy(error):
-            raise
+        say_who_is_in_the_way(error)
+        raise
+
+
+def say_what_is_missing(error: DBAPIError) -> None:
+    """``EnqueueError`` if it is that."""
+    if is_missing(error):
+        raise EnqueueError(
+            f"no job was enqueued: the database has not the tables of this release of tenantjobs ({error.orig}); "
+            f"run `tenantjobs db upgrade`"
+        ) from error
+
+
+def say_who_is_in_the_way(error: DBAPIError) -> None:
+    """``EnqueueError`` if it is that."""
+    if _is_busy(error):
         raise EnqueueError(
             "no job was enqueued: another transaction was writing to the SQLite file of the queue for longer than "
             "[db] busy_timeout. If it is the application's own, in the same file, name its engine ([db] engine = "

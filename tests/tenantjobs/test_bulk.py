@@ -13,6 +13,7 @@ from tenantjobs import (
     PartlyEnqueued,
     TenantMissing,
     adapter,
+    before_enqueue,
     bulk,
     instrumentation,
     job,
@@ -131,6 +132,58 @@ def test_the_log_has_a_line_for_each_where_it_has_lines_of_this_level(caplog: py
     assert [record.__dict__["job_id"] for record in caplog.records] == [handle.job_id for handle in handles]
 
 
+# one alone
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether each call for one job was one for a plain job."""
+    calls: list[bool] = []
+    enqueue = bulk.enqueue_one
+
+    def counted(*given: Any) -> Any:
+        handle = enqueue(*given)
+        calls.append(handle is not None)
+        return handle
+
+    monkeypatch.setattr(bulk, "enqueue_one", counted)
+    return calls
+
+
+@pytest.mark.usefixtures("acme")
+def test_a_plain_job_alone_is_enqueued_as_it_is(alone: list[bool]) -> None:
+    handle = note.set(queue="slow").perform_later(1, text="one")
+
+    (waiting,) = enqueued_jobs()
+    assert alone == [True]
+    assert handle.enqueued
+    assert (waiting.id, waiting.queue, waiting.tenant_id, waiting.args) == (handle.job_id, "slow", "acme", (1, "one"))
+
+
+@pytest.mark.usefixtures("acme", "registry")
+def test_a_job_alone_with_a_hook_around_its_enqueuing_is_not_plain(alone: list[bool]) -> None:
+    hooked: list[int] = []
+
+    @job(name="hooked", policies=[before_enqueue(lambda number: hooked.append(number))])
+    def with_hook(number: int) -> None: ...
+
+    with_hook.perform_later(7)
+
+    assert (alone, hooked) == ([False], [7])
+
+
+@pytest.mark.usefixtures("acme")
+def test_a_job_alone_that_the_queue_refuses_is_told_in_the_log(
+    alone: list[bool], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    target = Refusing(lambda _envelopes: ConnectionError("down"))
+    monkeypatch.setattr(adapter, "configured", lambda: target)
+    with pytest.raises(ConnectionError, match="down"):
+        note.perform_later(1)
+
+    assert [record.__dict__["outcome"] for record in caplog.records] == ["refused"]
+
+
 # what cannot be enqueued
 
 
@@ -160,6 +213,9 @@ class Refusing(MemoryAdapter):
     def __init__(self, error: Callable[[Sequence[Envelope]], Exception]) -> None:
         super().__init__()
         self.error = error
+
+    def enqueue(self, envelope: Envelope) -> None:
+        raise self.error([envelope])
 
     def enqueue_all(self, envelopes: Sequence[Envelope]) -> None:
         raise self.error(envelopes)
