@@ -35,7 +35,7 @@ def enqueue(calls: Sequence[Call], target: Adapter) -> list[Handle] | None:
         return None
     except Exception as error:
         if error is not envelopes.error:
-            for envelope in envelopes:
+            for envelope in envelopes.made:
                 Sealed(envelope).refused(error)
         raise
     handles = [Handle(envelope.id, envelope.name, target) for envelope in envelopes]
@@ -75,8 +75,8 @@ class Envelopes(Sequence[Envelope]):
 
     def __init__(self, calls: Sequence[Call], target: Adapter) -> None:
         self.error: Exception | None = None
+        self.made: list[Envelope] = []
         self._count = len(calls)
-        self._made: list[Envelope] = []
         self._making = _made(calls, target)
 
     def __len__(self) -> int:
@@ -90,12 +90,12 @@ class Envelopes(Sequence[Envelope]):
         return list(self)[index]
 
     def __iter__(self) -> Iterator[Envelope]:
-        yield from self._made
+        yield from self.made
         if self.error is not None:
             raise self.error
         try:
             for envelope in self._making:
-                self._made.append(envelope)
+                self.made.append(envelope)
                 yield envelope
         except Exception as error:
             self.error = error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -231,6 +232,24 @@ def test_each_is_told_in_the_log_when_the_queue_refuses_all(
         perform_all_later([note.call(1), note.call(2)])
 
     assert [record.__dict__["outcome"] for record in caplog.records] == ["refused", "refused"]
+
+
+class AllOrNone(Refusing):
+    """It stores jobs by transactions of its own, so that they are made as it takes them."""
+
+    def transaction(self) -> AbstractContextManager[object]:
+        raise NotImplementedError
+
+    def enqueue_within(self, connection: object, envelopes: Sequence[Envelope]) -> None:
+        raise NotImplementedError
+
+
+@pytest.mark.usefixtures("acme")
+def test_a_queue_that_refuses_all_before_it_looks_at_them_raises_its_own_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = AllOrNone(lambda _envelopes: ConnectionError("down"))
+    monkeypatch.setattr(adapter, "configured", lambda: target)
+    with pytest.raises(ConnectionError, match="down"):
+        perform_all_later([note.call(1), sorted_out.call(3)])
 
 
 @pytest.mark.usefixtures("acme")
