@@ -119,6 +119,8 @@ def opened_text(
         )
     try:
         data = a2b_base64(text, strict_mode=True)
+        if b2a_base64(data, newline=False).decode() != text:
+            raise ValueError("the last character has bits that nothing is made of")  # and nobody has written it so
         bound_to = _bound_to(tenant_id, job_id, name, of)
         text_in_clear: bytes = _aesgcm()(keys[key_id]).decrypt(data[:NONCE_LENGTH], data[NONCE_LENGTH:], bound_to)
     except (ValueError, import_module("cryptography.exceptions").InvalidTag) as error:
