@@ -20,7 +20,8 @@ class Waiting:
     def __init__(self, dialect: Dialect) -> None:
         listed: BindParameter[Any] = bindparam("listed", expanding=True)
         self._calling = Calling(dialect)
-        self._put_aside = update(jobs).where(jobs.c.id.in_(listed), in_state(READY)).values(state=BLOCKED)
+        # By their ids alone: PostgreSQL would go through all ready jobs for them, until it knows that there are many.
+        self._put_aside = update(jobs).where(jobs.c.id.in_(listed)).values(state=BLOCKED)
         self._block = (
             update(jobs)
             .where(
@@ -56,7 +57,7 @@ class Waiting:
         self._let_out = update(jobs).where(jobs.c.id.in_(listed), in_state(BLOCKED)).values(state=READY)
 
     def put_aside(self, connection: Connection, ids: Sequence[str]) -> None:
-        """Block ready jobs, which are noted beside this."""
+        """Block ready jobs that this transaction has locked, and notes beside this."""
         if ids:
             connection.execute(self._put_aside, {"listed": sorted(ids)})
 
