@@ -57,7 +57,7 @@ class Waiting:
         self._let_out = update(jobs).where(jobs.c.id.in_(listed), in_state(BLOCKED)).values(state=READY)
 
     def put_aside(self, connection: Connection, ids: Sequence[str]) -> None:
-        """Block ready jobs that this transaction has locked, and notes beside this."""
+        """Block ready jobs, which this transaction has locked as ``line`` does. They are noted beside this."""
         if ids:
             connection.execute(self._put_aside, {"listed": sorted(ids)})
 
