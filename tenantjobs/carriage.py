@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from types import TracebackType
@@ -11,19 +11,22 @@ from typing import Any, Literal
 
 import msgspec
 
-from tenantjobs import seal, sentinel
+from tenantjobs import runtime, seal, sentinel
 from tenantjobs.current import Current, find_tenant, received
 from tenantjobs.current import captured as snapshot_of
 from tenantjobs.errors import BadSignature, TenantjobsError, TenantMissing
 from tenantjobs.scopes import NOTHING, Frame, Reach, Scope, enter, in_force, latest, leave
+from tenantjobs.sentinel import watchers
 from tenantjobs.signer import configured
 from tenantjobs.snapshot import EMPTY, Snapshot
 from tenantjobs.tenants import are_known
 
 KEY = "tenantjobs"
 VERSION = 1
+SHORT = 200  #: Characters of a header whose scope is remembered.
 
 Tenancy = Literal["required", "optional", "observe"]
+Named = Callable[[], str]  # what messages call a job
 
 logger = logging.getLogger("tenantjobs.carriage")
 
@@ -71,7 +74,7 @@ def read(header: object) -> Snapshot:
     """The scope that the header or its text carries, an empty one if there is no header; ``Unreadable``."""
     if header is None:
         return EMPTY
-    if isinstance(header, str) and len(header) < 200:
+    if isinstance(header, str) and len(header) < SHORT:
         snapshot = _remembered(header)
         if not snapshot.attributes:  # which hold what their readers may change
             return snapshot
@@ -108,37 +111,23 @@ def _read(header: object) -> Snapshot:
 class Delivery(Scope):
     """The scope of a header, for the block in which its job runs, in place of all that is around it.
 
-    ``job`` names it in messages. What is entered inside and never left is left at its end, with a warning.
-    ``covered``: what its seal is to cover, and ``keyed`` whether there were keys to hold it against; one that is
-    ``forged`` has no scope. ``called``: the job is performed where
-    it is called, so that it needs no seal, and without a header is part of its caller, and works for the same tenant.
+    What is entered inside and never left is left at its end, with a warning, which calls the job as ``named`` says.
     """
 
-    # Each message of a queue pays for it, and most of that is calls: between two messages a worker does so much else
-    # that each function is met cold, at several times of what it costs in a loop. Hence one object that is the scope as
-    # well, and steps that are written out for what is nearly always so, before what calls the functions for the rest.
-    __slots__ = ("_before", "_job", "_watch", "forged", "header", "keyed", "problem")
+    # Each message of a queue pays for it, and between two messages a worker does so much else that each function is met
+    # cold, at several times of what it costs in a loop. Hence one object that is the scope as well, names that are made
+    # only for a message, and steps that are written out for what is nearly always so, before what calls the functions
+    # for the rest.
+    __slots__ = ("_before", "_named", "_watch", "forged", "header", "keyed", "problem")
 
-    def __init__(self, header: object, job: str, covered: seal.Covered = tuple, *, called: bool = False) -> None:
-        self._job = job
+    def __init__(self, header: object, named: Named, snapshot: Snapshot) -> None:
         self.header = header
-        self.problem: str | None = None
-        self.forged: BadSignature | None = None
-        self.keyed = False
-        if called:
-            if header is None:
-                Scope.__init__(self)
-                return
-        elif configured() is not None:
-            self.keyed = True
-            header, self.forged = seal.opened(header, covered, job)
-            if self.forged is not None:
-                header = None
-        try:
-            snapshot = read(header)
-        except Unreadable as error:
-            self.problem = str(error)
-            snapshot = EMPTY
+        self.problem: str | None = None  # why it cannot be read
+        self.forged: BadSignature | None = None  # why it is not ours; then it has no scope
+        self.keyed = False  # there were keys to hold it against
+        self._named = named
+        self._before: tuple[Scope, ...] = ()
+        self._watch: AbstractContextManager[None] | None = None
         self.reach = Reach(snapshot.tenant_id, snapshot.system)
         self.values = received(snapshot) if snapshot.attributes else NOTHING
         self.whole, self.guarded = True, False
@@ -146,8 +135,62 @@ class Delivery(Scope):
         self.state = "new"
         self._frame = self._token = None
 
+    @classmethod
+    def of(cls, header: object, named: Named, covered: seal.Covered = tuple) -> Delivery:
+        """Of a message that came with this header, whose seal is to cover what ``covered`` gives."""
+        if configured() is None:
+            return cls._of(header, named, header)
+        text, forged = seal.opened(header, covered, named())
+        delivery = cls._of(header, named, text if forged is None else None)
+        delivery.keyed, delivery.forged = True, forged
+        return delivery
+
+    @classmethod
+    def called(cls, header: object, named: Named) -> Delivery:
+        """Of a job that is performed where it is called, so that it needs no seal.
+
+        Without a header it is part of its caller, and works for the same tenant.
+        """
+        delivery = cls._of(header, named, header)
+        if header is None:
+            delivery.reach = delivery.snapshot = None
+            delivery.whole = False
+        return delivery
+
+    @classmethod
+    def at_once(cls, header: object, named: Named) -> Delivery | None:
+        """What ``of``, ``__enter__`` and ``admit`` make of a tenant's id alone, if there is nobody to ask about it.
+
+        None where there is more to do: nothing has happened then.
+        """
+        if not (_nobody_to_ask or _ask())[0] or watchers or type(header) is not str or len(header) >= SHORT:
+            return None
+        try:
+            snapshot = _remembered(header)
+        except Unreadable:
+            return None
+        base = latest()
+        if snapshot.tenant_id is None or snapshot.attributes or base.scopes:
+            return None
+        delivery = cls(header, named, snapshot)
+        assert delivery.reach is not None
+        delivery._frame = frame = Frame((delivery,), delivery.reach, NOTHING, snapshot, base.last_void)
+        delivery._token = enter(frame)
+        delivery.state = "open"
+        return delivery
+
+    @classmethod
+    def _of(cls, header: object, named: Named, text: object) -> Delivery:
+        try:
+            return cls(header, named, read(text))
+        except Unreadable as error:
+            delivery = cls(header, named, EMPTY)
+            delivery.problem = str(error)
+            return delivery
+
     def __enter__(self) -> None:
-        self._watch = self._watched() if sentinel.watchers else None
+        if watchers:
+            self._watch = self._watched()
         base = latest()
         self._before = base.scopes
         if base.scopes or self.reach is None or self.state != "new":
@@ -186,7 +229,7 @@ class Delivery(Scope):
 
     def _watched(self) -> AbstractContextManager[None]:
         tenant_id = Current.tenant_id if self.snapshot is None else self.snapshot.tenant_id
-        watch = sentinel.performing(sentinel.Native(self._job, tenant_id))
+        watch = sentinel.performing(sentinel.Native(self._named(), tenant_id))
         watch.__enter__()
         return watch
 
@@ -199,7 +242,7 @@ class Delivery(Scope):
 
     def _tell(self) -> None:
         logger.warning(
-            "%s left a scope of Current open, which has been left for it: write `with Current.set(...):`", self._job
+            "%s left a scope of Current open, which has been left for it: write `with Current.set(...):`", self._named()
         )
         sentinel.found("context", "left a scope open", place="")
 
@@ -216,17 +259,17 @@ class Delivery(Scope):
             reach = in_force().reach
         try:
             if self.problem is not None:
-                raise TenantMissing(f"{self._job} came with a scope that cannot be read: {self.problem}.")
+                raise TenantMissing(f"{self._named()} came with a scope that cannot be read: {self.problem}.")
             elif reach.tenant_id is not None:
                 if are_known():
                     find_tenant(reach, reach.tenant_id)
             elif reach.reason is None and tenancy != "optional":
-                raise TenantMissing(f"{self._job} came without a tenant: {how}.")
+                raise TenantMissing(f"{self._named()} came without a tenant: {how}.")
         except TenantjobsError as error:
             if tenancy != "observe":
                 raise
             # The other errors name the tenant alone.
-            told = error if isinstance(error, TenantMissing) else f"{self._job}: {error}."
+            told = error if isinstance(error, TenantMissing) else f"{self._named()}: {error}."
             logger.warning("%s It runs, because tenancy is %r.", told, tenancy)
 
     def admit_seal(self) -> None:
@@ -237,3 +280,19 @@ class Delivery(Scope):
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
+
+
+def _ask() -> list[bool]:
+    kept = _nobody_to_ask
+    kept.append(configured() is None and not are_known())
+    return kept
+
+
+def _forget(_changed: frozenset[str]) -> None:
+    """Keep the next answer elsewhere: who has begun with the settings of before may still keep what they say."""
+    global _nobody_to_ask
+    _nobody_to_ask = []
+
+
+_nobody_to_ask: list[bool] = []  # neither keys nor a tenant's record have a say about a header
+runtime.on_change(_forget)

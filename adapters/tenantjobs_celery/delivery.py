@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextvars import ContextVar
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -51,8 +52,9 @@ def _delivering(name: str, trace: Any) -> Any:
         result = None
         fields = request or {}
         header = fields.get(KEY) or carried(fields)
-        job = f"task {name}[{task_id}]"
-        delivery = Delivery(header, job, lambda: covered(name, task_id, args, kwargs, fields))
+        delivery = Delivery.of(
+            header, partial(named, name, task_id), lambda: covered(name, task_id, args, kwargs, fields)
+        )
         try:
             with delivery:
                 if delivery.forged is not None:  # Celery fails the task by our gate, and would send what follows it
@@ -74,7 +76,7 @@ class Applied(Around):
 
     def __call__(self, task: Any, *args: Any, **kwargs: Any) -> Any:
         header = carried({"headers": kwargs.get("headers")})
-        delivery = Delivery(header, named(task.name, kwargs.get("task_id") or "eager"), called=True)
+        delivery = Delivery.called(header, partial(named, task.name, kwargs.get("task_id") or "eager"))
         with delivery:
             token = _running.set(delivery)
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from celery import Task
@@ -39,7 +40,7 @@ class Gate(Around):
 
         def before_start(task_id: str, args: Any, kwargs: Any) -> Any:
             # Where something else than Celery runs the task, it has no scope, whatever it came with.
-            delivered = running() or Delivery(None, named(name, task_id))
+            delivered = running() or Delivery.of(None, partial(named, name, task_id))
             if housekeeping:
                 delivered.admit_seal()
             else:

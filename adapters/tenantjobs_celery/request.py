@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from celery.utils.imports import symbol_by_name
@@ -61,4 +61,4 @@ def _delivery(request: TenantRequest) -> Delivery:
         args, kwargs, embed = request._payload
         return covered(request.name, request.id, args, kwargs, embed or {})
 
-    return Delivery(carried(request.request_dict), named(request.name, request.id), of_message)
+    return Delivery.of(carried(request.request_dict), partial(named, request.name, request.id), of_message)

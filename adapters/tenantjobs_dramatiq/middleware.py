@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-import threading
+from functools import partial
+from threading import get_ident
 from typing import Any
 
 from dramatiq import Broker
@@ -36,24 +37,29 @@ class TenantMiddleware(Middleware):
     def __init__(self, tenancy: Tenancy, after_commit: bool) -> None:
         self.declared = (tenancy, after_commit)
         self._tenancy: Tenancy = tenancy
-        self._thread = _Thread()
+        # By thread, and greenlet of gevent: each has one message at a time.
+        self._deliveries: dict[int, Delivery] = {}
 
     def before_delay_message(self, broker: Broker, message: Any) -> None:  # noqa: ARG002  # the hook's own signature
         if configured() is not None and message.actor_name != NAME:
             message.options.setdefault(KEY, "")  # what came without a header is sent on as what was not sent by us
 
     def before_process_message(self, broker: Broker, message: Any) -> None:
-        thread = self._thread
-        if thread.delivery is not None:
-            self.after_process_message()  # a time limit struck in the middle of leaving the message before
+        thread = get_ident()
+        if thread in self._deliveries:  # a time limit struck in the middle of leaving the message before
+            self.after_process_message(broker, message)
         carried = getattr(message, "_message", message)  # through its proxy each attribute costs ten times as much
         if carried.actor_name == NAME:
             return  # it has a door of its own
+        named = partial(_named, carried)
+        delivery = Delivery.at_once(carried.options.get(KEY), named)
+        if delivery is not None:
+            self._deliveries[thread] = delivery
+            return
         try:
-            job = f"actor {carried.actor_name}[{carried.message_id}]"
-            delivery = Delivery(carried.options.get(KEY), job, lambda: covered(carried))
+            delivery = Delivery.of(carried.options.get(KEY), named, lambda: covered(carried))
             delivery.__enter__()
-            thread.delivery = delivery
+            self._deliveries[thread] = delivery
             if delivery.keyed:
                 _own(carried.options, delivery)
             delivery.admit(self._tenancy, HOW)
@@ -65,15 +71,22 @@ class TenantMiddleware(Middleware):
                 self._fail(broker, message)
             raise TenantRefused(str(error)) from error
 
-    def after_process_message(self, *_: Any, **__: Any) -> None:
-        thread = self._thread
-        delivery = thread.delivery
+    def after_process_message(
+        self,
+        broker: Broker,  # noqa: ARG002  # the hook's own signature
+        message: Any,  # noqa: ARG002
+        *,
+        result: Any = None,  # noqa: ARG002
+        exception: BaseException | None = None,  # noqa: ARG002
+    ) -> None:
+        thread = get_ident()
+        delivery = self._deliveries.get(thread)
         if delivery is not None:
             delivery.__exit__(None, None, None)  # a second time changes nothing
-            thread.delivery = None
+            del self._deliveries[thread]
 
-    def after_skip_message(self, *_: Any, **__: Any) -> None:
-        self.after_process_message()
+    def after_skip_message(self, broker: Broker, message: Any) -> None:
+        self.after_process_message(broker, message)
 
     def _fail(self, broker: Broker, message: Any) -> None:
         """To the dead letters at once: another attempt would fail of the same."""
@@ -82,10 +95,8 @@ class TenantMiddleware(Middleware):
             message.fail()
 
 
-class _Thread(threading.local):
-    """A worker thread has one message at a time, each greenlet of gevent too."""
-
-    delivery: Delivery | None = None
+def _named(message: Any) -> str:
+    return f"actor {message.actor_name}[{message.message_id}]"
 
 
 def _own(options: dict[str, Any], delivery: Delivery) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any
 
 from dramatiq import Message
@@ -44,7 +44,13 @@ def carrying(enqueue: Enqueue, tenancy: Tenancy, after_commit: bool) -> Enqueue:
         # A job of ours has its scope in its envelope, and has waited for the commit.
         if not isinstance(message, Message) or message.actor_name == NAME:
             return enqueue(message, *args, **kwargs)
-        message = _with_scope(message, tenancy)
+        options = message.options
+        if KEY in options or CALLBACKS in options:
+            message = _with_scope(message, tenancy)
+        else:
+            header = captured(tenancy, logger)
+            if header is not None:
+                message = _copy(message, {**options, KEY: _of_text(header)})
         if configured() is not None:
             message = _copy(message, dict(message.options))
             seal(message)
@@ -59,6 +65,7 @@ def carrying(enqueue: Enqueue, tenancy: Tenancy, after_commit: bool) -> Enqueue:
 
 
 def _with_scope(message: Message[Any], tenancy: Tenancy) -> Message[Any]:
+    """Of a message that came with one, or that others are to follow; the very one where there is nothing to do."""
     options = message.options
     found = options.get(KEY)
     callbacks = options.get(CALLBACKS)
@@ -68,16 +75,22 @@ def _with_scope(message: Message[Any], tenancy: Tenancy) -> Message[Any]:
     text = captured(tenancy, logger)
     new = dict(options)
     if text is not None:
-        header = Captured(text)
+        header = _of_text(text)
         if not given:
             new[KEY] = header
         if callbacks:
             new[CALLBACKS] = [_of_the_call(each, header) for each in callbacks]
     elif found is None:
-        return message  # the very one that it would be without us
+        return message
     elif not given:
         del new[KEY]
     return _copy(message, new)
+
+
+@lru_cache(maxsize=1024)
+def _of_text(header: str) -> Captured:
+    """The same tenants come again and again."""
+    return Captured(header)
 
 
 def _copy(message: Message[Any], options: dict[str, Any]) -> Message[Any]:

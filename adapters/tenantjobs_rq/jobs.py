@@ -41,7 +41,7 @@ def delivery(job: Job) -> Delivery:
     carried = header.of(job)
     if carried is None and _is_ours(job):
         carried = NO_SCOPE
-    return Delivery(carried, f"job {job.id} of queue {job.origin}", lambda: header.covered(job))
+    return Delivery.of(carried, lambda: f"job {job.id} of queue {job.origin}", lambda: header.covered(job))
 
 
 def _is_ours(job: Job) -> bool:

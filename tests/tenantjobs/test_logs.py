@@ -171,7 +171,7 @@ def test_outside_of_a_job_a_record_says_the_tenant_and_no_job(filtered: Callable
 def test_a_record_of_a_native_task_says_the_tenant_that_it_came_with(filtered: Callable[[], list[Any]]) -> None:
     with Current.switch("another one", tenant_id="globex"):
         header = write(Current.capture())
-    with Delivery(header, "task 1"):
+    with Delivery.of(header, lambda: "task 1"):
         app_logger.warning("from a task")
 
     assert (filtered()[-1].tenant, filtered()[-1].job) == ("globex", None)

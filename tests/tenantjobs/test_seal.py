@@ -82,7 +82,7 @@ def test_what_this_process_wrote_is_believed_and_what_was_carried_elsewhere_is_n
 def test_a_delivery_that_was_forged_has_no_scope_and_is_not_admitted_whatever_the_policy() -> None:
     policies: tuple[carriage.Tenancy, ...] = ("required", "optional", "observe")
     for policy in policies:
-        delivery = Delivery(ACME, "job 1", of("a"))
+        delivery = Delivery.of(ACME, lambda: "job 1", of("a"))
         with delivery:
             assert Current.scope == "unset"
             with pytest.raises(BadSignature, match="job 1 is not signed"):
@@ -92,7 +92,7 @@ def test_a_delivery_that_was_forged_has_no_scope_and_is_not_admitted_whatever_th
 
 
 def test_a_carriage_that_does_not_say_what_is_covered_accepts_nothing() -> None:
-    delivery = Delivery(sealed(ACME, of("a")), "job 1")
+    delivery = Delivery.of(sealed(ACME, of("a")), lambda: "job 1")
     with delivery, pytest.raises(BadSignature):
         delivery.admit("optional", "")
 

@@ -341,7 +341,7 @@ def test_a_native_task_under_carriage_sees_the_span_that_it_is_in() -> None:
     header = write(Current.capture())
     token = context.attach(context.set_value("tests.key", "theirs"))
     try:
-        with tracer.start_as_current_span("task") as task, Delivery(header, "task 1"):
+        with tracer.start_as_current_span("task") as task, Delivery.of(header, lambda: "task 1"):
             assert trace.get_current_span() is task
             assert context.get_value("tests.key") == "theirs"
     finally:
