@@ -32,6 +32,9 @@ class Array(TypeDecorator[Sequence[Any]]):
         return None if value is None else literal(value)
 
 
+NONE = "{}"
+
+
 def literal(values: Sequence[Any]) -> str:
     """The array of these values, of which any may be None."""
     kinds = set(map(type, values))

@@ -14,11 +14,12 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from tenantjobs_db.arrays import NONE, literal
 from tenantjobs_db.costs import Costs
 from tenantjobs_db.database import Database
 from tenantjobs_db.entries_read import ENTRIES_READ, EntriesRead
 from tenantjobs_db.from_marks import MarkedClaim
-from tenantjobs_db.heads import WITHIN_ROOMS, claims_of, taken
+from tenantjobs_db.heads import CLASSES_MET, WITHIN_ROOMS, claims_of, taken
 from tenantjobs_db.instructions import Instructions
 from tenantjobs_db.marks import Marks
 from tenantjobs_db.picking import Picking
@@ -29,7 +30,7 @@ from tenantjobs_db.turns import Turns
 # A look at the lines of a queue, for so many jobs.
 Look = Callable[[str, int, Rooms], list[Claimed]]
 
-KNOWN_FOR = 1.0  # seconds: while a tenant is paused, it is asked this often whether one still is
+KNOWN_FOR = 1.0  # seconds: while a tenant or a class is paused, it is asked this often whether one still is
 
 
 class Claiming:
@@ -46,7 +47,9 @@ class Claiming:
         self.from_marks = MarkedClaim(self.marks)
         self._read = EntriesRead()
         self._picks = False
-        self._skips_until = 0.0
+        self._skips = False
+        self._paused = NONE
+        self._known_until = 0.0
 
     def claim(
         self, connection: Connection, process: str, queues: Sequence[str], wanted: int, rooms: Rooms
@@ -58,9 +61,9 @@ class Claiming:
             claimed = self._from_each(queues, wanted, rooms, by_turns, connection, process)
             if claimed:
                 return claimed
-        said = Instructions.read(connection)
-        self._picks = said.picked
-        if asked_at_once and not said.picked:
+        paused = self.paused
+        said = self._said(connection)
+        if asked_at_once and not said.picked and self.paused == paused:
             return []
         return self._picked(
             connection, process, [queue for queue in queues if queue not in said.queues], wanted, rooms, said
@@ -72,7 +75,7 @@ class Claiming:
 
     def goes_on(self, queues: Sequence[str]) -> bool:
         """Whether it goes on from its marks by one statement, see ``MarkedExchange``."""
-        return len(queues) == 1 and not self._picks and self.marks.in_use(queues[0])
+        return len(queues) == 1 and not self._picks and self.paused == NONE and self.marks.in_use(queues[0])
 
     def cursor(self, queue: str) -> str:
         """Whose turn it is in the queue."""
@@ -81,7 +84,12 @@ class Claiming:
     @property
     def skips(self) -> bool:
         """Whether some tenant is paused, so that a claim has to leave it out."""
-        return time.monotonic() < self._skips_until
+        return self._skips and time.monotonic() < self._known_until
+
+    @property
+    def paused(self) -> str:
+        """The names of jobs whose class is paused, as an array of PostgreSQL."""
+        return self._paused if time.monotonic() < self._known_until else NONE
 
     def took(self, queue: str, batch: Sequence[Claimed], rooms: Rooms) -> bool:
         """Such a claim has found these. True if another one may find more, where they are fewer than it asked for."""
@@ -93,12 +101,20 @@ class Claiming:
 
     def found_nothing(self) -> bool:
         """True if that is for what is said, and another claim may find something."""
-        skipped = self.skips
+        skipped, paused = self.skips, self.paused
         with self._database.autocommit() as connection:
-            said = Instructions.read(connection)
+            said = self._said(connection)
+        # Where it knew of the class, one of its jobs may have been in the way.
+        self._picks = said.picked or (paused != NONE and self.paused == paused)
+        return self._picks or self.paused != paused or (said.tenants and not skipped)
+
+    def _said(self, connection: Connection) -> Instructions:
+        said = Instructions.read(connection)
         self._picks = said.picked
-        self._skips_until = time.monotonic() + KNOWN_FOR if said.tenants else 0.0
-        return self._picks or (said.tenants and not skipped)
+        self._skips = said.tenants
+        self._paused = literal(sorted(said.jobs))
+        self._known_until = time.monotonic() + KNOWN_FOR
+        return said
 
     def _asks_at_once(self, queues: Sequence[str]) -> bool:
         return self._at_once is not None and not self._picks and not any(map(self._costs.differ, queues))
@@ -108,7 +124,11 @@ class Claiming:
     ) -> list[Claimed]:
         claimed: list[Claimed] = []
         while (missing := wanted - len(claimed)) > 0:
-            batch = claim(connection, process, queue, self._turns.cursor(queue), missing, rooms)
+            paused = self.paused
+            batch = claim(connection, process, queue, self._turns.cursor(queue), missing, rooms, paused)
+            if not batch and paused != NONE:
+                said = Instructions.read(connection)
+                return claimed + self._picking.claim(connection, process, queue, self._turns, missing, rooms, said)
             if not batch:
                 break
             claimed += batch
@@ -169,16 +189,16 @@ _ENTRIES_READ = text(f"SELECT {ENTRIES_READ}")
 class SetBasedClaim:
     """One pass as one statement (PostgreSQL)."""
 
-    STATEMENT = text(f"WITH RECURSIVE {WITHIN_ROOMS} {taken()}")
+    STATEMENT = text(f"WITH RECURSIVE {WITHIN_ROOMS} {taken(CLASSES_MET)}")
 
     def __call__(
-        self, connection: Connection, process: str, queue: str, cursor: str, wanted: int, rooms: Rooms
+        self, connection: Connection, process: str, queue: str, cursor: str, wanted: int, rooms: Rooms, paused: str
     ) -> list[Claimed]:
-        wish = wished(process, queue, cursor, wanted, rooms)
+        wish = wished(process, queue, cursor, wanted, rooms, paused)
         return claims_of(connection.execute(self.STATEMENT, wish).all(), process, queue)
 
 
-def wished(process: str, queue: str, cursor: str, wanted: int, rooms: Rooms) -> dict[str, Any]:
+def wished(process: str, queue: str, cursor: str, wanted: int, rooms: Rooms, paused: str) -> dict[str, Any]:
     """The parameters of both."""
     full = rooms.full
     return {
@@ -191,4 +211,5 @@ def wished(process: str, queue: str, cursor: str, wanted: int, rooms: Rooms) -> 
         "busy": list(rooms.left),
         "rooms": list(rooms.left.values()),
         "probes": wanted + len(full),
+        "paused": paused,
     }

@@ -170,6 +170,7 @@ class Consumer:
             wanted,
             rooms,
             skips=self._claiming.skips,
+            paused=self._claiming.paused,
         )
         self._claiming.marks.looked(queue, read, time.monotonic() - start, found)
         has_more = self._claiming.took(queue, found, rooms) and len(found) < wanted

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 from sqlalchemy import TextClause, text
 
-from tenantjobs_db.arrays import literal
+from tenantjobs_db.arrays import NONE, literal
 from tenantjobs_db.claiming import wished
 from tenantjobs_db.database import Database
 from tenantjobs_db.entries_read import ENTRIES_READ, EntriesRead
-from tenantjobs_db.heads import NEXT, NOT_PAUSED, ROUND, WITHIN_ROOMS, claims_of, taken
+from tenantjobs_db.heads import CLASSES_AND_TENANTS, CLASSES_MET, NEXT, ROUND, WITHIN_ROOMS, claims_of, taken
 from tenantjobs_db.prepared import Prepared
 from tenantjobs_db.rooms import Rooms
 from tenantjobs_db.settlement import Claimed, Finish
@@ -55,9 +55,9 @@ class SetBasedExchange:
         """None where there is no such statement, or it would not commit by itself."""
         if not database.dialect.set_based:
             return None
-        one = database.prepared(settling_and_claiming(NEXT, taken(NOT_PAUSED), done_one(keep_finished)))
-        some = database.prepared(settling_and_claiming(ROUND, taken(NOT_PAUSED), done(keep_finished)))
-        any_ = database.prepared(settling_and_claiming(WITHIN_ROOMS, taken(), done(keep_finished)))
+        one = database.prepared(settling_and_claiming(NEXT, taken(CLASSES_AND_TENANTS), done_one(keep_finished)))
+        some = database.prepared(settling_and_claiming(ROUND, taken(CLASSES_AND_TENANTS), done(keep_finished)))
+        any_ = database.prepared(settling_and_claiming(WITHIN_ROOMS, taken(CLASSES_MET), done(keep_finished)))
         return None if one is None or some is None or any_ is None else cls(one, some, any_)
 
     def __call__(
@@ -70,16 +70,17 @@ class SetBasedExchange:
         rooms: Rooms,
         *,
         skips: bool = False,
+        paused: str = NONE,
     ) -> tuple[list[Claimed], list[Finish], int]:
         """The jobs that were claimed, and the settlements that were refused, or could not be seen to.
 
-        And how many entries of the index of lines it took. ``skips``: some tenant is paused.
+        And how many entries of the index of lines it took. ``skips``: some tenant is paused; ``paused``: these classes.
         """
-        if skips or rooms.are_less_than(wanted):
+        if skips or paused != NONE or rooms.are_less_than(wanted):
             statement = self._within_rooms
         else:
             statement = self._next_one if wanted == 1 and len(finishes) <= 1 else self._round
-        rows = statement.rows(wished(process, queue, cursor, wanted, rooms) | ended(finishes))
+        rows = statement.rows(wished(process, queue, cursor, wanted, rooms, paused) | ended(finishes))
         found = [row[1:-2] for row in rows if row[1] is not None]
         return claims_of(found, process, queue), refused(finishes, rows[0][0]), self._read.since(*rows[0][-2:])
 

@@ -8,7 +8,7 @@ from typing import Any
 from tenantjobs_db.database import Database
 from tenantjobs_db.exchange_at_once import done, ended, refused, settling_and_claiming
 from tenantjobs_db.from_marks import AROUND, FROM_MARKS, MarkedClaim
-from tenantjobs_db.heads import taken
+from tenantjobs_db.heads import CLASSES, taken
 from tenantjobs_db.prepared import Prepared
 from tenantjobs_db.rooms import Rooms
 from tenantjobs_db.settlement import Claimed, Finish
@@ -27,7 +27,7 @@ class MarkedExchange:
         """None where there are no such statements, or they would not commit by themselves."""
         if not database.dialect.set_based:
             return None
-        exchange = database.prepared(settling_and_claiming(FROM_MARKS, taken(), done(keep_finished)))
+        exchange = database.prepared(settling_and_claiming(FROM_MARKS, taken(CLASSES), done(keep_finished)))
         around = database.prepared(AROUND)
         return None if exchange is None or around is None else cls(claim, exchange, around)
 

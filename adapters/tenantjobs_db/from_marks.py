@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from tenantjobs_db.heads import claims_of, taken
+from tenantjobs_db.heads import CLASSES, claims_of, taken
 from tenantjobs_db.marks import Marks
 from tenantjobs_db.rooms import Rooms
 from tenantjobs_db.settlement import Claimed
@@ -99,4 +99,4 @@ class MarkedClaim:
         return claimed
 
 
-_CLAIM = text(f"WITH {FROM_MARKS} {taken()}")
+_CLAIM = text(f"WITH {FROM_MARKS} {taken(CLASSES)}")

@@ -2,7 +2,7 @@
 
 There are three ways to find them, which name the same jobs. What a part has that a claim does not want costs it
 nevertheless: the server sets up each node of a plan at each execution, which was a quarter of the claim of one job. So
-most claims are by ``NEXT`` or ``ROUND``, which take nothing while a tenant is paused.
+most claims are by ``NEXT`` or ``ROUND``, which take nothing while a tenant or a class of jobs is paused.
 
 In each, the heads are locked, and so stay where they are: by their places they are found sooner than by their ids. The
 array has them looked up one by one also under generic plans, where a join does not.
@@ -15,7 +15,17 @@ from typing import Any
 
 from tenantjobs_db.settlement import Claimed
 
-NOT_PAUSED = "OR kind = 'tenant' AND paused_at IS NOT NULL"
+# What is said of classes and tenants that one of them does not do: then it takes nothing.
+CLASSES = "kind = 'job'"
+CLASSES_AND_TENANTS = f"{CLASSES} OR kind = 'tenant' AND paused_at IS NOT NULL"
+# The jobs of a paused class stand in line with the others until they are put aside, which takes ``Picking``. So those
+# who know of the class go on without it as long as they meet none of its jobs.
+CLASSES_MET = f"""
+    {CLASSES} AND (
+        name <> ALL (CAST(:paused AS text[]))
+        OR EXISTS (SELECT FROM heads WHERE heads.name = ANY (CAST(:paused AS text[])))
+    )
+"""
 
 # One job: in the order of the index, the first behind the tenant that was served last is the head of the next line.
 NEXT = """
@@ -92,7 +102,7 @@ ROUND = """
     )
 """
 
-# Any claim: tenants are paused, or have only so much room.
+# Any claim: tenants or classes are paused, or tenants have only so much room.
 WITHIN_ROOMS = """
     paused (n) AS (
         SELECT count(*) FROM tj_controls WHERE kind = 'tenant' AND paused_at IS NOT NULL
@@ -134,8 +144,8 @@ WITHIN_ROOMS = """
             ON busy.tenant = found.tenant
     ),
     heads AS (
-        SELECT head.ctid FROM turns CROSS JOIN LATERAL (
-            SELECT ctid FROM tj_jobs
+        SELECT head.ctid, head.name FROM turns CROSS JOIN LATERAL (
+            SELECT ctid, name FROM tj_jobs
             WHERE state = 'ready' AND queue = :queue AND tenant = turns.tenant
             ORDER BY priority, id
             LIMIT least(room, :wanted / tenants + CASE WHEN turn <= :wanted % tenants THEN 1 ELSE 0 END)
@@ -145,7 +155,7 @@ WITHIN_ROOMS = """
 """
 
 
-def taken(unless: str = "") -> str:
+def taken(unless: str) -> str:
     """The statement that claims ``heads``; nothing if something is said that takes ``Picking``, or ``unless`` is so."""
     return f"""
         UPDATE tj_jobs
@@ -154,8 +164,8 @@ def taken(unless: str = "") -> str:
           AND EXISTS (SELECT FROM tj_processes WHERE tj_processes.id = :process)
           AND NOT EXISTS (
               SELECT FROM tj_controls
-              WHERE kind = 'job' OR weight IS NOT NULL OR cap IS NOT NULL OR rate IS NOT NULL
-                  OR kind = 'queue' AND name = :queue {unless}
+              WHERE weight IS NOT NULL OR cap IS NOT NULL OR rate IS NOT NULL
+                  OR kind = 'queue' AND name = :queue OR {unless}
           )
         RETURNING priority, id, fence, name, tenant, attempt, data, deaths
     """

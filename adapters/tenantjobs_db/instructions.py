@@ -25,7 +25,7 @@ class Instructions(msgspec.Struct, frozen=True):
         return cls(
             frozenset(row.name for row in rows if row.kind == "queue"),
             {name: row.name for row in rows if row.kind == "job" for name in _names(row.name)},
-            any(row.kind in ("job", "tenant") for row in rows),
+            any(row.kind == "tenant" for row in rows),
             any(row.kind == "tenants" for row in rows),
         )
 

@@ -103,12 +103,13 @@ class Picking:
             if not shares:
                 reach *= 4  # all of these are at their cap, or save up for a job
                 continue
-            rows = connection.execute(*self._take_heads(queue, shares)).all()
-            heads = [_claimed(row, process, queue) for row in rows]
-            allowed = [head for head in heads if head.name not in said.jobs] if said.jobs else heads
+            heads = self._heads(connection, process, queue, shares)
+            in_the_way = {head.tenant for head in heads if head.name in said.jobs}
+            if in_the_way:
+                self._put_aside(connection, queue, in_the_way, said)
+                heads = self._heads(connection, process, queue, shares)  # theirs is the turn of what was behind them
+            allowed = [head for head in heads if head.name not in said.jobs]
             starting = self._in_time(connection, allowed, found, rooms)
-            if len(allowed) < len(heads):
-                self._put_aside(connection, queue, {head.tenant for head in heads if head.name in said.jobs}, said)
             if starting:
                 listed = self._dialect.listing([head.id for head in starting])
                 connection.execute(self._claim, {"listed": listed, "process": process})
@@ -123,6 +124,10 @@ class Picking:
             if not heads or (len(shares) == 1 and len(heads) < missing == sum(shares.values())):
                 break  # it was offered everything
         return claimed
+
+    def _heads(self, connection: Connection, process: str, queue: str, shares: Mapping[str, int]) -> list[Claimed]:
+        rows = connection.execute(*self._take_heads(queue, shares)).all()
+        return [_claimed(row, process, queue) for row in rows]
 
     def _candidates(
         self, connection: Connection, process: str, queue: str, cursor: str, wanted: int, rooms: Rooms

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import pytest
 from sqlalchemy import event, select, text, update
@@ -17,6 +18,7 @@ from tenantjobs_db.adapter import DatabaseAdapter
 from tenantjobs_db.controls import Control, Controls
 from tenantjobs_db.database import Database, own
 from tenantjobs_db.outbox_rows import OutboxRows
+from tenantjobs_db.prepared import Prepared
 from tenantjobs_db.queue import Queue
 from tenantjobs_db.releasing import Releasing
 from tenantjobs_db.settlement import Claimed, Finish
@@ -128,6 +130,38 @@ def test_a_pause_of_a_class_holds_for_its_older_names(queue: Queue, claimer: Cla
     assert len(claimer.claim(5)) == 2
 
 
+def test_a_tenant_whose_next_job_is_of_a_paused_class_has_its_turn_all_the_same(
+    queue: Queue, claimer: Claimer, controls: Controls
+) -> None:
+    controls.pause("job", "report")
+    claimer.claim(1)  # knows of the class from now on
+    queue.enqueue([envelope("a", name="old.report"), *envelopes(2, "a"), *envelopes(3, "b")])
+
+    assert [claimer.claim_one().tenant for _ in range(4)] == ["a", "b", "a", "b"]
+
+
+def test_a_second_paused_class_holds_from_the_next_claim_on(queue: Queue, claimer: Claimer, controls: Controls) -> None:
+    controls.pause("job", "report")
+    claimer.claim(1)
+    queue.enqueue(envelopes(3))
+    controls.pause("job", "noop")
+
+    assert claimer.claim(5) == []
+    controls.resume("job", "noop")
+    assert len(claimer.claim(5)) == 3
+
+
+def test_the_first_of_several_queues_is_claimed_from_although_a_paused_job_is_in_the_way(
+    database: Database, queue: Queue, controls: Controls
+) -> None:
+    claimer = Claimer(database, "critical", "default")
+    controls.pause("job", "report")
+    claimer.claim(1)
+    queue.enqueue([envelope(name="report", queue="critical"), envelope(queue="critical"), envelope()])
+
+    assert claimer.claim_one().queue == "critical"
+
+
 def test_what_was_put_aside_while_its_class_was_resumed_is_let_out_by_the_safety_net(
     database: Database, queue: Queue, claimer: Claimer, controls: Controls
 ) -> None:
@@ -198,6 +232,36 @@ def test_many_paused_jobs_cost_a_claim_one_probe(
     assert tenants(claims) == ["b"] * 5
     assert len(statements) <= (8 if database.dialect.skip_scans else 16)  # where each probe is one
     assert not [each for each in statements if "tj_blocked" in each]
+
+
+@pytest.mark.postgres
+def test_on_postgresql_a_claim_is_one_statement_while_a_class_is_paused(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = own(postgres_url)
+    with database.begin() as connection:
+        connection.execute(text("DELETE FROM tj_jobs"))
+        connection.execute(text("DELETE FROM tj_controls"))
+    controls, claimer = Controls(database), Claimer(database)
+    controls.pause("job", "report")
+    Queue(database).enqueue([*envelopes(10, name="report"), *envelopes(10)])
+    put_aside = claimer.claim(1)
+    answered = Prepared.rows
+    statements: list[str] = []
+
+    def rows(statement: Prepared, values: Mapping[str, Any]) -> Sequence[Any]:
+        statements.append(statement._text)
+        return answered(statement, values)
+
+    monkeypatch.setattr(Prepared, "rows", rows)
+    event.listen(database.engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+
+    claims = claimer.consumer.exchange(claimer.process, [Finish(put_aside[0])], 5).claimed
+
+    assert tenants(claims) == ["acme"] * 5
+    assert len([each for each in statements if "tj_controls" in each]) == 1
+    controls.resume("job", "report")
+    database.close()
 
 
 # Weights
