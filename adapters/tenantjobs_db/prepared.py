@@ -24,8 +24,9 @@ class Prepared:
         self._engine = engine
         self._errors: Any = driver.Error
         self._text = str(compiled)
-        self._given = [_Given.of(name, bind, engine.dialect) for name, bind in compiled.binds.items()]
-        self._order: list[str] | None = compiled.positiontup
+        given = {name: Given.of(name, bind, engine.dialect) for name, bind in compiled.binds.items()}
+        self._is_positional = compiled.positiontup is not None
+        self._given = [given[name] for name in compiled.positiontup or given]
 
     def execute(self, values: Mapping[str, Any]) -> int:
         """How many rows it has written, with these parameters. ``DBAPIError`` as SQLAlchemy raises it.
@@ -70,8 +71,8 @@ class Prepared:
             connection.close()
 
     def _parameters(self, values: Mapping[str, Any]) -> Any:
-        found = {given.name: given.among(values) for given in self._given}
-        return found if self._order is None else [found[name] for name in self._order]
+        found = given_among(values, self._given)
+        return found if self._is_positional else {given.name: value for given, value in zip(self._given, found)}
 
     def _is_lost(self, error: Any, connection: Any) -> bool:
         if isinstance(error, self._errors):
@@ -101,7 +102,7 @@ def _rows(cursor: Any) -> Sequence[Any]:
     return found
 
 
-class _Given(NamedTuple):
+class Given(NamedTuple):
     """Where the value of a parameter comes from, and what the driver gets of it."""
 
     name: str
@@ -110,9 +111,14 @@ class _Given(NamedTuple):
     processor: Callable[[Any], Any] | None
 
     @classmethod
-    def of(cls, name: str, bind: BindParameter[Any], dialect: Dialect) -> _Given:
+    def of(cls, name: str, bind: BindParameter[Any], dialect: Dialect) -> Given:
         return cls(name, bind.value, bind.callable, bind.type.dialect_impl(dialect).bind_processor(dialect))
 
-    def among(self, values: Mapping[str, Any]) -> Any:
-        found = values.get(self.name, self.default) if self.source is None else self.source()
-        return found if self.processor is None else self.processor(found)
+
+def given_among(values: Mapping[str, Any], each: Sequence[Given]) -> list[Any]:
+    """What the driver gets, in their order."""
+    found = []
+    for name, default, source, processor in each:  # without a call for each: a job has a dozen of them
+        value = values.get(name, default) if source is None else source()
+        found.append(value if processor is None else processor(value))
+    return found

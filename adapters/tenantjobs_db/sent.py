@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import ClauseElement, Engine
 
-from tenantjobs_db.prepared import Prepared
+from tenantjobs_db.prepared import Prepared, given_among
 
 _numbers = count(1)
 _PLACE = re.compile(r"%\((\w+)\)s")
@@ -46,7 +46,7 @@ class Sent(Prepared):
         self._well = (status.COMMAND_OK, status.TUPLES_OK)
 
     def execute(self, values: Mapping[str, Any]) -> int:
-        parameters = [_written(given.among(values)) for given in self._in_order]
+        parameters = [_written(value) for value in given_among(values, self._in_order)]
         # A text would end at a zero on this way; on the other one it is refused.
         is_whole = not any(value is not None and b"\0" in value for value in parameters)
         count = self._on_connection(lambda connection: self._sent(connection, parameters)) if is_whole else None
