@@ -17,7 +17,7 @@ from sqlalchemy import Connection, text
 from tenantjobs_db.arrays import NONE, literal
 from tenantjobs_db.costs import Costs
 from tenantjobs_db.database import Database
-from tenantjobs_db.entries_read import ENTRIES_READ, EntriesRead
+from tenantjobs_db.entries_read import entries_read
 from tenantjobs_db.from_marks import MarkedClaim
 from tenantjobs_db.heads import CLASSES_MET, WITHIN_ROOMS, claims_of, taken
 from tenantjobs_db.instructions import Instructions
@@ -45,7 +45,6 @@ class Claiming:
         self._turns = Turns(self._costs)
         self.marks = Marks(self._turns)
         self.from_marks = MarkedClaim(self.marks)
-        self._read = EntriesRead()
         self._picks = False
         self._skips = False
         self._paused = NONE
@@ -166,24 +165,23 @@ class Claiming:
             if goes_on:
                 found = self.from_marks.on(connection, process, queue, missing, rooms)
             if not goes_on or not (found or self._patient):
-                start = time.monotonic()
-                found = look(queue, missing, rooms)
-                self._looked(connection, queue, time.monotonic() - start, found)
+                found = self._looked(connection, queue, partial(look, queue, missing, rooms))
             claimed += found
         return claimed
 
-    def _looked(self, connection: Connection, queue: str, seconds: float, found: Sequence[Claimed]) -> None:
-        if self._at_once is not None:
-            read = self._read.since(*connection.execute(_ENTRIES_READ).one())
-            self.marks.looked(queue, read, seconds, found)
+    def _looked(self, connection: Connection, queue: str, look: Callable[[], list[Claimed]]) -> list[Claimed]:
+        if self._at_once is None:
+            return look()
+        before, start = entries_read(connection), time.monotonic()
+        found = look()
+        seconds = time.monotonic() - start
+        self.marks.looked(queue, entries_read(connection) - before, seconds, found)
+        return found
 
 
 def _were_several(batch: Sequence[Claimed], rooms: Rooms) -> bool:
     """False if a tenant that was alone was offered everything."""
     return len({claim.tenant for claim in batch}) > 1 or bool(rooms.full)
-
-
-_ENTRIES_READ = text(f"SELECT {ENTRIES_READ}")
 
 
 class SetBasedClaim:

@@ -1,23 +1,21 @@
-"""How many entries of the index of lines a statement has read, as the server counts it (PostgreSQL).
+"""How many entries of the index of lines are read, as the server counts it (PostgreSQL).
 
-Time says nothing: on a loaded machine everything takes long. The server counts entries that lead to no row as well.
+Time says nothing: on a loaded machine everything takes long. The server counts entries that lead to no row as well. It
+begins anew whenever it has taken note of them for its statistics, between two transactions and about once a second: so
+what is compared are two counts of one statement, or of one transaction.
 """
 
 from __future__ import annotations
 
-# What a connection has read until the server takes note of it for its statistics, which it does about once a second.
-ENTRIES_READ = "pg_backend_pid(), pg_stat_get_xact_tuples_returned(CAST('tj_jobs_ready' AS regclass))"
+from sqlalchemy import Connection, text
+
+ENTRIES_READ = "coalesce(pg_stat_get_xact_tuples_returned(CAST('tj_jobs_ready' AS regclass)), 0)"
 
 
-class EntriesRead:
-    """Of each of some statements, which may be on any connection."""
+def entries_read(connection: Connection) -> int:
+    """In the transaction of ``connection`` and some before it."""
+    count: int = connection.execute(_ENTRIES_READ).scalar_one()
+    return count
 
-    def __init__(self) -> None:
-        self._before: dict[int, int] = {}  # by the process of the server
 
-    def since(self, backend: int, count: int | None) -> int:
-        """Since the last one on this connection; 0 for the first one there, and where the server does not count."""
-        count = count or 0
-        before = self._before.get(backend, count)
-        self._before[backend] = count
-        return count - before if count >= before else count
+_ENTRIES_READ = text(f"SELECT {ENTRIES_READ}")

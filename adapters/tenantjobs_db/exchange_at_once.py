@@ -13,7 +13,7 @@ from sqlalchemy import TextClause, text
 from tenantjobs_db.arrays import NONE, literal
 from tenantjobs_db.claiming import wished
 from tenantjobs_db.database import Database
-from tenantjobs_db.entries_read import ENTRIES_READ, EntriesRead
+from tenantjobs_db.entries_read import ENTRIES_READ
 from tenantjobs_db.heads import CLASSES_AND_TENANTS, CLASSES_MET, NEXT, ROUND, WITHIN_ROOMS, claims_of, taken
 from tenantjobs_db.prepared import Prepared
 from tenantjobs_db.rooms import Rooms
@@ -48,7 +48,6 @@ class SetBasedExchange:
         self._next_one = next_one
         self._round = round_
         self._within_rooms = within_rooms
-        self._read = EntriesRead()
 
     @classmethod
     def on(cls, database: Database, *, keep_finished: bool) -> SetBasedExchange | None:
@@ -81,22 +80,25 @@ class SetBasedExchange:
         else:
             statement = self._next_one if wanted == 1 and len(finishes) <= 1 else self._round
         rows = statement.rows(wished(process, queue, cursor, wanted, rooms, paused) | ended(finishes))
-        found = [row[1:-2] for row in rows if row[1] is not None]
-        return claims_of(found, process, queue), refused(finishes, rows[0][0]), self._read.since(*rows[0][-2:])
+        found = [row[1:-1] for row in rows if row[1] is not None]
+        return claims_of(found, process, queue), refused(finishes, rows[0][0]), rows[0][-1]
 
 
 def settling_and_claiming(heads: str, taken: str, done: str) -> TextClause:
     """The statement. Both halves see the table as it was before: neither meets what the other one writes.
 
-    Its last two columns are for ``EntriesRead``.
+    Its last column is the number of entries of the index of lines that it has read: ``told`` counts before ``taken``
+    has begun, as what stands to the left of a join is asked first.
     """
     return text(f"""
         WITH RECURSIVE
         {done},
         {heads},
         taken AS ({taken}),
-        told (ids) AS (SELECT CASE WHEN count(*) < :finishes THEN array_agg(id) END FROM done)
-        SELECT told.ids, taken.*, {ENTRIES_READ}
+        told (ids, entries) AS (
+            SELECT CASE WHEN count(*) < :finishes THEN array_agg(id) END, {ENTRIES_READ} FROM done
+        )
+        SELECT told.ids, taken.*, {ENTRIES_READ} - told.entries
         FROM told LEFT JOIN taken ON true
     """)
 

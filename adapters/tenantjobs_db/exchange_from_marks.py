@@ -43,6 +43,6 @@ class MarkedExchange:
             rows = self._exchange.rows({**wish, **ended(settling)})
             not_settled.extend(refused(settling, rows[0][0]))
             settling = ()  # by the first pass
-            return [row[1:-2] for row in rows if row[1] is not None]
+            return [row[1:-1] for row in rows if row[1] is not None]
 
         return self._claim(process, queue, wanted, rooms, take=take, around=self._around.rows), not_settled

@@ -44,46 +44,57 @@ NEXT = """
     )
 """
 
-# Where no tenant may have less than its share. With as many tenants as jobs are wanted, or more, whoever finds a tenant
-# has found its job too, and goes down the index for it once: only if another one has locked it, the line is looked at.
-ROUND = """
-    ahead (tenant, head, n) AS (
+
+def _lines(most: str) -> str:
+    """The tenants in their turn, each with the head of its line, on both sides of the cursor: so many at ``most``."""
+    return f"""
+    ahead (tenant, head, priority, id, n) AS (
         (
-            SELECT tenant, ctid, 1 FROM tj_jobs WHERE state = 'ready' AND queue = :queue AND tenant > :cursor
+            SELECT tenant, ctid, priority, id, 1 FROM tj_jobs
+            WHERE state = 'ready' AND queue = :queue AND tenant > :cursor
             ORDER BY tenant, priority, id LIMIT 1
         )
         UNION ALL
-        SELECT next.tenant, next.head, n + 1 FROM ahead CROSS JOIN LATERAL (
-            SELECT tenant, ctid AS head FROM tj_jobs
+        SELECT next.*, n + 1 FROM ahead CROSS JOIN LATERAL (
+            SELECT tenant, ctid, priority, id FROM tj_jobs
             WHERE state = 'ready' AND queue = :queue AND tenant > ahead.tenant
             ORDER BY tenant, priority, id LIMIT 1
         ) AS next
-        WHERE n < :wanted
+        WHERE n < {most}
     ),
-    around (tenant, head, n) AS (
+    around (tenant, head, priority, id, n) AS (
         (
-            SELECT tenant, ctid, 1 FROM tj_jobs WHERE state = 'ready' AND queue = :queue AND tenant <= :cursor
+            SELECT tenant, ctid, priority, id, 1 FROM tj_jobs
+            WHERE state = 'ready' AND queue = :queue AND tenant <= :cursor
             ORDER BY tenant, priority, id LIMIT 1
         )
         UNION ALL
-        SELECT next.tenant, next.head, n + 1 FROM around CROSS JOIN LATERAL (
-            SELECT tenant, ctid AS head FROM tj_jobs
+        SELECT next.*, n + 1 FROM around CROSS JOIN LATERAL (
+            SELECT tenant, ctid, priority, id FROM tj_jobs
             WHERE state = 'ready' AND queue = :queue AND tenant > around.tenant AND tenant <= :cursor
             ORDER BY tenant, priority, id LIMIT 1
         ) AS next
-        WHERE n < :wanted
+        WHERE n < {most}
     ),
+"""
+
+
+# Where no tenant may have less than its share. With as many tenants as jobs are wanted, or more, whoever finds a tenant
+# has found its job too, and goes down the index for it once: only if another one has locked it, the line is looked at.
+# And that from its head on: what is in the way of the head, see ``Marks``, is passed once.
+ROUND = f"""
+    {_lines(":wanted")}
     found AS (
-        SELECT tenant, head, n AS turn FROM ahead
+        SELECT tenant, head, priority, id, n AS turn FROM ahead
         UNION ALL
-        SELECT tenant, head, n + (SELECT count(*) FROM ahead) FROM around
+        SELECT tenant, head, priority, id, n + (SELECT count(*) FROM ahead) FROM around
         LIMIT :wanted
     ),
     dealt (each, others) AS (
         SELECT :wanted / count(*), :wanted % count(*) FROM found HAVING count(*) > 0
     ),
     turns AS (
-        SELECT tenant, head, each + CASE WHEN turn <= others THEN 1 ELSE 0 END AS share FROM dealt CROSS JOIN found
+        SELECT found.*, each + CASE WHEN turn <= others THEN 1 ELSE 0 END AS share FROM dealt CROSS JOIN found
     ),
     heads AS (
         SELECT line.ctid FROM turns CROSS JOIN LATERAL (
@@ -95,6 +106,7 @@ ROUND = """
                 UNION ALL
                 SELECT ctid FROM (
                     SELECT ctid FROM tj_jobs WHERE state = 'ready' AND queue = :queue AND tenant = turns.tenant
+                      AND (priority, id) >= (turns.priority, turns.id)
                     ORDER BY priority, id LIMIT share FOR UPDATE SKIP LOCKED
                 ) AS several
             ) AS either LIMIT share
@@ -103,42 +115,22 @@ ROUND = """
 """
 
 # Any claim: tenants or classes are paused, or tenants have only so much room.
-WITHIN_ROOMS = """
+WITHIN_ROOMS = f"""
     paused (n) AS (
         SELECT count(*) FROM tj_controls WHERE kind = 'tenant' AND paused_at IS NOT NULL
     ),
-    ahead (tenant, n) AS (
-        SELECT min(tenant), 1 FROM tj_jobs
-        WHERE state = 'ready' AND queue = :queue AND tenant > :cursor
-        UNION ALL
-        SELECT (SELECT min(tenant) FROM tj_jobs
-                WHERE state = 'ready' AND queue = :queue AND tenant > ahead.tenant), n + 1
-        FROM ahead WHERE tenant IS NOT NULL AND n < :probes + (SELECT n FROM paused)
-    ),
-    around (tenant, n) AS (
-        SELECT min(tenant), 1 FROM tj_jobs
-        WHERE state = 'ready' AND queue = :queue AND tenant <= :cursor
-        UNION ALL
-        SELECT (SELECT min(tenant) FROM tj_jobs
-                WHERE state = 'ready' AND queue = :queue AND tenant > around.tenant AND tenant <= :cursor), n + 1
-        FROM around WHERE tenant IS NOT NULL AND n < :probes + (SELECT n FROM paused)
-    ),
+    {_lines(":probes + (SELECT n FROM paused)")}
     found AS (
-        SELECT tenant, 0 AS lap, n FROM ahead
-        WHERE tenant IS NOT NULL AND tenant <> ALL (CAST(:full AS text[])) AND NOT EXISTS (
-            SELECT FROM tj_controls
-            WHERE kind = 'tenant' AND name = ahead.tenant AND paused_at IS NOT NULL
-        )
-        UNION ALL
-        SELECT tenant, 1 AS lap, n FROM around
-        WHERE tenant IS NOT NULL AND tenant <> ALL (CAST(:full AS text[])) AND NOT EXISTS (
-            SELECT FROM tj_controls
-            WHERE kind = 'tenant' AND name = around.tenant AND paused_at IS NOT NULL
+        SELECT * FROM (
+            SELECT tenant, priority, id, 0 AS lap, n FROM ahead UNION ALL SELECT tenant, priority, id, 1, n FROM around
+        ) AS lines
+        WHERE tenant <> ALL (CAST(:full AS text[])) AND NOT EXISTS (
+            SELECT FROM tj_controls WHERE kind = 'tenant' AND name = lines.tenant AND paused_at IS NOT NULL
         )
         LIMIT :wanted
     ),
     turns AS (
-        SELECT found.tenant, row_number() OVER (ORDER BY lap, n) AS turn, count(*) OVER () AS tenants,
+        SELECT found.*, row_number() OVER (ORDER BY lap, n) AS turn, count(*) OVER () AS tenants,
             coalesce(room, :most) AS room
         FROM found LEFT JOIN unnest(CAST(:busy AS text[]), CAST(:rooms AS int[])) AS busy (tenant, room)
             ON busy.tenant = found.tenant
@@ -147,6 +139,7 @@ WITHIN_ROOMS = """
         SELECT head.ctid, head.name FROM turns CROSS JOIN LATERAL (
             SELECT ctid, name FROM tj_jobs
             WHERE state = 'ready' AND queue = :queue AND tenant = turns.tenant
+              AND (priority, id) >= (turns.priority, turns.id)
             ORDER BY priority, id
             LIMIT least(room, :wanted / tenants + CASE WHEN turn <= :wanted % tenants THEN 1 ELSE 0 END)
             FOR UPDATE SKIP LOCKED

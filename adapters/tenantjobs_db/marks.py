@@ -21,7 +21,6 @@ from tenantjobs_db.turns import Candidate, Turns
 
 DEAR = 1000  # entries of the index that a whole look reads, and
 DEAR_EACH = 10  # entries for each job that it finds; it is two where nothing is in the way
-IN_A_ROW = 2  # looks that have to be dear: the first one clears away all that nobody can see any more
 SPARED = 3  # times as long as a whole look took, none is taken
 LOOKED_AROUND = 0.1  # seconds between two looks for tenants that are not known, at least
 MOST_TENANTS = 1000
@@ -40,7 +39,7 @@ class Marks:
     def in_use(self, queue: str) -> bool:
         """Whether a claim is to go on from the marks, and not to look at the lines as a whole."""
         marked = self._queues.get(queue)
-        return marked is not None and marked.dear >= IN_A_ROW and self._now() < marked.whole_due
+        return marked is not None and self._now() < marked.whole_due
 
     def looked(self, queue: str, read: int, seconds: float, found: Sequence[Claimed]) -> None:
         """A whole look has read so many entries, has taken so long, and has found these."""
@@ -48,7 +47,6 @@ class Marks:
             self._queues.pop(queue, None)
             return
         marked = self._queues.setdefault(queue, _Marked())
-        marked.dear += 1
         marked.whole_due = self._now() + SPARED * seconds
         for tenant in {claim.tenant for claim in found}:
             marked.levels[tenant] = {}  # its line begins with what was found now
@@ -133,7 +131,6 @@ class Marks:
 class _Marked(msgspec.Struct):
     """What is known of a queue."""
 
-    dear: int = 0  # looks in a row
     whole_due: float = 0.0
     around_due: float = 0.0
     levels: dict[str, dict[int, str]] = {}  # the last id that was claimed, by tenants and priorities

@@ -26,7 +26,8 @@ class Prepared:
         self._text = str(compiled)
         given = {name: Given.of(name, bind, engine.dialect) for name, bind in compiled.binds.items()}
         self._is_positional = compiled.positiontup is not None
-        self._given = [given[name] for name in compiled.positiontup or given]
+        self._names: list[str] = list(compiled.positiontup or given)
+        self._given = [given[name] for name in self._names]
 
     def execute(self, values: Mapping[str, Any]) -> int:
         """How many rows it has written, with these parameters. ``DBAPIError`` as SQLAlchemy raises it.
@@ -72,7 +73,7 @@ class Prepared:
 
     def _parameters(self, values: Mapping[str, Any]) -> Any:
         found = given_among(values, self._given)
-        return found if self._is_positional else {given.name: value for given, value in zip(self._given, found)}
+        return found if self._is_positional else dict(zip(self._names, found, strict=True))
 
     def _is_lost(self, error: Any, connection: Any) -> bool:
         if isinstance(error, self._errors):
